@@ -1,0 +1,191 @@
+// The tape: nodes that remember how a value was made, linked towards the inputs. Both walking them backwards and
+// tearing them down are loops, so that a chain of a million nodes does not overflow the stack.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <new>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "spnet/core/memory.hpp"
+#include "spnet/tensor/tensor.hpp"
+
+namespace spnet {
+inline namespace v0 {
+
+template <class T>
+class Node;
+
+/// Shared ownership of a node.
+template <class T>
+class NodeRef {
+ public:
+  NodeRef() = default;
+  explicit NodeRef(Node<T>* node) noexcept : node_(node) { retain(); }
+  NodeRef(const NodeRef& other) noexcept : node_(other.node_) { retain(); }
+  NodeRef(NodeRef&& other) noexcept : node_(std::exchange(other.node_, nullptr)) {}
+  NodeRef& operator=(NodeRef other) noexcept {
+    std::swap(node_, other.node_);
+    return *this;
+  }
+  ~NodeRef() {
+    if (node_) Node<T>::release(node_);
+  }
+
+  explicit operator bool() const { return node_ != nullptr; }
+  Node<T>* get() const { return node_; }
+  Node<T>* operator->() const { return node_; }
+
+ private:
+  void retain() noexcept;
+  Node<T>* node_ = nullptr;
+};
+
+/// Where a backward function puts the gradients of its inputs.
+template <class T>
+class InputGradients {
+ public:
+  explicit InputGradients(Node<T>& node) : node_(node) {}
+  /// False where input `i` asks for no gradient: the work for it may be skipped.
+  bool needs(std::size_t i) const { return static_cast<bool>(node_.inputs[i]); }
+  /// Adds `gradient` to that of input `i`; ignored where none is needed.
+  void add(std::size_t i, Tensor<T> gradient) {
+    if (needs(i)) node_.inputs[i]->accumulate(std::move(gradient));
+  }
+
+ private:
+  Node<T>& node_;
+};
+
+/// One step of the tape. Holds the gradient that has reached its output so far and the inputs it passes gradients to
+/// (null where none is needed). A leaf (a parameter) has no inputs and keeps its gradient.
+template <class T>
+class Node {
+ public:
+  Node() : sequence(next_sequence()) {}
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+  virtual ~Node() = default;
+
+  static void* operator new(std::size_t bytes) { return MemoryPool::global().allocate(bytes); }
+  static void operator delete(void* block, std::size_t bytes) { MemoryPool::global().release(block, bytes); }
+
+  virtual bool is_leaf() const { return true; }
+  /// Passes `gradient`, that of the output, on to the inputs.
+  virtual void backward(const Tensor<T>&) {}
+  /// Drops what was saved for backward, and the links to the inputs.
+  virtual void clear() {}
+
+  /// Adds to the gradient of this node's output, in place where nobody else holds the memory.
+  void accumulate(Tensor<T> gradient) {
+    if (!grad.defined()) {
+      grad = std::move(gradient);
+      return;
+    }
+    check<ShapeError>(grad.shape() == gradient.shape(), "backward: gradients of shapes ", grad.shape(), " and ",
+                      gradient.shape(), " meet at one variable");
+    if (!grad.unique() || !grad.is_contiguous()) grad = grad.clone();
+    const Tensor<T> other = gradient.contiguous();
+    T* sum = grad.data();
+    const T* term = other.data();
+    for (std::int64_t i = 0, n = grad.size(); i < n; ++i) sum[i] += term[i];
+  }
+
+  std::vector<NodeRef<T>, PoolAllocator<NodeRef<T>>> inputs;
+  Tensor<T> grad;
+  const std::uint64_t sequence;  ///< later nodes have higher numbers, so that falling order is topological
+  bool queued = false;
+
+ private:
+  friend class NodeRef<T>;
+
+  static std::uint64_t next_sequence() {
+    static std::atomic<std::uint64_t> counter{0};
+    return counter.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  // Destroying a node may drop the last reference to its inputs; those wait in a list instead of recursing.
+  static void release(Node* node) noexcept {
+    if (node->references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    thread_local Node* doomed = nullptr;
+    thread_local bool draining = false;
+    node->next_doomed_ = doomed;
+    doomed = node;
+    if (draining) return;
+    draining = true;
+    while (Node* victim = doomed) {
+      doomed = victim->next_doomed_;
+      delete victim;
+    }
+    draining = false;
+  }
+
+  std::atomic<std::int64_t> references_{0};
+  Node* next_doomed_ = nullptr;
+};
+
+template <class T>
+void NodeRef<T>::retain() noexcept {
+  if (node_) node_->references_.fetch_add(1, std::memory_order_relaxed);
+}
+
+/// A node whose backward pass is `function(gradient, InputGradients&)`.
+template <class T, class Function>
+class FunctionNode final : public Node<T> {
+ public:
+  explicit FunctionNode(Function function) : function_(std::move(function)) {}
+  bool is_leaf() const override { return false; }
+  void backward(const Tensor<T>& gradient) override {
+    check(function_.has_value(), "backward: this graph was already used; pass retain_graph to use it again");
+    InputGradients<T> into(*this);
+    (*function_)(gradient, into);
+  }
+  void clear() override {
+    function_.reset();
+    this->inputs.clear();
+  }
+
+ private:
+  std::optional<Function> function_;
+};
+
+/// Runs the tape backwards from `root`, whose output has the gradient `seed`. Nodes are visited in falling order of
+/// creation, so gradients always meet in the same order; what a node saved is dropped as soon as it was used.
+template <class T>
+void run_backward(const NodeRef<T>& root, Tensor<T> seed, bool retain_graph) {
+  std::vector<NodeRef<T>, PoolAllocator<NodeRef<T>>> heap;
+  const auto earlier = [](const NodeRef<T>& a, const NodeRef<T>& b) { return a->sequence < b->sequence; };
+  const auto push = [&](const NodeRef<T>& node) {
+    if (!node || node->is_leaf() || node->queued) return;
+    node->queued = true;
+    heap.push_back(node);
+    std::push_heap(heap.begin(), heap.end(), earlier);
+  };
+  root->accumulate(std::move(seed));
+  push(root);
+  try {
+    while (!heap.empty()) {
+      std::pop_heap(heap.begin(), heap.end(), earlier);
+      const NodeRef<T> node = std::move(heap.back());
+      heap.pop_back();
+      node->queued = false;
+      const Tensor<T> gradient = std::exchange(node->grad, {});
+      if (!gradient.defined()) continue;
+      node->backward(gradient);
+      for (const auto& input : node->inputs) push(input);
+      if (!retain_graph) node->clear();
+    }
+  } catch (...) {
+    for (const auto& node : heap) {
+      node->queued = false;
+      node->grad = {};
+    }
+    throw;
+  }
+}
+
+}  // namespace v0
+}  // namespace spnet

@@ -1,0 +1,124 @@
+// Variable<T>: a tensor that remembers how it was made.
+#pragma once
+
+#include <initializer_list>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "spnet/autograd/node.hpp"
+#include "spnet/tensor/tensor.hpp"
+
+namespace spnet {
+inline namespace v0 {
+
+namespace detail {
+inline thread_local bool grad_enabled = true;
+}
+
+/// While one lives, operators called from this thread record nothing. Guards nest.
+class NoGradGuard {
+ public:
+  NoGradGuard() : before_(std::exchange(detail::grad_enabled, false)) {}
+  NoGradGuard(const NoGradGuard&) = delete;
+  NoGradGuard& operator=(const NoGradGuard&) = delete;
+  ~NoGradGuard() { detail::grad_enabled = before_; }
+
+ private:
+  bool before_;
+};
+
+/// True where operators called from this thread record their backward pass.
+inline bool grad_enabled() { return detail::grad_enabled; }
+
+/// A tensor on the tape. Copies share value and gradient, as in PyTorch.
+/// Leaves made with `requires_grad` collect gradients over any number of backward passes until `zero_grad()`.
+template <class T>
+class Variable {
+ public:
+  using value_type = T;
+
+  Variable() = default;
+  /// A leaf. Implicit, so that constants mix with variables.
+  Variable(Tensor<T> value, bool requires_grad = false)
+      : state_(std::allocate_shared<State>(PoolAllocator<State>(), std::move(value))) {
+    if (requires_grad) state_->node = NodeRef<T>(new Node<T>);
+  }
+  /// The output of an operator, made by `node`; use `make_result`.
+  Variable(Tensor<T> value, NodeRef<T> node)
+      : state_(std::allocate_shared<State>(PoolAllocator<State>(), std::move(value))) {
+    state_->node = std::move(node);
+  }
+
+  bool defined() const { return state_ != nullptr; }
+  bool requires_grad() const { return static_cast<bool>(state_->node); }
+  bool is_leaf() const { return !state_->node || state_->node->is_leaf(); }
+
+  Tensor<T>& value() { return state_->value; }
+  const Tensor<T>& value() const { return state_->value; }
+  const Shape& shape() const { return state_->value.shape(); }
+  std::int64_t dim(int axis) const { return state_->value.dim(axis); }
+  std::int64_t size() const { return state_->value.size(); }
+  T item() const { return state_->value.item(); }
+
+  /// The collected gradient; undefined before the first backward pass, and always for what is no leaf.
+  const Tensor<T>& grad() const {
+    static const Tensor<T> none;
+    return state_->node ? state_->node->grad : none;
+  }
+  Tensor<T>& mutable_grad() {
+    check(requires_grad(), "Variable::mutable_grad: this variable requires no gradient");
+    return state_->node->grad;
+  }
+  void zero_grad() {
+    if (state_->node) state_->node->grad = {};
+  }
+
+  /// Same value, cut off from the tape; shares the memory.
+  Variable detach() const { return Variable(state_->value); }
+
+  /// Adds d(this)/d(leaf) to the gradient of every leaf. This must be a scalar (one element) and require a gradient.
+  /// The graph is dropped on the way unless `retain_graph`.
+  void backward(bool retain_graph = false) const {
+    check<ShapeError>(size() == 1, "backward: shape ", shape(), " given, expected one element; pass a gradient instead");
+    backward(Tensor<T>::full(shape(), T{1}), retain_graph);
+  }
+  /// The same for any shape, from the gradient `seed` of this variable.
+  void backward(Tensor<T> seed, bool retain_graph = false) const {
+    check(requires_grad(), "backward: no input of this variable requires a gradient");
+    check<ShapeError>(seed.shape() == shape(), "backward: gradient ", seed.shape(), " given, variable is ", shape());
+    run_backward(state_->node, std::move(seed), retain_graph);
+  }
+
+  const NodeRef<T>& node() const { return state_->node; }
+
+ private:
+  struct State {
+    explicit State(Tensor<T> v) : value(std::move(v)) {}
+    Tensor<T> value;
+    NodeRef<T> node;
+  };
+  std::shared_ptr<State> state_;
+};
+
+/// The result of an operator on `inputs`. `backward(gradient, InputGradients&)` gets the gradient of `value` and adds
+/// those of the inputs, by position; it should capture tensors, never the result itself. Recorded only where gradients
+/// are enabled and an input requires one. This is the way to write an operator of one's own.
+template <class T, class Backward>
+Variable<T> make_result(Tensor<T> value, std::span<const Variable<T>> inputs, Backward backward) {
+  bool needed = false;
+  if (grad_enabled())
+    for (const auto& input : inputs) needed = needed || input.requires_grad();
+  if (!needed) return Variable<T>(std::move(value));
+  NodeRef<T> node(new FunctionNode<T, Backward>(std::move(backward)));
+  node->inputs.reserve(inputs.size());
+  for (const auto& input : inputs) node->inputs.push_back(input.node());
+  return Variable<T>(std::move(value), std::move(node));
+}
+template <class T, class Backward>
+Variable<T> make_result(Tensor<T> value, std::initializer_list<Variable<T>> inputs, Backward backward) {
+  return make_result(std::move(value), std::span<const Variable<T>>(inputs.begin(), inputs.size()), std::move(backward));
+}
+
+}  // namespace v0
+}  // namespace spnet
