@@ -1,0 +1,62 @@
+// Convolution kernels of avx512.
+#pragma once
+
+#if defined(__x86_64__)
+#include "spnet/kernels/conv_body.hpp"
+#include "spnet/kernels/avx512/vector.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::avx512 {
+
+SPNET_AVX512 inline void product(const ProductArgs& a) {
+  std::int64_t pixel = 0;
+  if (a.width == 2 * Float::kLanes) {
+    if (a.x_step == kBlock) {
+      body::product_tiles<Float, 14, 2, true>(a, pixel);
+      body::product_tiles<Float, 8, 2, true>(a, pixel);
+      body::product_tiles<Float, 7, 2, true>(a, pixel);
+      body::product_tiles<Float, 4, 2, true>(a, pixel);
+      body::product_tiles<Float, 2, 2, true>(a, pixel);
+      body::product_tiles<Float, 1, 2, true>(a, pixel);
+    } else {
+      body::product_tiles<Float, 8, 2, false>(a, pixel);
+      body::product_tiles<Float, 2, 2, false>(a, pixel);
+      body::product_tiles<Float, 1, 2, false>(a, pixel);
+    }
+  } else {
+    if (a.x_step == kBlock) {
+      body::product_tiles<Float, 16, 1, true>(a, pixel);
+      body::product_tiles<Float, 14, 1, true>(a, pixel);
+      body::product_tiles<Float, 8, 1, true>(a, pixel);
+      body::product_tiles<Float, 7, 1, true>(a, pixel);
+      body::product_tiles<Float, 4, 1, true>(a, pixel);
+      body::product_tiles<Float, 2, 1, true>(a, pixel);
+      body::product_tiles<Float, 1, 1, true>(a, pixel);
+    } else {
+      body::product_tiles<Float, 14, 1, false>(a, pixel);
+      body::product_tiles<Float, 4, 1, false>(a, pixel);
+      body::product_tiles<Float, 1, 1, false>(a, pixel);
+    }
+  }
+}
+
+SPNET_AVX512 inline void weight_grad(const WeightGradArgs& a) {
+  std::int64_t vector = 0;
+  body::weight_grad_tiles<Float, 8, 3>(a, vector);
+  body::weight_grad_tiles<Float, 8, 2>(a, vector);
+  body::weight_grad_tiles<Float, 8, 1>(a, vector);
+}
+
+SPNET_AVX512 inline void gather(const GatherArgs& a) { body::gather<Float>(a); }
+SPNET_AVX512 inline void depthwise(const DepthwiseArgs& a) { body::depthwise<Float>(a); }
+SPNET_AVX512 inline void depthwise_grad(const DepthwiseGradArgs& a) { body::depthwise_grad<Float>(a); }
+
+constexpr ConvKernels conv_kernels() {
+  return {Float::kLanes, 2 * Float::kLanes, gather, product, weight_grad, depthwise, depthwise_grad};
+}
+
+}  // namespace kernels::avx512
+}  // namespace v0
+}  // namespace spnet
+#endif  // __x86_64__

@@ -1,0 +1,32 @@
+// Vectors of avx512, in the compilers' own vector extension: no intrinsics, so that bodies without a target attribute
+// may use them and be inlined into functions with one.
+#pragma once
+
+#if defined(__x86_64__)
+#include <cstdint>
+
+#define SPNET_AVX512 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")))
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::avx512 {
+
+struct Float {
+  static constexpr int kLanes = 16;
+  typedef float Vector __attribute__((vector_size(64)));
+  typedef float Unaligned __attribute__((vector_size(64), aligned(4), may_alias));
+
+  [[gnu::always_inline]] static void zero(Vector& v) { v = Vector{}; }
+  [[gnu::always_inline]] static void broadcast(Vector& v, float value) { v = Vector{} + value; }
+  [[gnu::always_inline]] static void load(Vector& v, const float* from) {
+    v = *reinterpret_cast<const Unaligned*>(from);
+  }
+  [[gnu::always_inline]] static void store(float* to, const Vector& v) { *reinterpret_cast<Unaligned*>(to) = v; }
+  [[gnu::always_inline]] static void add(Vector& sum, const Vector& v) { sum += v; }
+  [[gnu::always_inline]] static void multiply_add(Vector& sum, const Vector& a, const Vector& b) { sum += a * b; }
+};
+
+}  // namespace kernels::avx512
+}  // namespace v0
+}  // namespace spnet
+#endif  // __x86_64__

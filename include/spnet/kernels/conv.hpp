@@ -1,0 +1,102 @@
+// The contract of the float convolution kernels. They see a convolution as a sum over *segments* (a tap and a block of
+// channels) of a *scratch*: a zero-padded copy of the input in blocks of kBlock channels, where neighbouring output
+// pixels lie kBlock elements apart whatever the stride, so that no kernel checks a border. Who makes the copy may
+// convert the elements on the way.
+#pragma once
+
+#include <cstdint>
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels {
+
+/// Channels in one block of scratch: one cache line of floats.
+inline constexpr std::int64_t kBlock = 16;
+
+/// One tap and one run of channels: where it begins, relative to an output pixel's base, and how many channels it has.
+struct Segment {
+  std::int64_t offset;
+  std::int64_t channels;
+};
+
+/// y[p][o] (+)= sum over segments s and channels c of x[p * x_step + s.offset + c] * w[s, c][o], in this order, for one
+/// panel of outputs. `w` holds `width` outputs a row, a multiple of ConvKernels::lanes and at most ConvKernels::panel;
+/// the first `outputs` of them exist in y.
+struct ProductArgs {
+  const float* x;
+  std::int64_t x_step;
+  std::int64_t pixels;
+  const Segment* segments;
+  std::int64_t segment_count;
+  const float* w;
+  std::int64_t width;
+  std::int64_t outputs;
+  float* y;
+  std::int64_t y_step;
+  bool accumulate;
+};
+
+/// dw[o][v] += sum over pixels p of dy[p][o] * x[p][offsets[v] ...], for `outputs` (a multiple of kGradRows) outputs and
+/// `count` blocks of kBlock channels; dw has `dw_step` elements an output. Pixels are `rows` rows of `cols`.
+struct WeightGradArgs {
+  const float* x;
+  std::int64_t x_step, x_row;
+  const float* dy;
+  std::int64_t dy_step, dy_row;
+  std::int64_t rows, cols;
+  const std::int64_t* offsets;
+  std::int64_t count;
+  std::int64_t outputs;
+  float* dw;
+  std::int64_t dw_step;
+};
+inline constexpr std::int64_t kGradRows = 8;
+
+/// y[p][c] = sum over taps t of x[p * x_step + offsets[t] + c] * w[t * kBlock + c], for `channels` <= kBlock.
+struct DepthwiseArgs {
+  const float* x;
+  std::int64_t x_step;
+  std::int64_t pixels;
+  const std::int64_t* offsets;
+  std::int64_t taps;
+  const float* w;
+  std::int64_t channels;
+  float* y;
+  std::int64_t y_step;
+};
+
+/// dw[t * kBlock + c] += sum over pixels p of dy[p][c] * x[p][offsets[t] + c]; all kBlock channels are read.
+struct DepthwiseGradArgs {
+  const float* x;
+  std::int64_t x_step, x_row;
+  const float* dy;
+  std::int64_t dy_step, dy_row;
+  std::int64_t rows, cols;
+  const std::int64_t* offsets;
+  std::int64_t taps;
+  float* dw;
+};
+
+/// Copies `pixels` runs of `channels` <= kBlock elements, `step` apart, into blocks; the rest of each block is zeroed.
+struct GatherArgs {
+  const float* source;
+  std::int64_t step;
+  std::int64_t pixels;
+  std::int64_t channels;
+  float* blocks;
+};
+
+/// One instruction set's convolution kernels.
+struct ConvKernels {
+  std::int64_t lanes;  ///< outputs are handled in multiples of this
+  std::int64_t panel;  ///< widest panel of packed weights
+  void (*gather)(const GatherArgs&);
+  void (*product)(const ProductArgs&);
+  void (*weight_grad)(const WeightGradArgs&);
+  void (*depthwise)(const DepthwiseArgs&);
+  void (*depthwise_grad)(const DepthwiseGradArgs&);
+};
+
+}  // namespace kernels
+}  // namespace v0
+}  // namespace spnet

@@ -1,0 +1,207 @@
+// The bodies of the convolution kernels, written once for every instruction set. `I` supplies a vector type and four
+// operations on it. The functions carry no target attribute and take no vector by value: they are inlined, always,
+// into functions that have one, and compiled for its instruction set.
+#pragma once
+
+#include <cstdint>
+
+#include "spnet/kernels/conv.hpp"
+
+#if defined(__clang__)
+#define SPNET_UNROLL _Pragma("unroll")
+#else
+#define SPNET_UNROLL _Pragma("GCC unroll 32")
+#endif
+#define SPNET_INLINE [[gnu::always_inline]] inline
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::body {
+
+// A tile of M pixels by N vectors of outputs stays in registers while the segments pass by.
+template <class I, int M, int N, bool kBlocked>
+SPNET_INLINE void product_tile(const ProductArgs& a, std::int64_t pixel) {
+  using V = typename I::Vector;
+  constexpr int kLanes = I::kLanes;
+  const std::int64_t step = kBlocked ? kBlock : a.x_step;
+  const float* x = a.x + pixel * step;
+  const float* w = a.w;
+  V sum[M][N];
+  SPNET_UNROLL for (int i = 0; i < M; ++i) {
+    SPNET_UNROLL for (int j = 0; j < N; ++j) I::zero(sum[i][j]);
+  }
+  for (std::int64_t s = 0; s < a.segment_count; ++s) {
+    const float* at = x + a.segments[s].offset;
+    for (const float* end = at + a.segments[s].channels; at != end; ++at) {
+      V row[N];
+      SPNET_UNROLL for (int j = 0; j < N; ++j) I::load(row[j], w + j * kLanes);
+      w += N * kLanes;
+      SPNET_UNROLL for (int i = 0; i < M; ++i) {
+        V value;
+        I::broadcast(value, at[i * step]);
+        SPNET_UNROLL for (int j = 0; j < N; ++j) I::multiply_add(sum[i][j], row[j], value);
+      }
+    }
+  }
+  float* y = a.y + pixel * a.y_step;
+  if (a.outputs == N * kLanes) {
+    SPNET_UNROLL for (int i = 0; i < M; ++i) {
+      SPNET_UNROLL for (int j = 0; j < N; ++j) {
+        float* to = y + i * a.y_step + j * kLanes;
+        if (a.accumulate) {
+          V before;
+          I::load(before, to);
+          I::add(sum[i][j], before);
+        }
+        I::store(to, sum[i][j]);
+      }
+    }
+    return;
+  }
+  float lanes[M][N * kLanes];
+  SPNET_UNROLL for (int i = 0; i < M; ++i) {
+    SPNET_UNROLL for (int j = 0; j < N; ++j) I::store(&lanes[i][j * kLanes], sum[i][j]);
+  }
+  for (int i = 0; i < M; ++i, y += a.y_step) {
+    for (std::int64_t o = 0; o < a.outputs; ++o) y[o] = a.accumulate ? y[o] + lanes[i][o] : lanes[i][o];
+  }
+}
+
+template <class I, int M, int N, bool kBlocked>
+SPNET_INLINE void product_tiles(const ProductArgs& a, std::int64_t& pixel) {
+  for (; a.pixels - pixel >= M; pixel += M) product_tile<I, M, N, kBlocked>(a, pixel);
+}
+
+// dw is a tile of kGradRows-or-fewer outputs (broadcast from dy) by N vectors of channels, over all pixels.
+template <class I, int M, int N>
+SPNET_INLINE void weight_grad_tile(const WeightGradArgs& a, std::int64_t output, std::int64_t vector) {
+  using V = typename I::Vector;
+  constexpr int kLanes = I::kLanes;
+  constexpr int kParts = static_cast<int>(kBlock) / kLanes;
+  const float* base[N];
+  V sum[M][N];
+  float* dw = a.dw + output * a.dw_step + vector * kLanes;
+  SPNET_UNROLL for (int j = 0; j < N; ++j) {
+    base[j] = a.x + a.offsets[(vector + j) / kParts] + (vector + j) % kParts * kLanes;
+    SPNET_UNROLL for (int i = 0; i < M; ++i) I::load(sum[i][j], dw + i * a.dw_step + j * kLanes);
+  }
+  for (std::int64_t row = 0; row < a.rows; ++row) {
+    const float* dy = a.dy + row * a.dy_row + output;
+    std::int64_t at = row * a.x_row;
+    for (std::int64_t col = 0; col < a.cols; ++col, at += a.x_step, dy += a.dy_step) {
+      V x[N];
+      SPNET_UNROLL for (int j = 0; j < N; ++j) I::load(x[j], base[j] + at);
+      SPNET_UNROLL for (int i = 0; i < M; ++i) {
+        V value;
+        I::broadcast(value, dy[i]);
+        SPNET_UNROLL for (int j = 0; j < N; ++j) I::multiply_add(sum[i][j], x[j], value);
+      }
+    }
+  }
+  SPNET_UNROLL for (int i = 0; i < M; ++i) {
+    SPNET_UNROLL for (int j = 0; j < N; ++j) I::store(dw + i * a.dw_step + j * kLanes, sum[i][j]);
+  }
+}
+
+template <class I, int M, int N>
+SPNET_INLINE void weight_grad_tiles(const WeightGradArgs& a, std::int64_t& vector) {
+  const std::int64_t vectors = a.count * (kBlock / I::kLanes);
+  for (; vectors - vector >= N; vector += N)
+    for (std::int64_t output = 0; output < a.outputs; output += M) weight_grad_tile<I, M, N>(a, output, vector);
+}
+
+template <class I, int M>
+SPNET_INLINE void depthwise_tiles(const DepthwiseArgs& a, std::int64_t& pixel) {
+  using V = typename I::Vector;
+  constexpr int kLanes = I::kLanes;
+  for (; a.pixels - pixel >= M; pixel += M) {
+    for (std::int64_t c = 0; c < a.channels; c += kLanes) {
+      const float* x = a.x + pixel * a.x_step + c;
+      V sum[M];
+      SPNET_UNROLL for (int i = 0; i < M; ++i) I::zero(sum[i]);
+      for (std::int64_t t = 0; t < a.taps; ++t) {
+        const float* at = x + a.offsets[t];
+        V w;
+        I::load(w, a.w + t * kBlock + c);
+        SPNET_UNROLL for (int i = 0; i < M; ++i) {
+          V v;
+          I::load(v, at + i * a.x_step);
+          I::multiply_add(sum[i], v, w);
+        }
+      }
+      float* y = a.y + pixel * a.y_step + c;
+      if (a.channels - c >= kLanes) {
+        SPNET_UNROLL for (int i = 0; i < M; ++i) I::store(y + i * a.y_step, sum[i]);
+      } else {
+        float lanes[M][kLanes];
+        SPNET_UNROLL for (int i = 0; i < M; ++i) I::store(lanes[i], sum[i]);
+        for (int i = 0; i < M; ++i)
+          for (std::int64_t o = 0; o < a.channels - c; ++o) y[i * a.y_step + o] = lanes[i][o];
+      }
+    }
+  }
+}
+
+template <class I>
+SPNET_INLINE void depthwise(const DepthwiseArgs& a) {
+  std::int64_t pixel = 0;
+  depthwise_tiles<I, 8>(a, pixel);
+  depthwise_tiles<I, 2>(a, pixel);
+  depthwise_tiles<I, 1>(a, pixel);
+}
+
+template <class I, int T>
+SPNET_INLINE void depthwise_grad_taps(const DepthwiseGradArgs& a, std::int64_t& tap) {
+  using V = typename I::Vector;
+  for (; a.taps - tap >= T; tap += T) {
+    for (std::int64_t c = 0; c < kBlock; c += I::kLanes) {
+      V sum[T];
+      SPNET_UNROLL for (int t = 0; t < T; ++t) I::load(sum[t], a.dw + (tap + t) * kBlock + c);
+      for (std::int64_t row = 0; row < a.rows; ++row) {
+        const float* dy = a.dy + row * a.dy_row + c;
+        const float* x = a.x + row * a.x_row + c;
+        for (std::int64_t col = 0; col < a.cols; ++col, x += a.x_step, dy += a.dy_step) {
+          V d;
+          I::load(d, dy);
+          SPNET_UNROLL for (int t = 0; t < T; ++t) {
+            V v;
+            I::load(v, x + a.offsets[tap + t]);
+            I::multiply_add(sum[t], v, d);
+          }
+        }
+      }
+      SPNET_UNROLL for (int t = 0; t < T; ++t) I::store(a.dw + (tap + t) * kBlock + c, sum[t]);
+    }
+  }
+}
+
+template <class I>
+SPNET_INLINE void depthwise_grad(const DepthwiseGradArgs& a) {
+  std::int64_t tap = 0;
+  depthwise_grad_taps<I, 9>(a, tap);
+  depthwise_grad_taps<I, 5>(a, tap);
+  depthwise_grad_taps<I, 1>(a, tap);
+}
+
+template <class I>
+SPNET_INLINE void gather(const GatherArgs& a) {
+  using V = typename I::Vector;
+  constexpr int kParts = static_cast<int>(kBlock) / I::kLanes;
+  const float* from = a.source;
+  float* to = a.blocks;
+  if (a.channels == kBlock) {
+    for (std::int64_t p = 0; p < a.pixels; ++p, from += a.step, to += kBlock) {
+      V v[kParts];
+      SPNET_UNROLL for (int k = 0; k < kParts; ++k) I::load(v[k], from + k * I::kLanes);
+      SPNET_UNROLL for (int k = 0; k < kParts; ++k) I::store(to + k * I::kLanes, v[k]);
+    }
+    return;
+  }
+  for (std::int64_t p = 0; p < a.pixels; ++p, from += a.step, to += kBlock) {
+    for (std::int64_t c = 0; c < kBlock; ++c) to[c] = c < a.channels ? from[c] : 0.0f;
+  }
+}
+
+}  // namespace kernels::body
+}  // namespace v0
+}  // namespace spnet

@@ -1,0 +1,53 @@
+// Convolution kernels of the portable tier.
+#pragma once
+
+#include "spnet/kernels/conv_body.hpp"
+#include "spnet/kernels/simd/vector.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::simd {
+
+inline void product(const ProductArgs& a) {
+  std::int64_t pixel = 0;
+  if (a.width == 2 * Float::kLanes) {
+    if (a.x_step == kBlock) {
+      body::product_tiles<Float, 6, 2, true>(a, pixel);
+      body::product_tiles<Float, 4, 2, true>(a, pixel);
+      body::product_tiles<Float, 2, 2, true>(a, pixel);
+      body::product_tiles<Float, 1, 2, true>(a, pixel);
+    } else {
+      body::product_tiles<Float, 4, 2, false>(a, pixel);
+      body::product_tiles<Float, 1, 2, false>(a, pixel);
+    }
+  } else {
+    if (a.x_step == kBlock) {
+      body::product_tiles<Float, 8, 1, true>(a, pixel);
+      body::product_tiles<Float, 4, 1, true>(a, pixel);
+      body::product_tiles<Float, 2, 1, true>(a, pixel);
+      body::product_tiles<Float, 1, 1, true>(a, pixel);
+    } else {
+      body::product_tiles<Float, 8, 1, false>(a, pixel);
+      body::product_tiles<Float, 1, 1, false>(a, pixel);
+    }
+  }
+}
+
+inline void weight_grad(const WeightGradArgs& a) {
+  std::int64_t vector = 0;
+  body::weight_grad_tiles<Float, 4, 3>(a, vector);
+  body::weight_grad_tiles<Float, 4, 2>(a, vector);
+  body::weight_grad_tiles<Float, 4, 1>(a, vector);
+}
+
+inline void gather(const GatherArgs& a) { body::gather<Float>(a); }
+inline void depthwise(const DepthwiseArgs& a) { body::depthwise<Float>(a); }
+inline void depthwise_grad(const DepthwiseGradArgs& a) { body::depthwise_grad<Float>(a); }
+
+constexpr ConvKernels conv_kernels() {
+  return {Float::kLanes, 2 * Float::kLanes, gather, product, weight_grad, depthwise, depthwise_grad};
+}
+
+}  // namespace kernels::simd
+}  // namespace v0
+}  // namespace spnet

@@ -1,0 +1,16 @@
+// The table of the portable tier.
+#pragma once
+
+#include "spnet/kernels/simd/conv.hpp"
+#include "spnet/kernels/simd/elementwise.hpp"
+#include "spnet/kernels/table.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::simd {
+
+inline constexpr KernelTable kTable{"simd", conv_kernels(), elementwise_kernels()};
+
+}  // namespace kernels::simd
+}  // namespace v0
+}  // namespace spnet

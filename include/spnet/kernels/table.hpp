@@ -1,0 +1,20 @@
+// The contract between operators and kernels: one table of functions for each instruction set.
+#pragma once
+
+#include "spnet/kernels/conv.hpp"
+#include "spnet/kernels/elementwise.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels {
+
+/// Every kernel of one instruction set, by family.
+struct KernelTable {
+  const char* name;
+  ConvKernels conv;
+  ElementwiseKernels elementwise;
+};
+
+}  // namespace kernels
+}  // namespace v0
+}  // namespace spnet
