@@ -126,8 +126,9 @@ struct PoolAllocator {
 class Buffer {
  public:
   Buffer() = default;
+  /// Throws std::bad_alloc when the system has no such block.
   explicit Buffer(std::size_t bytes)
-      : control_(new (MemoryPool::global().allocate(kAlignment + bytes)) Control{{1}, bytes}) {}
+      : control_(new (MemoryPool::global().allocate(with_header(bytes))) Control{{1}, bytes}) {}
   Buffer(const Buffer& other) noexcept : control_(other.control_) {
     if (control_) control_->references.fetch_add(1, std::memory_order_relaxed);
   }
@@ -138,7 +139,7 @@ class Buffer {
   }
   ~Buffer() {
     if (control_ && control_->references.fetch_sub(1, std::memory_order_acq_rel) == 1)
-      MemoryPool::global().release(control_, kAlignment + control_->bytes);
+      MemoryPool::global().release(control_, with_header(control_->bytes));
   }
 
   explicit operator bool() const { return control_ != nullptr; }
@@ -154,6 +155,8 @@ class Buffer {
     std::size_t bytes;
   };
   static_assert(sizeof(Control) <= kAlignment);
+  // Sizes near 2^64 must not wrap around to small ones; the pool refuses them.
+  static std::size_t with_header(std::size_t bytes) { return bytes + kAlignment < bytes ? bytes : bytes + kAlignment; }
   Control* control_ = nullptr;
 };
 

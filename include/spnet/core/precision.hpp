@@ -1,6 +1,7 @@
 // Precision is a value: the pair of bit-widths that a layer computes with.
 #pragma once
 
+#include <algorithm>
 #include <cctype>
 #include <compare>
 #include <functional>

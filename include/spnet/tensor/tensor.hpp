@@ -71,6 +71,7 @@ class Tensor {
   T* data() { return data_; }
   const T* data() const { return data_; }
   bool is_contiguous() const {
+    if (size_ == 0) return true;
     std::int64_t step = 1;
     for (int i = rank() - 1; i >= 0; --i) {
       if (shape_[i] != 1 && strides_[i] != step) return false;
@@ -125,37 +126,35 @@ class Tensor {
   /// Overwrites the elements with those of `source`, which must have the same shape.
   void copy_from(const Tensor& source) {
     check<ShapeError>(shape_ == source.shape_, "Tensor::copy_from: ", source.shape_, " given, expected ", shape_);
-    const Tensor dense = source.contiguous();
+    const bool may_overlap = source.buffer_.data() == buffer_.data();
+    const Tensor dense = may_overlap ? source.clone() : source.contiguous();
     const T* in = dense.data_;
     for_each_offset([&](std::int64_t offset) { data_[offset] = *in++; });
   }
   void fill(T value) {
     for_each_offset([&](std::int64_t offset) { data_[offset] = value; });
   }
-  /// Elements converted by static_cast.
+  /// Elements converted by static_cast (bf16 by way of float).
   template <Element U>
   Tensor<U> to() const {
     Tensor<U> out(shape_);
     U* next = out.data();
-    for_each_offset([&](std::int64_t offset) { *next++ = static_cast<U>(data_[offset]); });
+    using Through = std::conditional_t<std::same_as<T, bf16>, float, T>;
+    for_each_offset([&](std::int64_t offset) { *next++ = static_cast<U>(static_cast<Through>(data_[offset])); });
     return out;
   }
 
   /// Same elements under another shape, one size of which may be −1 (inferred); copies only where strides demand it.
   Tensor reshape(Shape shape) const {
-    int inferred = -1;
-    std::int64_t known = 1;
-    for (int i = 0; i < shape.rank(); ++i) {
-      if (shape[i] != -1) {
-        known *= shape[i];
-        continue;
-      }
-      check<ShapeError>(inferred < 0, "Tensor::reshape: two sizes of −1 in ", shape);
-      inferred = i;
-    }
-    if (inferred >= 0) {
-      check<ShapeError>(known > 0 && size_ % known == 0, "Tensor::reshape: ", shape_, " does not divide into ", shape);
-      shape[inferred] = size_ / known;
+    const auto inferred = std::find(shape.begin(), shape.end(), -1);
+    if (inferred != shape.end()) {
+      const Shape given = shape;
+      const int axis = static_cast<int>(inferred - shape.begin());
+      shape[axis] = 1;
+      check<ShapeError>(std::count(shape.begin(), shape.end(), -1) == 0, "Tensor::reshape: two sizes of −1 in ", given);
+      const std::int64_t known = element_count(shape);
+      check<ShapeError>(known > 0 && size_ % known == 0, "Tensor::reshape: ", shape_, " does not divide into ", given);
+      shape[axis] = size_ / known;
     }
     check<ShapeError>(element_count(shape) == size_, "Tensor::reshape: ", shape, " given for ", size_, " elements");
     Tensor out = contiguous();
@@ -165,6 +164,9 @@ class Tensor {
   }
   /// View with axes in the order `axes`.
   Tensor permute(std::initializer_list<int> axes) const {
+    return permute(std::span<const int>(axes.begin(), axes.size()));
+  }
+  Tensor permute(std::span<const int> axes) const {
     check<ShapeError>(static_cast<int>(axes.size()) == rank(), "Tensor::permute: ", axes.size(), " axes given, rank is ",
                       rank());
     Tensor out = *this;
@@ -254,6 +256,7 @@ class Tensor {
     check<ShapeError>(is_contiguous(), op, ": strides ", strides_, " of shape ", shape_, " are not contiguous");
   }
   std::int64_t offset_of(std::initializer_list<std::int64_t> indices) const {
+    check<ShapeError>(defined(), "Tensor: an undefined tensor has no elements");
     check<ShapeError>(static_cast<int>(indices.size()) == rank(), "Tensor: ", indices.size(), " indices given, shape ",
                       shape_);
     std::int64_t offset = 0;
