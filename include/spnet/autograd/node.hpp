@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "spnet/core/memory.hpp"
+#include "spnet/ops/elementwise.hpp"
 #include "spnet/tensor/tensor.hpp"
 
 namespace spnet {
@@ -82,16 +83,15 @@ class Node {
   /// Adds to the gradient of this node's output, in place where nobody else holds the memory.
   void accumulate(Tensor<T> gradient) {
     if (!grad.defined()) {
-      grad = std::move(gradient);
+      // A leaf's gradient is for others to keep and to change: it shares memory with nothing.
+      const bool own = gradient.unique() && gradient.is_contiguous();
+      grad = is_leaf() && !own ? gradient.clone() : std::move(gradient);
       return;
     }
     check<ShapeError>(grad.shape() == gradient.shape(), "backward: gradients of shapes ", grad.shape(), " and ",
                       gradient.shape(), " meet at one variable");
     if (!grad.unique() || !grad.is_contiguous()) grad = grad.clone();
-    const Tensor<T> other = gradient.contiguous();
-    T* sum = grad.data();
-    const T* term = other.data();
-    for (std::int64_t i = 0, n = grad.size(); i < n; ++i) sum[i] += term[i];
+    ops::add_(grad, gradient);
   }
 
   std::vector<NodeRef<T>, PoolAllocator<NodeRef<T>>> inputs;
@@ -166,10 +166,11 @@ void run_backward(const NodeRef<T>& root, Tensor<T> seed, bool retain_graph) {
   };
   root->accumulate(std::move(seed));
   push(root);
+  NodeRef<T> node;
   try {
     while (!heap.empty()) {
       std::pop_heap(heap.begin(), heap.end(), earlier);
-      const NodeRef<T> node = std::move(heap.back());
+      node = std::move(heap.back());
       heap.pop_back();
       node->queued = false;
       const Tensor<T> gradient = std::exchange(node->grad, {});
@@ -179,10 +180,13 @@ void run_backward(const NodeRef<T>& root, Tensor<T> seed, bool retain_graph) {
       if (!retain_graph) node->clear();
     }
   } catch (...) {
-    for (const auto& node : heap) {
-      node->queued = false;
-      node->grad = {};
+    // Half-way gradients would be added to those of the next pass. Leaves keep what has reached them.
+    for (const auto& waiting : heap) {
+      waiting->queued = false;
+      waiting->grad = {};
     }
+    for (const auto& input : node->inputs)
+      if (input && !input->is_leaf()) input->grad = {};
     throw;
   }
 }

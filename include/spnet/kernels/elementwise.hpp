@@ -1,12 +1,90 @@
-// The contract of the hot element-wise passes.
+// The contract of the hot element-wise passes. Everything is row-major, [rows, channels] where channels matter.
+// What decides integer codes later (Normalize, Quantize) has the same bits on every instruction set: each element is
+// computed with the operations named here, in that order, `fma` rounding once.
 #pragma once
+
+#include <cstdint>
 
 namespace spnet {
 inline namespace v0 {
 namespace kernels {
 
+/// mean[c], squares[c] = the mean and the sum of squared deviations of column c. Overwrites.
+template <class T>
+struct MomentsArgs {
+  const T* x;
+  std::int64_t rows, channels;
+  double* mean;
+  double* squares;
+};
+
+/// y = fma(x, scale[c], shift[c]), plus residual where there is one, then zero where that is < 0 if `relu`.
+template <class T>
+struct NormalizeArgs {
+  const T* x;
+  const T* residual;  ///< or null
+  const T* scale;
+  const T* shift;
+  bool relu;
+  T* y;
+  std::int64_t rows, channels;
+};
+
+/// Which elements of a gradient pass a normalisation's activation.
+enum class GradientMask {
+  kNone,    ///< all
+  kInput,   ///< where fma(x, scale, shift) > 0: the input is read anyway, so no output needs to be kept
+  kOutput,  ///< where y > 0
+};
+
+/// sums[c] = Σ g, sums[channels + c] = Σ g·(x − mean[c]) over the rows, g the gradient through the mask. Overwrites.
+/// With kOutput, g is also written to `masked`, which may be `gradient`.
+template <class T>
+struct NormalizeSumsArgs {
+  const T* gradient;
+  const T* x;
+  const T* y;
+  T* masked;
+  const T* mean;
+  const T* scale;
+  const T* shift;
+  GradientMask mask;  ///< kInput reads scale and shift, kOutput y and masked
+  std::int64_t rows, channels;
+  double* sums;
+};
+
+/// dx = fma(g, scale[c], fma(x − mean[c], slope[c], offset[c])), g the gradient through the mask (not kOutput).
+/// dx may be `gradient`.
+template <class T>
+struct NormalizeGradientArgs {
+  const T* gradient;
+  const T* x;
+  const T* mean;
+  const T* scale;
+  const T* shift;
+  const T* slope;
+  const T* offset;
+  GradientMask mask;
+  T* dx;
+  std::int64_t rows, channels;
+};
+
 /// One instruction set's element-wise kernels.
-struct ElementwiseKernels {};
+template <class T>
+struct ElementwiseFunctions {
+  void (*moments)(const MomentsArgs<T>&);
+  void (*normalize)(const NormalizeArgs<T>&);
+  void (*normalize_sums)(const NormalizeSumsArgs<T>&);
+  void (*normalize_gradient)(const NormalizeGradientArgs<T>&);
+  /// sum[i] += term[i]
+  void (*add)(T* sum, const T* term, std::int64_t count);
+  /// y[i] = x[i] < 0 ? 0 : x[i]; NaN stays. y may be x.
+  void (*relu)(const T* x, T* y, std::int64_t count);
+  /// dx[i] = y[i] > 0 ? gradient[i] : 0; dx may be gradient.
+  void (*relu_gradient)(const T* gradient, const T* y, T* dx, std::int64_t count);
+};
+
+using ElementwiseKernels = ElementwiseFunctions<float>;
 
 }  // namespace kernels
 }  // namespace v0

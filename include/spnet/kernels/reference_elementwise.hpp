@@ -1,0 +1,87 @@
+// Plain loops for the element-wise passes: the oracle for float, the only kernels for double.
+#pragma once
+
+#include <cmath>
+
+#include "spnet/kernels/elementwise.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::reference {
+
+template <class T>
+void moments(const MomentsArgs<T>& a) {
+  for (std::int64_t c = 0; c < a.channels; ++c) {
+    double sum = 0, squares = 0;
+    for (std::int64_t r = 0; r < a.rows; ++r) sum += static_cast<double>(a.x[r * a.channels + c]);
+    const double mean = sum / static_cast<double>(a.rows);
+    for (std::int64_t r = 0; r < a.rows; ++r) {
+      const double d = static_cast<double>(a.x[r * a.channels + c]) - mean;
+      squares += d * d;
+    }
+    a.mean[c] = mean;
+    a.squares[c] = squares;
+  }
+}
+
+template <class T>
+void normalize(const NormalizeArgs<T>& a) {
+  for (std::int64_t r = 0; r < a.rows; ++r) {
+    for (std::int64_t c = 0; c < a.channels; ++c) {
+      const std::int64_t i = r * a.channels + c;
+      T y = std::fma(a.x[i], a.scale[c], a.shift[c]);
+      if (a.residual) y += a.residual[i];
+      a.y[i] = a.relu && y < T{0} ? T{0} : y;
+    }
+  }
+}
+
+template <class T>
+void normalize_sums(const NormalizeSumsArgs<T>& a) {
+  for (std::int64_t c = 0; c < 2 * a.channels; ++c) a.sums[c] = 0;
+  for (std::int64_t r = 0; r < a.rows; ++r) {
+    for (std::int64_t c = 0; c < a.channels; ++c) {
+      const std::int64_t i = r * a.channels + c;
+      T g = a.gradient[i];
+      if (a.mask == GradientMask::kInput) g = std::fma(a.x[i], a.scale[c], a.shift[c]) > T{0} ? g : T{0};
+      if (a.mask == GradientMask::kOutput) a.masked[i] = g = a.y[i] > T{0} ? g : T{0};
+      a.sums[c] += static_cast<double>(g);
+      a.sums[a.channels + c] += static_cast<double>(g) * static_cast<double>(a.x[i] - a.mean[c]);
+    }
+  }
+}
+
+template <class T>
+void normalize_gradient(const NormalizeGradientArgs<T>& a) {
+  for (std::int64_t r = 0; r < a.rows; ++r) {
+    for (std::int64_t c = 0; c < a.channels; ++c) {
+      const std::int64_t i = r * a.channels + c;
+      T g = a.gradient[i];
+      if (a.mask == GradientMask::kInput) g = std::fma(a.x[i], a.scale[c], a.shift[c]) > T{0} ? g : T{0};
+      a.dx[i] = std::fma(g, a.scale[c], std::fma(a.x[i] - a.mean[c], a.slope[c], a.offset[c]));
+    }
+  }
+}
+
+template <class T>
+void add(T* sum, const T* term, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) sum[i] += term[i];
+}
+
+template <class T>
+void relu(const T* x, T* y, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) y[i] = x[i] < T{0} ? T{0} : x[i];
+}
+
+template <class T>
+void relu_gradient(const T* gradient, const T* y, T* dx, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) dx[i] = y[i] > T{0} ? gradient[i] : T{0};
+}
+
+template <class T>
+inline constexpr ElementwiseFunctions<T> kElementwise{
+    moments<T>, normalize<T>, normalize_sums<T>, normalize_gradient<T>, add<T>, relu<T>, relu_gradient<T>};
+
+}  // namespace kernels::reference
+}  // namespace v0
+}  // namespace spnet
