@@ -71,6 +71,8 @@ TEST_CASE("core: row-major strides") {
   CHECK(contiguous_strides({5}) == Strides{1});
   CHECK(contiguous_strides({}) == Strides{});
   CHECK(contiguous_strides({2, 0, 4}) == Strides{4, 4, 1});
+  CHECK_THROWS_WITH_AS(contiguous_strides({0, std::int64_t{1} << 32, std::int64_t{1} << 31}),
+                       "shape: [0,4294967296,2147483648] has too many elements", ShapeError);
 }
 
 TEST_CASE("core: broadcasting follows NumPy's rule") {

@@ -82,13 +82,14 @@ inline std::int64_t element_count(const Shape& shape) {
   return count;
 }
 
-/// Row-major strides, in elements.
+/// Row-major strides, in elements; throws ShapeError where one passes 2^63 − 1.
 inline Strides contiguous_strides(const Shape& shape) {
   Strides strides = shape;
   std::int64_t step = 1;
   for (int i = shape.rank() - 1; i >= 0; --i) {
     strides[i] = step;
-    step *= std::max<std::int64_t>(shape[i], 1);
+    if (__builtin_mul_overflow(step, std::max<std::int64_t>(shape[i], 1), &step))
+      throw ShapeError(message("shape: ", shape, " has too many elements"));
   }
   return strides;
 }

@@ -190,8 +190,8 @@ class Tensor {
   }
   /// View of `length` entries from `begin` along `axis`.
   Tensor narrow(int axis, std::int64_t begin, std::int64_t length) const {
-    check<ShapeError>(begin >= 0 && length >= 0 && begin <= dim(axis) - length, "Tensor::narrow: [", begin, ", ",
-                      begin + length, ") of axis ", axis, " in ", shape_);
+    check<ShapeError>(begin >= 0 && length >= 0 && begin <= dim(axis) - length, "Tensor::narrow: ", length,
+                      " entries from ", begin, " on axis ", axis, " of shape ", shape_);
     Tensor out = *this;
     out.data_ += begin * strides_[axis];
     out.shape_[axis] = length;
