@@ -1,0 +1,107 @@
+// Convolution of images in NHWC and its two gradients.
+#pragma once
+
+#include <type_traits>
+
+#include "spnet/kernels/reference.hpp"
+#include "spnet/ops/conv2d_correlate.hpp"
+#include "spnet/ops/conv2d_geometry.hpp"
+#include "spnet/ops/conv2d_weight_grad.hpp"
+#include "spnet/tensor/tensor.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace ops {
+
+namespace detail {
+
+inline bool is_depthwise(const ConvSizes& s) { return s.groups > 1 && s.groups == s.c && s.c == s.o; }
+
+// All groups of a depthwise convolution at once.
+inline Correlation depthwise(Correlation c, const ConvSizes& s) {
+  c.channels = c.outputs = s.c;
+  c.w_channel = 0;
+  return c;
+}
+
+inline void conv2d(const ConvSizes& s, const float* x, const float* w, float* y) {
+  const Correlation c = forward_correlation(s);
+  if (is_depthwise(s)) return correlate_depthwise(depthwise(c, s), s.kh * s.kw, x, w, y);
+  for (std::int64_t g = 0; g < s.groups; ++g)
+    correlate(c, x + g * c.channels, w + g * c.outputs * c.w_output, y + g * c.outputs);
+}
+inline void conv2d(const ConvSizes& s, const double* x, const double* w, double* y) {
+  std::fill_n(y, s.n * s.oh * s.ow * s.o, 0.0);
+  kernels::reference::conv2d(s, x, w, y);
+}
+
+inline void conv2d_backward_data(const ConvSizes& s, const float* dy, const float* w, float* dx) {
+  const Correlation c = backward_correlation(s);
+  if (is_depthwise(s)) return correlate_depthwise(depthwise(c, s), s.kh * s.kw, dy, w, dx);
+  for (std::int64_t g = 0; g < s.groups; ++g)
+    correlate(c, dy + g * c.channels, w + g * c.channels * c.w_channel, dx + g * c.outputs);
+}
+inline void conv2d_backward_data(const ConvSizes& s, const double* dy, const double* w, double* dx) {
+  std::fill_n(dx, s.n * s.h * s.w * s.c, 0.0);
+  kernels::reference::conv2d_backward_data(s, dy, w, dx);
+}
+
+inline void conv2d_backward_weight(const ConvSizes& s, const float* dy, const float* x, float* dw) {
+  const Correlation c = forward_correlation(s);
+  if (is_depthwise(s)) return correlate_depthwise_grad(depthwise(c, s), s.kh * s.kw, dy, x, dw);
+  for (std::int64_t g = 0; g < s.groups; ++g)
+    correlate_weight_grad(c, dy + g * c.outputs, x + g * c.channels, dw + g * c.outputs * c.w_output);
+}
+inline void conv2d_backward_weight(const ConvSizes& s, const double* dy, const double* x, double* dw) {
+  std::fill_n(dw, s.o * s.kh * s.kw * (s.c / s.groups), 0.0);
+  kernels::reference::conv2d_backward_weight(s, dy, x, dw);
+}
+
+}  // namespace detail
+
+/// Cross-correlation x [N,H,W,C], w [O,kH,kW,C/groups] → y [N,H',W',O], H' = (H + 2·padding − dilation·(kH−1) − 1) /
+/// stride + 1, rounded down. Float runs on the fast kernels, double on plain loops. Throws ShapeError where shapes or
+/// the kernel do not fit, ValueError where an option is out of range.
+template <class T>
+Tensor<T> conv2d(const Tensor<T>& x, const Tensor<T>& w, const Conv2dOptions& options = {}) {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
+  const detail::ConvSizes s = detail::conv_sizes("conv2d", x.shape(), w.shape(), options);
+  Tensor<T> y(detail::output_shape(s));
+  if (y.size() > 0) detail::conv2d(s, x.contiguous().data(), w.contiguous().data(), y.data());
+  return y;
+}
+
+/// Gradient of conv2d with respect to x: grad [N,H',W',O], w [O,kH,kW,C/groups] → [N,H,W,C] = x_shape. Throws as conv2d.
+template <class T>
+Tensor<T> conv2d_backward_data(const Tensor<T>& grad, const Tensor<T>& w, const Shape& x_shape,
+                               const Conv2dOptions& options = {}) {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
+  const detail::ConvSizes s = detail::conv_sizes("conv2d_backward_data", x_shape, w.shape(), options);
+  check<ShapeError>(grad.shape() == detail::output_shape(s), "conv2d_backward_data: gradient ", grad.shape(),
+                    " given, expected ", detail::output_shape(s));
+  Tensor<T> dx(x_shape);
+  if (dx.size() > 0) detail::conv2d_backward_data(s, grad.contiguous().data(), w.contiguous().data(), dx.data());
+  return dx;
+}
+
+/// Gradient of conv2d with respect to w: grad [N,H',W',O], x [N,H,W,C] → [O,kH,kW,C/groups] = w_shape. The same bits for
+/// any number of threads. Throws as conv2d.
+template <class T>
+Tensor<T> conv2d_backward_weight(const Tensor<T>& grad, const Tensor<T>& x, const Shape& w_shape,
+                                 const Conv2dOptions& options = {}) {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
+  const detail::ConvSizes s = detail::conv_sizes("conv2d_backward_weight", x.shape(), w_shape, options);
+  check<ShapeError>(grad.shape() == detail::output_shape(s), "conv2d_backward_weight: gradient ", grad.shape(),
+                    " given, expected ", detail::output_shape(s));
+  Tensor<T> dw(w_shape);
+  if (grad.size() == 0) {
+    dw.fill(T{});
+  } else if (dw.size() > 0) {
+    detail::conv2d_backward_weight(s, grad.contiguous().data(), x.contiguous().data(), dw.data());
+  }
+  return dw;
+}
+
+}  // namespace ops
+}  // namespace v0
+}  // namespace spnet

@@ -1,0 +1,263 @@
+// The engine behind the forward pass and the gradient with respect to the input.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "spnet/core/memory.hpp"
+#include "spnet/core/parallel.hpp"
+#include "spnet/kernels/dispatch.hpp"
+#include "spnet/ops/conv2d_geometry.hpp"
+#include "spnet/ops/conv2d_scratch.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace ops::detail {
+
+using kernels::Segment;
+
+/// At least this many tasks where the work allows: by size alone, so that results do not depend on the threads.
+inline constexpr std::int64_t kLeastTasks = 8;
+/// Weights that a run of products reads again and again: they stay in the first-level cache.
+inline constexpr std::int64_t kRunFloats = 4 * 1024;
+/// Weights of one task: they stay in the second-level cache from image to image.
+inline constexpr std::int64_t kGroupFloats = 128 * 1024;
+
+/// How outputs are cut into panels for one table: as many full panels as fit, then a narrower one.
+struct Panels {
+  std::int64_t panel, lanes, outputs;
+
+  Panels(const kernels::ConvKernels& k, std::int64_t count) : panel(k.panel), lanes(k.lanes), outputs(count) {}
+  std::int64_t count() const { return ceil_div(outputs, panel); }
+  std::int64_t valid(std::int64_t p) const { return std::min(panel, outputs - p * panel); }
+  std::int64_t width(std::int64_t p) const { return ceil_div(valid(p), lanes) * lanes; }
+  /// Floats of a row of weights, over all panels.
+  std::int64_t total() const { return ceil_div(outputs, lanes) * lanes; }
+};
+
+/// Packs the weights w[channel * w_channel + output * w_output] of every tap as [tap][channel][width of the panel].
+inline void pack_panel(const Correlation& c, const Phase& phase, const float* w, std::int64_t first,
+                       std::int64_t valid, std::int64_t width, float* to) {
+  for (const Tap& tap : phase.taps) {
+    const float* from = w + tap.weight + first * c.w_output;
+    // Blocks keep either direction of the transposition within a few cache lines.
+    for (std::int64_t begin = 0; begin < c.channels; begin += kBlock) {
+      const std::int64_t end = std::min(c.channels, begin + kBlock);
+      for (std::int64_t o = 0; o < width; ++o) {
+        for (std::int64_t channel = begin; channel < end; ++channel)
+          to[channel * width + o] = o < valid ? from[channel * c.w_channel + o * c.w_output] : 0.0f;
+      }
+    }
+    to += c.channels * width;
+  }
+}
+
+/// Segments of a phase in the order of its packed weights, cut into runs whose weights fill kRunFloats.
+struct Runs {
+  PoolVector<Segment> segments;
+  PoolVector<std::int64_t> begins;    // of the runs, and the end
+  PoolVector<std::int64_t> channels;  // before each run: where its weights begin, divided by the panel's width
+
+  void add(Segment segment, std::int64_t width) {
+    constexpr std::int64_t kPiece = 64;
+    for (std::int64_t at = 0; at < segment.channels; at += kPiece) {
+      const std::int64_t piece = std::min(kPiece, segment.channels - at);
+      if (begins.empty() || (total_ + piece - channels.back()) * width > kRunFloats) {
+        begins.push_back(static_cast<std::int64_t>(segments.size()));
+        channels.push_back(total_);
+      }
+      segments.push_back({segment.offset + at, piece});
+      total_ += piece;
+    }
+  }
+  void finish() {
+    if (begins.empty()) {
+      begins.push_back(0);
+      channels.push_back(0);
+    }
+    begins.push_back(static_cast<std::int64_t>(segments.size()));
+  }
+  std::int64_t total() const { return total_; }
+
+ private:
+  std::int64_t total_ = 0;
+};
+
+/// Products of `rows` rows of `cols` pixels with the panels [first, last) of the packed weights.
+struct RowProducts {
+  const kernels::ConvKernels& k;
+  const Panels& panels;
+  const Runs& runs;
+  const float* weights;
+  const float* x;
+  std::int64_t x_step, x_row;
+  float* y;
+  std::int64_t y_step, y_row;
+  std::int64_t rows, cols;
+
+  void operator()(std::int64_t first, std::int64_t last) const {
+    for (std::int64_t p = first; p < last; ++p) {
+      const float* w = weights + p * panels.panel * runs.total();
+      const std::int64_t width = panels.width(p);
+      for (std::size_t r = 0; r + 1 < runs.begins.size(); ++r) {
+        const std::int64_t begin = runs.begins[r];
+        for (std::int64_t row = 0; row < rows; ++row) {
+          k.product({x + row * x_row, x_step, cols, runs.segments.data() + begin, runs.begins[r + 1] - begin,
+                     w + runs.channels[r] * width, width, panels.valid(p), y + row * y_row + p * panels.panel, y_step,
+                     r > 0});
+        }
+      }
+    }
+  }
+};
+
+/// True where every output pixel is a product of its own input pixel's channels: no copy is needed.
+inline bool is_pointwise(const Correlation& c) {
+  return c.phases.size() == 1 && c.phases[0].taps.size() == 1 && c.stride_h == 1 && c.stride_w == 1 &&
+         c.phases[0].taps[0].row == 0 && c.phases[0].taps[0].col == 0 && c.phases[0].rows == c.in_rows &&
+         c.phases[0].cols == c.in_cols;
+}
+
+/// Packs all panels of a phase in parallel.
+inline void pack(const Correlation& c, const Phase& phase, const Panels& panels, const float* w, float* to) {
+  const std::int64_t total = static_cast<std::int64_t>(phase.taps.size()) * c.channels;
+  auto one = [&](std::int64_t p) {
+    pack_panel(c, phase, w, p * panels.panel, panels.valid(p), panels.width(p), to + p * panels.panel * total);
+  };
+  if (total * panels.total() < 16 * 1024) {
+    for (std::int64_t p = 0; p < panels.count(); ++p) one(p);
+  } else {
+    parallel_for(panels.count(), one);
+  }
+}
+
+inline void correlate_pointwise(const Correlation& c, const float* x, const float* w, float* y) {
+  const kernels::ConvKernels& k = kernels::active().conv;
+  const Panels panels(k, c.outputs);
+  const Phase& phase = c.phases[0];
+  Buffer packed(static_cast<std::size_t>(panels.total() * c.channels) * sizeof(float));
+  float* weights = static_cast<float*>(packed.data());
+  pack(c, phase, panels, w, weights);
+  Runs runs;
+  runs.add({0, c.channels}, panels.panel);
+  runs.finish();
+  const std::int64_t pixels = c.batch * c.in_rows * c.in_cols;
+  // Short runs of pixels, so that their inputs stay in the first-level cache from panel to panel.
+  const std::int64_t run = std::clamp<std::int64_t>(4096 / std::max<std::int64_t>(c.channels, 1) / 56 * 56, 56, 1120);
+  const std::int64_t split = pixels >= run * kLeastTasks ? 1 : std::min(panels.count(), kLeastTasks);
+  const std::int64_t pieces = ceil_div(pixels, run);
+  parallel_for(pieces * split, [&](std::int64_t task) {
+    const std::int64_t begin = task % pieces * run;
+    const std::int64_t part = task / pieces;
+    RowProducts{k, panels, runs, weights, x + begin * c.in_step, c.in_step, 0, y + phase.y + begin * c.y_step, c.y_step,
+                0, 1, std::min(run, pixels - begin)}(part * panels.count() / split,
+                                                     (part + 1) * panels.count() / split);
+  });
+}
+
+/// Computes one group of a convolution; x and y point at the group's first channel, w at its first weight.
+inline void correlate(const Correlation& c, const float* x, const float* w, float* y) {
+  if (is_pointwise(c)) return correlate_pointwise(c, x, w, y);
+  const kernels::ConvKernels& k = kernels::active().conv;
+  const Panels panels(k, c.outputs);
+  std::int64_t most_rows = 0, all_weights = 0;
+  for (const Phase& phase : c.phases) {
+    most_rows = std::max(most_rows, phase.rows);
+    all_weights += static_cast<std::int64_t>(phase.taps.size()) * c.channels * panels.total();
+  }
+  const std::int64_t splits = std::clamp<std::int64_t>(ceil_div(all_weights, kGroupFloats), 1, panels.count());
+  const std::int64_t band = ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch * splits));
+  const std::int64_t bands = ceil_div(most_rows, band);
+  const ScratchLayout layout(c, band);
+
+  Buffer packed(static_cast<std::size_t>(all_weights) * sizeof(float));
+  PoolVector<const float*> weights(c.phases.size());
+  PoolVector<Runs> runs(c.phases.size());
+  float* next = static_cast<float*>(packed.data());
+  for (std::size_t i = 0; i < c.phases.size(); ++i) {
+    const Phase& phase = c.phases[i];
+    pack(c, phase, panels, w, next);
+    weights[i] = next;
+    next += static_cast<std::int64_t>(phase.taps.size()) * c.channels * panels.total();
+    for (std::size_t t = 0; t < phase.taps.size(); ++t) {
+      if (layout.folded() && t > 0 && phase.taps[t].row == phase.taps[t - 1].row) continue;
+      for (std::int64_t b = 0; b < layout.blocks(); ++b)
+        runs[i].add({layout.offset(phase.taps[t], b), layout.channels(b)}, panels.panel);
+    }
+    runs[i].finish();
+  }
+
+  const std::int64_t image = c.in_rows * c.in_cols * c.in_step;
+  // Images inside, so that the threads go through them with one part of the weights after another.
+  parallel_for(splits * c.batch * bands, [&](std::int64_t task) {
+    const std::int64_t first = task % bands * band;
+    const std::int64_t n = task / bands % c.batch;
+    const std::int64_t split = task / bands / c.batch;
+    const std::int64_t count = std::min(band, most_rows - first);
+    Buffer buffer(static_cast<std::size_t>(layout.floats()) * sizeof(float));
+    float* scratch = static_cast<float*>(buffer.data());
+    layout.fill(k, x + n * image, first, count, scratch);
+    for (std::size_t i = 0; i < c.phases.size(); ++i) {
+      const Phase& phase = c.phases[i];
+      RowProducts{k, panels, runs[i], weights[i], scratch, kBlock, layout.row_step(),
+                  y + n * c.y_image + phase.y + first * c.y_row, c.y_step, c.y_row,
+                  std::clamp<std::int64_t>(phase.rows - first, 0, count), phase.cols}(
+          split * panels.count() / splits, (split + 1) * panels.count() / splits);
+    }
+  });
+}
+
+/// The depthwise form: output channel i reads input channel i alone; weights w[channel * w_output + tap.weight].
+inline void correlate_depthwise(const Correlation& c, std::int64_t w_step, const float* x, const float* w, float* y) {
+  const kernels::ConvKernels& k = kernels::active().conv;
+  std::int64_t most_rows = 0;
+  std::size_t all_taps = 0;
+  for (const Phase& phase : c.phases) {
+    most_rows = std::max(most_rows, phase.rows);
+    all_taps += phase.taps.size();
+  }
+  const std::int64_t blocks = ceil_div(c.channels, kBlock);
+  const std::int64_t band = ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch));
+  const std::int64_t bands = ceil_div(most_rows, band);
+  const ScratchLayout layout(c, band);
+  // Weights and offsets, phase after phase: [block][tap][kBlock] and [tap].
+  Buffer packed(static_cast<std::size_t>(blocks * kBlock) * all_taps * sizeof(float));
+  float* to = static_cast<float*>(packed.data());
+  PoolVector<std::int64_t> offsets;
+  for (const Phase& phase : c.phases) {
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      for (const Tap& tap : phase.taps) {
+        for (std::int64_t i = b * kBlock; i < (b + 1) * kBlock; ++i)
+          *to++ = i < c.channels ? w[i * w_step + tap.weight] : 0.0f;
+      }
+    }
+    for (const Tap& tap : phase.taps) offsets.push_back(layout.offset(tap, 0));
+  }
+  const std::int64_t image = c.in_rows * c.in_cols * c.in_step;
+  parallel_for(c.batch * bands, [&](std::int64_t task) {
+    const std::int64_t first = task % bands * band;
+    const std::int64_t n = task / bands;
+    const std::int64_t count = std::min(band, most_rows - first);
+    Buffer buffer(static_cast<std::size_t>(layout.floats()) * sizeof(float));
+    float* scratch = static_cast<float*>(buffer.data());
+    layout.fill(k, x + n * image, first, count, scratch);
+    const float* weights = static_cast<const float*>(packed.data());
+    const std::int64_t* at = offsets.data();
+    for (const Phase& phase : c.phases) {
+      const auto taps = static_cast<std::int64_t>(phase.taps.size());
+      for (std::int64_t row = 0; row < std::min(count, phase.rows - first); ++row) {
+        for (std::int64_t b = 0; b < blocks; ++b) {
+          k.depthwise({scratch + row * layout.row_step() + b * layout.block_step(), kBlock, phase.cols, at, taps,
+                       weights + b * taps * kBlock, layout.channels(b),
+                       y + n * c.y_image + phase.y + (first + row) * c.y_row + b * kBlock, c.y_step});
+        }
+      }
+      weights += blocks * taps * kBlock;
+      at += taps;
+    }
+  });
+}
+
+}  // namespace ops::detail
+}  // namespace v0
+}  // namespace spnet

@@ -1,0 +1,140 @@
+// What a convolution is given, checked and in numbers; and the two forms its three products take.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "spnet/core/error.hpp"
+#include "spnet/core/memory.hpp"
+#include "spnet/core/shape.hpp"
+#include "spnet/kernels/reference.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace ops {
+
+/// A value for the height and one for the width; one number stands for both.
+struct Pair {
+  std::int64_t h, w;
+  constexpr Pair(std::int64_t both) : h(both), w(both) {}
+  constexpr Pair(std::int64_t height, std::int64_t width) : h(height), w(width) {}
+  friend constexpr bool operator==(const Pair&, const Pair&) = default;
+};
+
+/// Stride and dilation >= 1, padding (with zeros, on both sides) >= 0, groups a divisor of both channel counts.
+struct Conv2dOptions {
+  Pair stride = 1;
+  Pair padding = 0;
+  Pair dilation = 1;
+  std::int64_t groups = 1;
+};
+
+namespace detail {
+
+using kernels::reference::ConvSizes;
+
+/// Checks shapes and options of x [N,H,W,C] and w [O,kH,kW,C/groups]; throws ShapeError or ValueError, naming `op`.
+inline ConvSizes conv_sizes(const char* op, const Shape& x, const Shape& w, const Conv2dOptions& options) {
+  check<ShapeError>(x.rank() == 4, op, ": input ", x, " given, expected [N,H,W,C]");
+  check<ShapeError>(w.rank() == 4, op, ": weight ", w, " given, expected [O,kH,kW,C/groups]");
+  constexpr std::int64_t kLargest = std::int64_t{1} << 30;
+  auto in_range = [&](const char* name, Pair p, std::int64_t least) {
+    check<ValueError>(p.h >= least && p.w >= least && p.h <= kLargest && p.w <= kLargest, op, ": ", name, ' ', p.h,
+                      'x', p.w, " given, expected at least ", least);
+  };
+  in_range("stride", options.stride, 1);
+  in_range("padding", options.padding, 0);
+  in_range("dilation", options.dilation, 1);
+  check<ShapeError>(w[1] >= 1 && w[2] >= 1 && w[1] <= kLargest && w[2] <= kLargest, op, ": weight ", w,
+                    " has an empty kernel");
+  const std::int64_t groups = options.groups;
+  check<ValueError>(groups >= 1, op, ": ", groups, " groups given, expected at least 1");
+  check<ShapeError>(x[3] % groups == 0 && w[0] % groups == 0, op, ": ", groups, " groups do not divide ", x[3],
+                    " input and ", w[0], " output channels");
+  check<ShapeError>(x[3] / groups == w[3], op, ": input has ", x[3], " channels", groups > 1 ? " in " : "",
+                    groups > 1 ? message(groups, " groups") : "", ", weight ", w, " expects ", w[3] * groups);
+  const std::int64_t spare_h = x[1] + 2 * options.padding.h - options.dilation.h * (w[1] - 1) - 1;
+  const std::int64_t spare_w = x[2] + 2 * options.padding.w - options.dilation.w * (w[2] - 1) - 1;
+  check<ShapeError>(spare_h >= 0 && spare_w >= 0, op, ": kernel ", w[1], 'x', w[2], " with dilation ",
+                    options.dilation.h, 'x', options.dilation.w, " does not fit input ", x, " with padding ",
+                    options.padding.h, 'x', options.padding.w);
+  return {x[0], x[1], x[2], x[3], w[0], w[1], w[2], spare_h / options.stride.h + 1, spare_w / options.stride.w + 1,
+          options.stride.h, options.stride.w, options.padding.h, options.padding.w, options.dilation.h,
+          options.dilation.w, groups};
+}
+
+inline Shape output_shape(const ConvSizes& s) { return {s.n, s.oh, s.ow, s.o}; }
+
+template <class T>
+using PoolVector = std::vector<T, PoolAllocator<T>>;
+
+/// One kernel element: an output pixel (i, j) reads the input at (i * stride + row, j * stride + col).
+struct Tap {
+  std::int64_t row, col;
+  std::int64_t weight;  // where its weights begin
+};
+
+/// Output pixels that share a set of taps: all of them forward, one residue of the stride in each direction backward.
+struct Phase {
+  std::int64_t y;  // where its first pixel lies
+  std::int64_t rows, cols;
+  PoolVector<Tap> taps;
+};
+
+/// y[n, i, j, o] = sum over taps and channels c of x[n, i * stride + tap.row, j * stride + tap.col, c] · w[tap, c, o],
+/// where x is zero outside its borders; of one group. Forward and backward-data are both of this form.
+struct Correlation {
+  std::int64_t batch;
+  std::int64_t in_rows, in_cols, in_step, channels;
+  std::int64_t stride_h, stride_w;
+  std::int64_t outputs, y_image, y_row, y_step;
+  std::int64_t w_output, w_channel;  // steps of the weights
+  PoolVector<Phase> phases;
+};
+
+inline Correlation forward_correlation(const ConvSizes& s) {
+  const std::int64_t group_c = s.c / s.groups;
+  Correlation c{s.n,        s.h,        s.w,
+                s.c,        group_c,    s.stride_h,
+                s.stride_w, s.o / s.groups, s.oh * s.ow * s.o,
+                s.ow * s.o, s.o,        s.kh * s.kw * group_c,
+                1,          {}};
+  c.phases.push_back({0, s.oh, s.ow, {}});
+  for (std::int64_t ky = 0; ky < s.kh; ++ky) {
+    for (std::int64_t kx = 0; kx < s.kw; ++kx) {
+      c.phases[0].taps.push_back(
+          {ky * s.dilation_h - s.pad_h, kx * s.dilation_w - s.pad_w, (ky * s.kw + kx) * group_c});
+    }
+  }
+  return c;
+}
+
+/// Backward data reads dy with stride 1: input rows of one residue modulo the stride see a subset of the taps, so that
+/// no zeros are ever inserted between the rows of dy.
+inline Correlation backward_correlation(const ConvSizes& s) {
+  const std::int64_t group_c = s.c / s.groups;
+  Correlation c{s.n, s.oh, s.ow, s.o, s.o / s.groups, 1, 1, group_c, s.h * s.w * s.c, s.stride_h * s.w * s.c,
+                s.stride_w * s.c, 1, s.kh * s.kw * group_c, {}};
+  for (std::int64_t ry = 0; ry < s.stride_h && ry < s.h; ++ry) {
+    for (std::int64_t rx = 0; rx < s.stride_w && rx < s.w; ++rx) {
+      Phase phase{(ry * s.w + rx) * s.c, (s.h - ry + s.stride_h - 1) / s.stride_h,
+                  (s.w - rx + s.stride_w - 1) / s.stride_w, {}};
+      for (std::int64_t ky = s.kh - 1; ky >= 0; --ky) {
+        const std::int64_t y = ry + s.pad_h - ky * s.dilation_h;
+        if (y % s.stride_h != 0) continue;
+        for (std::int64_t kx = s.kw - 1; kx >= 0; --kx) {
+          const std::int64_t x = rx + s.pad_w - kx * s.dilation_w;
+          if (x % s.stride_w != 0) continue;
+          phase.taps.push_back({y / s.stride_h, x / s.stride_w, (ky * s.kw + kx) * group_c});
+        }
+      }
+      c.phases.push_back(std::move(phase));
+    }
+  }
+  return c;
+}
+
+}  // namespace detail
+}  // namespace ops
+}  // namespace v0
+}  // namespace spnet

@@ -1,0 +1,195 @@
+// The padded copy of a band of input rows that the convolution kernels read: blocks of kBlock channels in which
+// neighbouring output pixels are neighbours, whatever the stride, and borders are zeros like any other pixel.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "spnet/kernels/dispatch.hpp"
+#include "spnet/ops/conv2d_geometry.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace ops::detail {
+
+using kernels::kBlock;
+
+/// Largest scratch of one band: it stays in a core's second-level cache beside a panel of weights.
+inline constexpr std::int64_t kBandFloats = 48 * 1024;
+
+/// a / b rounded up, for b > 0.
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return a > 0 ? (a + b - 1) / b : -(-a / b); }
+
+/// Positions along one direction. Inputs of one residue modulo the stride form a part of their own, and residues that
+/// no tap reads have none: output i finds its tap at position(tap) + i.
+struct Axis {
+  struct Part {
+    std::int64_t residue, first, size;
+  };
+  std::int64_t origin = 0, stride = 1, length = 0;
+  PoolVector<Part> parts;
+
+  Axis(const Correlation& c, bool vertical, std::int64_t count) : stride(vertical ? c.stride_h : c.stride_w) {
+    auto offset = [&](const Tap& tap) { return vertical ? tap.row : tap.col; };
+    bool any = false;
+    for (const Phase& phase : c.phases) {
+      for (const Tap& tap : phase.taps) {
+        origin = any ? std::min(origin, offset(tap)) : offset(tap);
+        any = true;
+      }
+    }
+    for (const Phase& phase : c.phases) {
+      for (const Tap& tap : phase.taps) {
+        const std::int64_t residue = (offset(tap) - origin) % stride;
+        const std::int64_t size = count + (offset(tap) - origin) / stride;
+        auto part = std::find_if(parts.begin(), parts.end(), [&](const Part& p) { return p.residue == residue; });
+        if (part == parts.end()) part = parts.insert(part, {residue, 0, 0});
+        part->size = std::max(part->size, size);
+      }
+    }
+    for (Part& part : parts) {
+      part.first = length;
+      length += part.size;
+    }
+  }
+  std::int64_t position(std::int64_t offset) const {
+    const std::int64_t residue = (offset - origin) % stride;
+    for (const Part& part : parts) {
+      if (part.residue == residue) return part.first + (offset - origin) / stride;
+    }
+    return 0;
+  }
+};
+
+/// The layout [row][block][column][kBlock] of the scratch for bands of at most `band` output rows.
+class ScratchLayout {
+ public:
+  ScratchLayout(const Correlation& c, std::int64_t band)
+      : c_(c),
+        band_(band),
+        folded_(folds(c)),
+        channels_(folded_ ? c.channels * fold_width(c) : c.channels),
+        blocks_(ceil_div(channels_, kBlock)),
+        cols_(c, false, columns(c)),
+        rows_(c, true, band) {
+    if (folded_) cols_.length = columns(c);
+  }
+
+  /// Rows in a band so that the scratch stays within kBandFloats; fewer where the batch alone makes too few tasks.
+  static std::int64_t band_rows(const Correlation& c, std::int64_t least_bands, std::int64_t limit = kBandFloats) {
+    const ScratchLayout one(c, 1);
+    std::int64_t rows = 0;
+    for (const Phase& phase : c.phases) rows = std::max(rows, phase.rows);
+    const std::int64_t parts = std::max<std::int64_t>(1, static_cast<std::int64_t>(one.rows_.parts.size()));
+    const std::int64_t fitting = (limit / std::max<std::int64_t>(one.row_step(), 1) - one.rows_.length) / parts + 1;
+    const std::int64_t bands = std::max(ceil_div(rows, std::max<std::int64_t>(fitting, 1)), least_bands);
+    return std::max<std::int64_t>(ceil_div(rows, std::max<std::int64_t>(bands, 1)), 1);
+  }
+
+  std::int64_t row_step() const { return blocks_ * block_step(); }
+  std::int64_t block_step() const { return cols_.length * kBlock; }
+  std::int64_t blocks() const { return blocks_; }
+  /// Channels of block `b`.
+  std::int64_t channels(std::int64_t b) const { return std::min(kBlock, channels_ - b * kBlock); }
+  /// Floats to allocate: the scratch, and a padded line of the input where taps are folded.
+  std::int64_t floats() const { return rows_.length * row_step() + (folded_ ? line_floats() : 0) + kBlock; }
+
+  /// True where the taps of a row are folded into the channels.
+  bool folded() const { return folded_; }
+  /// Where the segment of (tap, block) begins for output pixel 0; tap is the leftmost of its row where folded.
+  std::int64_t offset(const Tap& tap, std::int64_t block) const {
+    const std::int64_t col = folded_ ? 0 : cols_.position(tap.col);
+    return rows_.position(tap.row) * row_step() + block * block_step() + col * kBlock;
+  }
+
+  /// Copies what output rows [first, first + count) of one image read; `x` is the image at the group's first channel.
+  void fill(const kernels::ConvKernels& k, const float* x, std::int64_t first, std::int64_t count, float* to) const {
+    for (const Axis::Part& part : rows_.parts) {
+      const std::int64_t used = part.size - band_ + count;
+      for (std::int64_t j = 0; j < used; ++j) {
+        const std::int64_t row = rows_.origin + part.residue + (first + j) * rows_.stride;
+        float* line = to + (part.first + j) * row_step();
+        if (row < 0 || row >= c_.in_rows) {
+          std::fill_n(line, row_step(), 0.0f);
+        } else if (folded_) {
+          fill_folded(k, x + row * c_.in_cols * c_.in_step, line, to + rows_.length * row_step());
+        } else {
+          fill_row(k, x + row * c_.in_cols * c_.in_step, line);
+        }
+      }
+    }
+  }
+
+ private:
+  static std::int64_t columns(const Correlation& c) {
+    std::int64_t cols = 0;
+    for (const Phase& phase : c.phases) cols = std::max(cols, phase.cols);
+    return cols;
+  }
+  // Number of taps in a row, where they are adjacent and the same in every row; 0 otherwise.
+  static std::int64_t fold_width(const Correlation& c) {
+    if (c.phases.size() != 1 || c.phases[0].taps.empty()) return 0;
+    const auto& taps = c.phases[0].taps;
+    std::size_t width = 1;
+    while (width < taps.size() && taps[width].row == taps[0].row) ++width;
+    if (taps.size() % width != 0) return 0;
+    for (std::size_t t = 0; t < taps.size(); ++t) {
+      if (taps[t].col != taps[0].col + static_cast<std::int64_t>(t % width)) return 0;
+      if (taps[t].row != taps[t - t % width].row) return 0;
+      if (taps[t].weight != taps[t - t % width].weight + static_cast<std::int64_t>(t % width) * c.channels) return 0;
+    }
+    return static_cast<std::int64_t>(width);
+  }
+  // Few channels (an image's three) would leave most of a block empty.
+  static bool folds(const Correlation& c) {
+    return c.w_channel == 1 && c.channels > 0 && c.channels < kBlock / 2 && fold_width(c) > 1;
+  }
+
+  std::int64_t line_floats() const {
+    return ((cols_.length - 1) * cols_.stride * c_.channels + channels_ + kBlock - 1) / kBlock * kBlock;
+  }
+  void fill_row(const kernels::ConvKernels& k, const float* x, float* line) const {
+    for (std::int64_t b = 0; b < blocks_; ++b, line += block_step()) {
+      for (const Axis::Part& part : cols_.parts) {
+        const std::int64_t left = cols_.origin + part.residue;
+        const std::int64_t begin = std::clamp<std::int64_t>(ceil_div(-left, cols_.stride), 0, part.size);
+        const std::int64_t end =
+            std::clamp<std::int64_t>(ceil_div(c_.in_cols - left, cols_.stride), begin, part.size);
+        float* to = line + part.first * kBlock;
+        std::fill_n(to, begin * kBlock, 0.0f);
+        if (end > begin) {
+          k.gather({x + (left + begin * cols_.stride) * c_.in_step + b * kBlock, cols_.stride * c_.in_step,
+                    end - begin, channels(b), to + begin * kBlock});
+        }
+        std::fill_n(to + end * kBlock, (part.size - end) * kBlock, 0.0f);
+      }
+    }
+  }
+  void fill_folded(const kernels::ConvKernels& k, const float* x, float* line, float* padded) const {
+    const std::int64_t width = (cols_.length - 1) * cols_.stride + channels_ / c_.channels;
+    const std::int64_t begin = std::clamp<std::int64_t>(-cols_.origin, 0, width);
+    const std::int64_t end = std::clamp<std::int64_t>(c_.in_cols - cols_.origin, begin, width);
+    std::fill_n(padded, begin * c_.channels, 0.0f);
+    const float* from = x + (cols_.origin + begin) * c_.in_step;
+    if (c_.in_step == c_.channels) {
+      std::copy_n(from, (end - begin) * c_.channels, padded + begin * c_.channels);
+    } else {
+      for (std::int64_t i = begin; i < end; ++i, from += c_.in_step)
+        std::copy_n(from, c_.channels, padded + i * c_.channels);
+    }
+    std::fill_n(padded + end * c_.channels, (width - end) * c_.channels, 0.0f);
+    for (std::int64_t b = 0; b < blocks_; ++b, line += block_step())
+      k.gather({padded + b * kBlock, cols_.stride * c_.channels, cols_.length, channels(b), line});
+  }
+
+  const Correlation& c_;
+  std::int64_t band_;
+  bool folded_;
+  std::int64_t channels_, blocks_;
+  Axis cols_, rows_;
+};
+
+}  // namespace ops::detail
+}  // namespace v0
+}  // namespace spnet
