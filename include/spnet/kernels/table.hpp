@@ -3,6 +3,7 @@
 
 #include "spnet/kernels/conv.hpp"
 #include "spnet/kernels/elementwise.hpp"
+#include "spnet/kernels/quantize.hpp"
 
 namespace spnet {
 inline namespace v0 {
@@ -13,6 +14,7 @@ struct KernelTable {
   const char* name;
   ConvKernels conv;
   ElementwiseKernels elementwise;
+  QuantizeKernels quantize;
 };
 
 }  // namespace kernels

@@ -4,13 +4,14 @@
 #if defined(__x86_64__)
 #include "spnet/kernels/avx2/conv.hpp"
 #include "spnet/kernels/avx2/elementwise.hpp"
+#include "spnet/kernels/avx2/quantize.hpp"
 #include "spnet/kernels/table.hpp"
 
 namespace spnet {
 inline namespace v0 {
 namespace kernels::avx2 {
 
-inline constexpr KernelTable kTable{"avx2", conv_kernels(), elementwise_kernels()};
+inline constexpr KernelTable kTable{"avx2", conv_kernels(), elementwise_kernels(), quantize_kernels()};
 
 }  // namespace kernels::avx2
 }  // namespace v0

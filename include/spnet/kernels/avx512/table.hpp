@@ -4,13 +4,14 @@
 #if defined(__x86_64__)
 #include "spnet/kernels/avx512/conv.hpp"
 #include "spnet/kernels/avx512/elementwise.hpp"
+#include "spnet/kernels/avx512/quantize.hpp"
 #include "spnet/kernels/table.hpp"
 
 namespace spnet {
 inline namespace v0 {
 namespace kernels::avx512 {
 
-inline constexpr KernelTable kTable{"avx512", conv_kernels(), elementwise_kernels()};
+inline constexpr KernelTable kTable{"avx512", conv_kernels(), elementwise_kernels(), quantize_kernels()};
 
 }  // namespace kernels::avx512
 }  // namespace v0

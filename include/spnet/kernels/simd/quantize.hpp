@@ -1,0 +1,45 @@
+// The quantizers' kernels of the portable tier.
+#pragma once
+
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
+
+#include "spnet/kernels/quantize_body.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::simd {
+
+struct Lanes {
+  static constexpr int kCount = 4;
+  typedef float Float __attribute__((vector_size(16)));
+  typedef std::int32_t Int __attribute__((vector_size(16)));
+  typedef std::uint8_t Byte __attribute__((vector_size(4)));
+  SPNET_INLINE static void pack(Byte& bytes, const Int& v) {
+#if defined(__x86_64__)
+    const __m128i words = _mm_packs_epi32(reinterpret_cast<__m128i>(v), __m128i{});
+    const std::int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+    std::memcpy(&bytes, &four, sizeof bytes);
+#else
+    bytes = __builtin_convertvector(v, Byte);
+#endif
+  }
+};
+
+inline bool uniform_codes(const UniformCodesArgs& a) { return body::uniform_codes<Lanes>(a); }
+inline bool sign_codes(const float* x, std::int64_t count, bool zero_is_positive, std::uint8_t* codes) {
+  return body::sign_codes<Lanes>(x, count, zero_is_positive, codes);
+}
+inline bool tanh(const float* x, float* y, std::int64_t count) { return body::tanh<Lanes>(x, y, count); }
+inline void centered_codes(const CenteredCodesArgs& a) { body::centered_codes<Lanes>(a); }
+inline void decode(const DecodeArgs& a) { body::decode<Lanes>(a); }
+inline void clamp_gradient(const ClampGradientArgs& a) { body::clamp_gradient<Lanes>(a); }
+
+constexpr QuantizeKernels quantize_kernels() {
+  return {uniform_codes, sign_codes, tanh, centered_codes, decode, clamp_gradient};
+}
+
+}  // namespace kernels::simd
+}  // namespace v0
+}  // namespace spnet
