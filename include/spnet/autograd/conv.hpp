@@ -1,0 +1,57 @@
+// Differentiable products: convolution and the fully connected layer. All gradients are exact.
+#pragma once
+
+#include <concepts>
+
+#include "spnet/autograd/arithmetic.hpp"
+#include "spnet/autograd/variable.hpp"
+#include "spnet/ops/conv2d.hpp"
+#include "spnet/ops/matmul.hpp"
+#include "spnet/ops/reduce.hpp"
+
+namespace spnet {
+inline namespace v0 {
+
+using ops::Conv2dOptions;
+
+/// Cross-correlation of x [N,H,W,C] with w [O,kH,kW,C/groups] → [N,H',W',O],
+/// H' = ⌊(H + 2·padding − dilation·(kH − 1) − 1)/stride⌋ + 1. Throws ShapeError or ValueError on sizes that do not fit.
+template <class T>
+Variable<T> conv2d(const Variable<T>& x, const Variable<T>& w, const Conv2dOptions& options = {}) {
+  return make_result<T>(ops::conv2d(x.value(), w.value(), options), {x, w},
+                        [x = x.value(), w = w.value(), options](const Tensor<T>& g, InputGradients<T>& into) {
+                          if (into.needs(0)) into.add(0, ops::conv2d_backward_data(g, w, x.shape(), options));
+                          if (into.needs(1)) into.add(1, ops::conv2d_backward_weight(g, x, w.shape(), options));
+                        });
+}
+
+/// conv2d(x, w, options) + bias, bias [O]. Throws ShapeError on another bias.
+template <class T, std::same_as<Variable<T>> Bias>
+Variable<T> conv2d(const Variable<T>& x, const Variable<T>& w, const Bias& bias, const Conv2dOptions& options = {}) {
+  check<ShapeError>(w.shape().rank() == 4 && bias.shape() == Shape{w.dim(0)}, "conv2d: bias ", bias.shape(),
+                    " given, weight ", w.shape(), " expects one for each output channel");
+  return conv2d(x, w, options) + bias;
+}
+
+/// x·wᵀ; x [N,in], w [out,in] → [N,out]. Throws ShapeError on sizes that do not fit.
+template <class T>
+Variable<T> linear(const Variable<T>& x, const Variable<T>& w) {
+  check<ShapeError>(x.shape().rank() == 2 && w.shape().rank() == 2 && x.dim(1) == w.dim(1), "linear: input ", x.shape(),
+                    " given, weight ", w.shape(), " [out,in] expects [N,in]");
+  return make_result<T>(ops::matmul(x.value(), w.value(), false, true), {x, w},
+                        [x = x.value(), w = w.value()](const Tensor<T>& g, InputGradients<T>& into) {
+                          if (into.needs(0)) into.add(0, ops::matmul(g, w, false, false));
+                          if (into.needs(1)) into.add(1, ops::matmul(g, x, true, false));
+                        });
+}
+
+/// x·wᵀ + bias; bias [out]. Throws ShapeError on sizes that do not fit.
+template <class T>
+Variable<T> linear(const Variable<T>& x, const Variable<T>& w, const Variable<T>& bias) {
+  check<ShapeError>(w.shape().rank() == 2 && bias.shape() == Shape{w.dim(0)}, "linear: bias ", bias.shape(),
+                    " given, weight ", w.shape(), " [out,in] expects one for each output");
+  return linear(x, w) + bias;
+}
+
+}  // namespace v0
+}  // namespace spnet
