@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# From a bare machine to a network that works at five precisions: sets the machine up, builds the spnet program, trains
+# a ResNet-20 on pictures that are drawn at run time, and shows every switch in a table. A few minutes on two cores.
+# usage: tools/demo.sh [OPTION…]    the options go to `spnet train` last, e.g. --epochs 8
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+start=$SECONDS
+
+tools/setup.sh program
+
+if [ ! -f build/build.ninja ]; then
+  rm -rf build
+  meson setup build
+fi
+echo "building the spnet program"
+ninja -C build tools/spnet
+echo "built after $((SECONDS - start)) s"
+
+run=$(mktemp -d "${TMPDIR:-/tmp}/spnet-demo.XXXXXX")
+trap 'rm -rf -- "$run"' EXIT
+build/tools/spnet train --model resnet20 --data synthetic --switches w1a1,w2a2,w4a4,w8a8,w32a32 \
+  --distill recursive --epochs 4 --out "$run/run" "$@"
+build/tools/spnet eval --run "$run/run"
+echo "done after $((SECONDS - start)) s"

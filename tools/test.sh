@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Sets the machine up, builds spnet and its tests in build/, and runs them all.
+# usage: tools/test.sh [--sanitize] [--werror]
+#   --sanitize  runs the suite once more under AddressSanitizer and UBSan, built in build-sanitize/
+#   --werror    warnings are errors
+# Closes with the line "N passed, N failed" and exits with 1 where a test failed or none ran.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+sanitize=false
+werror=false
+for argument in "$@"; do
+  case $argument in
+    --sanitize) sanitize=true ;;
+    --werror) werror=true ;;
+    *)
+      echo "usage: tools/test.sh [--sanitize] [--werror]" >&2
+      exit 2
+      ;;
+  esac
+done
+
+tools/setup.sh tests
+
+# configure FOLDER OPTION…: a new build folder, or other options for the one there is.
+configure() {
+  local folder=$1
+  shift
+  if [ -f "$folder/build.ninja" ] && meson configure "$folder" "$@"; then return; fi
+  rm -rf -- "$folder"
+  meson setup "$folder" "$@"
+}
+
+logs=()
+# run_tests FOLDER ARGUMENT…: a failing test is counted, and the rest goes on.
+run_tests() {
+  local folder=$1
+  shift
+  meson compile -C "$folder"
+  rm -f -- "$folder/meson-logs/testlog.json"
+  meson test -C "$folder" --no-rebuild --print-errorlogs "$@" < /dev/null || true
+  logs+=("$folder/meson-logs/testlog.json")
+}
+
+configure build "-Dwerror=$werror" -Dtests=enabled -Dexamples=enabled -Dbench=enabled -Dprogram=enabled
+run_tests build
+
+if [ "$sanitize" = true ]; then
+  export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
+  export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+  configure build-sanitize "-Dwerror=$werror" -Dtests=enabled -Dexamples=enabled -Dbench=disabled -Dprogram=enabled \
+    -Dbuildtype=plain -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false \
+    "-Dcpp_args=-g1 -fno-omit-frame-pointer -fno-sanitize-recover=all"
+  run_tests build-sanitize --no-suite spnet:project --timeout-multiplier 4
+fi
+
+python3 tools/count_tests.py "${logs[@]}"
