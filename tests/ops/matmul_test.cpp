@@ -25,7 +25,8 @@ Tensor<float> random_matrix(std::int64_t rows, std::int64_t cols, std::uint64_t 
 TEST_CASE("ops: matmul agrees with float64 loops, transposed or not, on every instruction set") {
   const std::int64_t sizes[][3] = {{1, 1, 1},   {128, 10, 64}, {7, 33, 100}, {65, 16, 3},
                                    {3, 200, 1}, {300, 48, 17}, {2, 130, 520}, {257, 5, 31}};
-  for (const auto& [m, n, k] : sizes) {
+  for (const auto& size : sizes) {
+    const std::int64_t m = size[0], n = size[1], k = size[2];
     for (int form = 0; form < 4; ++form) {
       const bool ta = form & 1, tb = form & 2;
       const Tensor<float> a = ta ? random_matrix(k, m, 1) : random_matrix(m, k, 1);

@@ -37,8 +37,7 @@ SPNET_INLINE void product_tile(const ProductArgs& a, std::int64_t pixel) {
       SPNET_UNROLL for (int j = 0; j < N; ++j) I::load(row[j], w + j * kLanes);
       w += N * kLanes;
       SPNET_UNROLL for (int i = 0; i < M; ++i) {
-        V value;
-        I::broadcast(value, at[i * step]);
+        const float value = at[i * step];
         SPNET_UNROLL for (int j = 0; j < N; ++j) I::multiply_add(sum[i][j], row[j], value);
       }
     }
@@ -92,8 +91,7 @@ SPNET_INLINE void weight_grad_tile(const WeightGradArgs& a, std::int64_t output,
       V x[N];
       SPNET_UNROLL for (int j = 0; j < N; ++j) I::load(x[j], base[j] + at);
       SPNET_UNROLL for (int i = 0; i < M; ++i) {
-        V value;
-        I::broadcast(value, dy[i]);
+        const float value = dy[i];
         SPNET_UNROLL for (int j = 0; j < N; ++j) I::multiply_add(sum[i][j], x[j], value);
       }
     }

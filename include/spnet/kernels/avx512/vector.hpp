@@ -17,13 +17,14 @@ struct Float {
   typedef float Unaligned __attribute__((vector_size(64), aligned(4), may_alias));
 
   [[gnu::always_inline]] static void zero(Vector& v) { v = Vector{}; }
-  [[gnu::always_inline]] static void broadcast(Vector& v, float value) { v = Vector{} + value; }
   [[gnu::always_inline]] static void load(Vector& v, const float* from) {
     v = *reinterpret_cast<const Unaligned*>(from);
   }
   [[gnu::always_inline]] static void store(float* to, const Vector& v) { *reinterpret_cast<Unaligned*>(to) = v; }
   [[gnu::always_inline]] static void add(Vector& sum, const Vector& v) { sum += v; }
   [[gnu::always_inline]] static void multiply_add(Vector& sum, const Vector& a, const Vector& b) { sum += a * b; }
+  // Multiplying by a scalar, not by a vector made of it, leaves the compiler free to fold the broadcast into the FMA.
+  [[gnu::always_inline]] static void multiply_add(Vector& sum, const Vector& a, float b) { sum += a * b; }
 };
 
 }  // namespace kernels::avx512
