@@ -1,0 +1,212 @@
+// Codes: what a quantizer lowers a tensor to and what integer kernels run on, and the formulas that make them. Nothing
+// here knows of gradients; training and the packed runtime share it.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "spnet/core/parallel.hpp"
+#include "spnet/kernels/dispatch.hpp"
+#include "spnet/ops/elementwise.hpp"
+#include "spnet/tensor/tensor.hpp"
+
+namespace spnet {
+inline namespace v0 {
+
+/// Evenly spaced values: value = scale[c] · float(step·code − zero_point), the integers exact, one float product.
+struct AffineCodes {
+  Tensor<float> scale;          ///< [1], or one for each channel; finite and > 0
+  std::int32_t step = 1;        ///< 2 where values lie symmetrically around zero without touching it, as ±1
+  std::int32_t zero_point = 0;
+  std::int32_t qmin = 0, qmax = 255;  ///< range of the codes, within 0..255
+  int channel_axis = -1;        ///< axis of `scale`; −1: one scale for the tensor
+};
+
+/// Unevenly spaced values: value = table[code].
+struct LutCodes {
+  Tensor<float> table;  ///< [n], n ≤ 256
+};
+
+/// A tensor as codes, and what they mean.
+struct Quantized {
+  Tensor<std::uint8_t> codes;
+  std::variant<AffineCodes, LutCodes> map;
+};
+
+namespace ops {
+
+/// Throws ValueError or ShapeError, naming `op`, where the codes' map is not usable: for quantizers from outside.
+inline void check_quantized(const Quantized& q, const char* op) {
+  check<ValueError>(q.codes.defined(), op, ": the quantizer gave no codes");
+  if (const auto* lut = std::get_if<LutCodes>(&q.map)) {
+    check<ShapeError>(lut->table.defined() && lut->table.rank() == 1 && lut->table.size() >= 1 && lut->table.size() <= 256,
+                      op, ": a table of 1 to 256 values is expected");
+    return;
+  }
+  const auto& affine = std::get<AffineCodes>(q.map);
+  check<ValueError>(0 <= affine.qmin && affine.qmin <= affine.qmax && affine.qmax <= 255, op, ": codes from ",
+                    affine.qmin, " to ", affine.qmax, " given, expected a range within 0..255");
+  // int32 sums of integers, and their exact floats, need these.
+  check<ValueError>(std::abs(affine.step) <= 256 && std::abs(affine.zero_point) <= 65536, op, ": step ", affine.step,
+                    ", zero point ", affine.zero_point, " given, expected at most 256 and 65536");
+  check<ShapeError>(affine.scale.defined(), op, ": the quantizer gave no scale");
+  const std::int64_t channels = affine.channel_axis < 0 ? 1 : q.codes.dim(affine.channel_axis);
+  check<ShapeError>(affine.scale.size() == channels, op, ": ", affine.scale.size(), " scales given, codes ",
+                    q.codes.shape(), " with channel axis ", affine.channel_axis, " expect ", channels);
+  affine.scale.for_each_offset([&](std::int64_t at) {
+    const float s = affine.scale.data()[at];
+    check<ValueError>(std::isfinite(s) && s > 0, op, ": scale ", s, " given, expected finite and > 0");
+  });
+}
+
+/// The values that the codes stand for. Throws as `check_quantized`.
+inline Tensor<float> decode(const Quantized& q) {
+  check_quantized(q, "decode");
+  const Tensor<std::uint8_t> codes = q.codes.contiguous();
+  Tensor<float> values(codes.shape());
+  const std::uint8_t* from = codes.data();
+  float* to = values.data();
+  if (const auto* lut = std::get_if<LutCodes>(&q.map)) {
+    std::array<float, 256> table{};  // full, so that no code reads outside
+    lut->table.copy_to(table.data());
+    parallel_ranges(codes.size(), kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) to[i] = table[from[i]];
+    });
+    return values;
+  }
+  const auto& affine = std::get<AffineCodes>(q.map);
+  const auto kernel = kernels::active().quantize.decode;
+  const Tensor<float> scales = affine.scale.contiguous();
+  const auto run = [&](std::int64_t begin, std::int64_t end, float scale) {
+    kernel({from + begin, end - begin, affine.step, affine.zero_point, scale, to + begin});
+  };
+  if (affine.channel_axis < 0) {
+    parallel_ranges(codes.size(), kElementwiseChunk,
+                    [&](std::int64_t begin, std::int64_t end) { run(begin, end, scales.data()[0]); });
+    return values;
+  }
+  const int axis = codes.shape().index(affine.channel_axis);
+  std::int64_t inner = 1;
+  for (int i = axis + 1; i < codes.rank(); ++i) inner *= codes.dim(i);
+  if (codes.size() == 0) return values;
+  parallel_ranges(codes.size() / inner, chunk_count(kElementwiseChunk, inner), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) run(row * inner, (row + 1) * inner, scales.data()[row % codes.dim(axis)]);
+  });
+  return values;
+}
+
+namespace detail {
+
+[[noreturn]] inline void throw_not_finite(const char* quantizer, const Tensor<float>& x) {
+  std::int64_t at = 0;
+  while (at < x.size() && std::isfinite(x.data()[at])) ++at;
+  throw NumericError(message("quantize: ", quantizer, " got ", x.data()[at], " at element ", at, " of ", x.shape()));
+}
+
+// Runs `kernel(begin, end) → all finite` over x in chunks; throws NumericError where a value was not finite.
+template <class Kernel>
+void finite_ranges(const char* quantizer, const Tensor<float>& x, const Kernel& kernel) {
+  std::atomic<bool> finite{true};
+  parallel_ranges(x.size(), kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
+    if (!kernel(begin, end)) finite.store(false, std::memory_order_relaxed);
+  });
+  if (!finite.load()) throw_not_finite(quantizer, x);
+}
+
+}  // namespace detail
+
+// The formulas. Each throws NumericError, naming `quantizer`, the shape and the first element that is not finite.
+
+/// code = round(clamp(x·factor, low, high)) − low, half to even, the product rounded to float first.
+inline Tensor<std::uint8_t> uniform_codes(const char* quantizer, const Tensor<float>& x, float factor, int low, int high) {
+  const Tensor<float> dense = x.contiguous();
+  Tensor<std::uint8_t> codes(x.shape());
+  std::uint8_t* to = codes.data();
+  const auto kernel = kernels::active().quantize.uniform_codes;
+  detail::finite_ranges(quantizer, dense, [&, from = dense.data()](std::int64_t begin, std::int64_t end) {
+    return kernel({from + begin, end - begin, factor, static_cast<float>(low), static_cast<float>(high), to + begin});
+  });
+  return codes;
+}
+
+/// code = x > 0, or x ≥ 0 where `zero_is_positive`; they stand for ±scale: see `sign_map`.
+inline Tensor<std::uint8_t> sign_codes(const char* quantizer, const Tensor<float>& x, bool zero_is_positive) {
+  const Tensor<float> dense = x.contiguous();
+  Tensor<std::uint8_t> codes(x.shape());
+  std::uint8_t* to = codes.data();
+  const auto kernel = kernels::active().quantize.sign_codes;
+  detail::finite_ranges(quantizer, dense, [&, from = dense.data()](std::int64_t begin, std::int64_t end) {
+    return kernel(from + begin, end - begin, zero_is_positive, to + begin);
+  });
+  return codes;
+}
+
+/// Codes {0, 1} as {−scale, +scale}.
+inline AffineCodes sign_map(Tensor<float> scale, int channel_axis = -1) {
+  return {.scale = std::move(scale), .step = 2, .zero_point = 1, .qmin = 0, .qmax = 1, .channel_axis = channel_axis};
+}
+
+/// The quantizers' tanh: the same bits on every machine, relative error below 3e-7.
+inline Tensor<float> finite_tanh(const char* quantizer, const Tensor<float>& x) {
+  const Tensor<float> dense = x.contiguous();
+  Tensor<float> y(x.shape());
+  float* to = y.data();
+  const auto kernel = kernels::active().quantize.tanh;
+  detail::finite_ranges(quantizer, dense, [&, from = dense.data()](std::int64_t begin, std::int64_t end) {
+    return kernel(from + begin, to + begin, end - begin);
+  });
+  return y;
+}
+
+/// code = round((t/(2·max_abs) + ½)·levels), clamped to 0..levels, half to even: the weight form of DoReFa.
+inline Tensor<std::uint8_t> centered_codes(const Tensor<float>& t, float max_abs, int levels) {
+  const Tensor<float> dense = t.contiguous();
+  Tensor<std::uint8_t> codes(t.shape());
+  const float* from = dense.data();
+  std::uint8_t* to = codes.data();
+  const auto kernel = kernels::active().quantize.centered_codes;
+  parallel_ranges(t.size(), kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
+    kernel({from + begin, end - begin, 2 * max_abs, static_cast<float>(levels), to + begin});
+  });
+  return codes;
+}
+
+/// The largest |x|; 0 for an empty tensor. x must be finite.
+inline float max_abs(const Tensor<float>& x) {
+  const Tensor<float> dense = x.contiguous();
+  const float* from = dense.data();
+  std::vector<float, PoolAllocator<float>> partial(static_cast<std::size_t>(chunk_count(x.size(), kElementwiseChunk)));
+  parallel_ranges(x.size(), kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
+    float most = 0;
+    for (std::int64_t i = begin; i < end; ++i) most = std::max(most, std::abs(from[i]));
+    partial[static_cast<std::size_t>(begin / kElementwiseChunk)] = most;
+  });
+  float most = 0;
+  for (const float p : partial) most = std::max(most, p);
+  return most;
+}
+
+/// The gradient where low ≤ x ≤ high, else 0. Written to `dx` where one is given (it may be `gradient`).
+inline Tensor<float> clamp_gradient(const Tensor<float>& gradient, const Tensor<float>& x, float low, float high,
+                                    Tensor<float> dx = {}) {
+  check<ShapeError>(gradient.shape() == x.shape(), "clamp_gradient: gradient ", gradient.shape(), ", input ", x.shape());
+  const Tensor<float> dense_gradient = gradient.contiguous(), dense_x = x.contiguous();
+  if (!dx.defined()) dx = Tensor<float>(x.shape());
+  const float *g = dense_gradient.data(), *at = dense_x.data();
+  float* to = dx.span().data();
+  const auto kernel = kernels::active().quantize.clamp_gradient;
+  parallel_ranges(x.size(), kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
+    kernel({g + begin, at + begin, low, high, to + begin, end - begin});
+  });
+  return dx;
+}
+
+}  // namespace ops
+}  // namespace v0
+}  // namespace spnet

@@ -1,0 +1,89 @@
+// The concept of a quantizer: a pair of a lowering to codes, which kernels run on, and a surrogate gradient, which
+// training uses.
+#pragma once
+
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "spnet/autograd/variable.hpp"
+#include "spnet/core/precision.hpp"
+#include "spnet/ops/quantize.hpp"
+
+namespace spnet {
+inline namespace v0 {
+
+/// One use of a quantizer in a forward pass: what its surrogate gradient may need.
+struct QuantizerCall {
+  Tensor<float> x;  ///< row-major
+  Quantized lowered;
+  int bits = 0;
+  bool training = false;
+};
+
+/// Turns tensors into codes at 1 to 8 bits. Derive from it to add one of your own: it trains, packs and runs as the
+/// built-in ones do. At 32 bits `quantize` is the identity and a quantizer is not asked.
+class Quantizer {
+ public:
+  struct NamedParameter {
+    std::string name;
+    Variable<float> variable;
+  };
+  struct NamedBuffer {
+    std::string name;
+    Tensor<float> tensor;  ///< shares the quantizer's memory
+  };
+
+  Quantizer() = default;
+  Quantizer(const Quantizer&) = delete;
+  Quantizer& operator=(const Quantizer&) = delete;
+  virtual ~Quantizer() = default;
+
+  /// As it is registered and as errors call it.
+  virtual std::string name() const = 0;
+
+  /// The codes of `x` (row-major, any shape) at `bits` in 1..8. In training, quantizers with ranges that depend on the
+  /// batch update their running statistics, and those with learned scales start them from the first x they see.
+  /// Throws NumericError where x is not finite, ValueError on a width it was not made for.
+  virtual Quantized lower(const Tensor<float>& x, int bits, bool training) = 0;
+
+  /// The surrogate gradient: from the gradient of the decoded values, adds that of x as input 0 and those of
+  /// `parameters_at(bits)` as inputs 1, 2, …
+  virtual void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const = 0;
+
+  /// The trained parameters that `lower` reads at `bits`.
+  virtual std::span<const Variable<float>> parameters_at(int /*bits*/) const { return {}; }
+
+  /// All trained parameters and all saved state, by names that are unique here ("scale.2"). Their memory stays the same
+  /// for the life of the quantizer, so that files can be read into it.
+  virtual std::vector<NamedParameter> parameters() const { return {}; }
+  virtual std::vector<NamedBuffer> buffers() const { return {}; }
+};
+
+/// x through `quantizer` at `bits` (1..8, or 32: identity): exactly the decoded codes, with its surrogate gradient.
+/// `quantizer` must outlive the graph. The codes themselves go to `lowered` where that is given.
+/// Throws ValueError on another width, NumericError where x is not finite.
+inline Variable<float> quantize(const Variable<float>& x, Quantizer& quantizer, int bits, bool training,
+                                Quantized* lowered = nullptr) {
+  check<ValueError>(is_bit_width(bits), "quantize: ", quantizer.name(), " got ", bits, " bits, expected 1..8 or 32");
+  if (bits == kFloatBits) return x;
+  QuantizerCall call{x.value().contiguous(), {}, bits, training};
+  call.lowered = quantizer.lower(call.x, bits, training);
+  check<ShapeError>(call.lowered.codes.shape() == x.shape(), "quantize: ", quantizer.name(), " gave codes ",
+                    call.lowered.codes.shape(), " for ", x.shape());
+  Tensor<float> values = ops::decode(call.lowered);
+  if (lowered) *lowered = call.lowered;
+  const std::span<const Variable<float>> parameters = quantizer.parameters_at(bits);
+  std::vector<Variable<float>, PoolAllocator<Variable<float>>> inputs;
+  inputs.reserve(1 + parameters.size());
+  inputs.push_back(x);
+  inputs.insert(inputs.end(), parameters.begin(), parameters.end());
+  return make_result<float>(std::move(values), std::span<const Variable<float>>(inputs),
+                            [call = std::move(call), &quantizer](const Tensor<float>& g, InputGradients<float>& into) {
+                              quantizer.backward(g, call, into);
+                            });
+}
+
+}  // namespace v0
+}  // namespace spnet
