@@ -1,6 +1,6 @@
 // The contract of the hot element-wise passes. Everything is row-major, [rows, channels] where channels matter.
-// What decides integer codes later (Normalize, Quantize) has the same bits on every instruction set: each element is
-// computed with the operations named here, in that order, `fma` rounding once.
+// What may decide integer codes later (NormalizeArgs) has the same bits on every instruction set: each element is computed
+// with the operations named here, in that order, every one of them rounded (no fused multiply-add).
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ struct MomentsArgs {
   double* squares;
 };
 
-/// y = fma(x, scale[c], shift[c]), plus residual where there is one, then zero where that is < 0 if `relu`.
+/// y = x·scale[c] + shift[c], plus residual where there is one, then zero where that is < 0 if `relu`.
 template <class T>
 struct NormalizeArgs {
   const T* x;
@@ -33,7 +33,7 @@ struct NormalizeArgs {
 /// Which elements of a gradient pass a normalisation's activation.
 enum class GradientMask {
   kNone,    ///< all
-  kInput,   ///< where fma(x, scale, shift) > 0: the input is read anyway, so no output needs to be kept
+  kInput,   ///< where x·scale + shift > 0, rounded as in NormalizeArgs: the input is read anyway, so no output needs to be kept
   kOutput,  ///< where y > 0
 };
 
@@ -53,7 +53,7 @@ struct NormalizeSumsArgs {
   double* sums;
 };
 
-/// dx = fma(g, scale[c], fma(x − mean[c], slope[c], offset[c])), g the gradient through the mask (not kOutput).
+/// dx = g·scale[c] + (x − mean[c])·slope[c] + offset[c], g the gradient through the mask (not kOutput).
 /// dx may be `gradient`.
 template <class T>
 struct NormalizeGradientArgs {

@@ -1,13 +1,18 @@
 // Plain loops for the element-wise passes: the oracle for float, the only kernels for double.
 #pragma once
 
-#include <cmath>
-
 #include "spnet/kernels/elementwise.hpp"
 
 namespace spnet {
 inline namespace v0 {
 namespace kernels::reference {
+
+// x · factor + term, the product rounded before the addition: through memory, where nothing can be fused.
+template <class T>
+T scale_shift(T x, T factor, T term) {
+  volatile T product = x * factor;
+  return product + term;
+}
 
 template <class T>
 void moments(const MomentsArgs<T>& a) {
@@ -29,7 +34,7 @@ void normalize(const NormalizeArgs<T>& a) {
   for (std::int64_t r = 0; r < a.rows; ++r) {
     for (std::int64_t c = 0; c < a.channels; ++c) {
       const std::int64_t i = r * a.channels + c;
-      T y = std::fma(a.x[i], a.scale[c], a.shift[c]);
+      T y = scale_shift(a.x[i], a.scale[c], a.shift[c]);
       if (a.residual) y += a.residual[i];
       a.y[i] = a.relu && y < T{0} ? T{0} : y;
     }
@@ -43,7 +48,7 @@ void normalize_sums(const NormalizeSumsArgs<T>& a) {
     for (std::int64_t c = 0; c < a.channels; ++c) {
       const std::int64_t i = r * a.channels + c;
       T g = a.gradient[i];
-      if (a.mask == GradientMask::kInput) g = std::fma(a.x[i], a.scale[c], a.shift[c]) > T{0} ? g : T{0};
+      if (a.mask == GradientMask::kInput) g = scale_shift(a.x[i], a.scale[c], a.shift[c]) > T{0} ? g : T{0};
       if (a.mask == GradientMask::kOutput) a.masked[i] = g = a.y[i] > T{0} ? g : T{0};
       a.sums[c] += static_cast<double>(g);
       a.sums[a.channels + c] += static_cast<double>(g) * static_cast<double>(a.x[i] - a.mean[c]);
@@ -57,8 +62,8 @@ void normalize_gradient(const NormalizeGradientArgs<T>& a) {
     for (std::int64_t c = 0; c < a.channels; ++c) {
       const std::int64_t i = r * a.channels + c;
       T g = a.gradient[i];
-      if (a.mask == GradientMask::kInput) g = std::fma(a.x[i], a.scale[c], a.shift[c]) > T{0} ? g : T{0};
-      a.dx[i] = std::fma(g, a.scale[c], std::fma(a.x[i] - a.mean[c], a.slope[c], a.offset[c]));
+      if (a.mask == GradientMask::kInput) g = scale_shift(a.x[i], a.scale[c], a.shift[c]) > T{0} ? g : T{0};
+      a.dx[i] = g * a.scale[c] + ((a.x[i] - a.mean[c]) * a.slope[c] + a.offset[c]);
     }
   }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "spnet/ops/elementwise.hpp"
@@ -29,8 +30,40 @@ struct ChannelAffine {
 };
 
 namespace detail {
-// Rows of [.., channels] that one chunk covers; a function of the shape alone, so that sums do not depend on threads.
-inline std::int64_t rows_per_chunk(std::int64_t channels) { return std::max<std::int64_t>(16, 32768 / channels); }
+
+// [rows, channels] seen as [rows/repeat, channels·repeat], so that the kernels meet whole vectors, and cut into chunks:
+// a function of the shape alone, so that sums do not depend on threads. The rows left over, fewer than `repeat`, are
+// one more chunk.
+struct ChannelChunks {
+  std::int64_t rows, channels, repeat = 1, step, count;
+
+  ChannelChunks(std::int64_t all_rows, std::int64_t all_channels) : rows(all_rows), channels(all_channels) {
+    constexpr std::int64_t kLanes = 64, kWidest = 4096;  // four of the widest vectors
+    const std::int64_t fitting = kLanes / std::gcd(channels, kLanes);
+    if (channels * fitting <= kWidest && rows >= 4 * fitting) repeat = fitting;
+    step = std::max<std::int64_t>(16, 32768 / (channels * repeat));
+    count = chunk_count(rows / repeat, step) + (rows % repeat ? 1 : 0);
+  }
+
+  // One chunk: where it begins, in elements, and its size as the kernels see it.
+  struct Chunk {
+    std::int64_t at, rows, channels, repeat;
+  };
+  Chunk operator[](std::int64_t i) const {
+    const std::int64_t wide_rows = rows / repeat, begin = i * step;
+    if (begin >= wide_rows) return {wide_rows * repeat * channels, rows % repeat, channels, 1};
+    return {begin * repeat * channels, std::min(step, wide_rows - begin), channels * repeat, repeat};
+  }
+};
+
+// `values`, one for each channel, `repeat` times over.
+template <class T, class U>
+Tensor<T> repeated(const Tensor<U>& values, std::int64_t repeat) {
+  Tensor<T> out({repeat * values.size()});
+  for (std::int64_t i = 0; i < out.size(); ++i) out.data()[i] = static_cast<T>(values.data()[i % values.size()]);
+  return out;
+}
+
 }  // namespace detail
 
 /// Moments of the channels of x [...,C]. Accurate also where the mean is large against the deviation: every chunk is
@@ -38,30 +71,32 @@ inline std::int64_t rows_per_chunk(std::int64_t channels) { return std::max<std:
 template <class T>
 ChannelMoments channel_moments(const Tensor<T>& x) {
   const Tensor<T> dense = x.contiguous();
-  const std::int64_t channels = x.dim(-1), rows = x.size() / channels, step = detail::rows_per_chunk(channels);
-  const std::int64_t chunks = chunk_count(rows, step);
-  Tensor<double> partial({chunks, 2, channels});
+  const std::int64_t channels = x.dim(-1), rows = x.size() / channels;
+  const detail::ChannelChunks chunks(rows, channels);
+  const std::int64_t width = 2 * channels * chunks.repeat;
+  Tensor<double> partial({chunks.count, width});
   const T* data = dense.data();
   double* moments = partial.data();
   const auto kernel = elementwise_kernels<T>().moments;
-  parallel_ranges(rows, step, [&](std::int64_t begin, std::int64_t end) {
-    double* into = moments + begin / step * 2 * channels;
-    kernel({data + begin * channels, end - begin, channels, into, into + channels});
+  parallel_for(chunks.count, [&](std::int64_t i) {
+    const auto chunk = chunks[i];
+    kernel({data + chunk.at, chunk.rows, chunk.channels, moments + i * width, moments + i * width + chunk.channels});
   });
-  ChannelMoments out{Tensor<double>({channels}), Tensor<double>({channels})};
+  ChannelMoments out{Tensor<double>::zeros({channels}), Tensor<double>::zeros({channels})};
   double* mean = out.mean.data();
   double* squares = out.variance.data();
-  std::copy_n(moments, channels, mean);
-  std::copy_n(moments + channels, channels, squares);
-  for (std::int64_t chunk = 1; chunk < chunks; ++chunk) {
-    const double before = static_cast<double>(chunk * step);
-    const double more = static_cast<double>(std::min(rows, (chunk + 1) * step)) - before;
-    const double share = more / (before + more);
-    const double* m = moments + chunk * 2 * channels;
-    for (std::int64_t c = 0; c < channels; ++c) {
-      const double delta = m[c] - mean[c];
-      mean[c] += delta * share;
-      squares[c] += m[channels + c] + delta * delta * before * share;
+  double before = 0;
+  for (std::int64_t i = 0; i < chunks.count; ++i) {
+    const auto chunk = chunks[i];
+    for (std::int64_t part = 0; part < chunk.repeat; ++part) {
+      const double more = static_cast<double>(chunk.rows), share = more / (before + more);
+      const double* m = moments + i * width + part * channels;
+      for (std::int64_t c = 0; c < channels; ++c) {
+        const double delta = m[c] - mean[c];
+        mean[c] += delta * share;
+        squares[c] += m[chunk.channels + c] + delta * delta * before * share;
+      }
+      before += more;
     }
   }
   for (std::int64_t c = 0; c < channels; ++c) squares[c] /= static_cast<double>(rows);
@@ -92,16 +127,19 @@ Tensor<T> normalize(const Tensor<T>& x, const ChannelAffine<T>& affine, const Te
   const Tensor<T> dense = x.contiguous();
   const Tensor<T> added = residual.defined() ? residual.contiguous() : residual;
   const std::int64_t channels = x.dim(-1);
+  const detail::ChannelChunks chunks(channels ? x.size() / channels : 0, std::max<std::int64_t>(channels, 1));
+  const auto scales = detail::repeated<T>(affine.scale, chunks.repeat), shifts = detail::repeated<T>(affine.shift, chunks.repeat);
   Tensor<T> y(x.shape());
   const T* from = dense.data();
   const T* add = added.data();
-  const T* scale = affine.scale.data();
-  const T* shift = affine.shift.data();
+  const T* scale = scales.data();
+  const T* shift = shifts.data();
   T* to = y.data();
   const auto kernel = elementwise_kernels<T>().normalize;
-  parallel_ranges(x.size() / channels, detail::rows_per_chunk(channels), [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t at = begin * channels;
-    kernel({from + at, add ? add + at : nullptr, scale, shift, relu, to + at, end - begin, channels});
+  parallel_for(chunks.count, [&](std::int64_t i) {
+    const auto chunk = chunks[i];
+    const std::int64_t at = chunk.at;
+    kernel({from + at, add ? add + at : nullptr, scale, shift, relu, to + at, chunk.rows, chunk.channels});
   });
   return y;
 }
@@ -131,12 +169,15 @@ NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const Normal
                                          Tensor<T> target = {}) {
   using kernels::GradientMask;
   const Tensor<T> x = context.x.contiguous(), y = context.y.defined() ? context.y.contiguous() : context.y;
-  const std::int64_t channels = x.dim(-1), rows = x.size() / channels, step = detail::rows_per_chunk(channels);
-  const std::int64_t chunks = chunk_count(rows, step);
+  const std::int64_t channels = x.dim(-1), rows = x.size() / channels;
+  const detail::ChannelChunks chunks(rows, channels);
   if (!target.defined()) target = Tensor<T>(x.shape());
   const Tensor<T> dense = gradient.contiguous();
-  const Tensor<T> centre = context.mean.template to<T>();
-  Tensor<double> partial({chunks, 2, channels});
+  const auto centre = detail::repeated<T>(context.mean, chunks.repeat);
+  const auto scale = detail::repeated<T>(context.affine.scale, chunks.repeat);
+  const auto shift = detail::repeated<T>(context.affine.shift, chunks.repeat);
+  const std::int64_t width = 2 * channels * chunks.repeat;
+  Tensor<double> partial({chunks.count, width});
   const bool writes = context.mask == GradientMask::kOutput;
 
   kernels::NormalizeSumsArgs<T> whole{};
@@ -145,65 +186,72 @@ NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const Normal
   whole.y = y.data();
   whole.masked = target.data();
   whole.mean = centre.data();
-  whole.scale = context.affine.scale.data();
-  whole.shift = context.affine.shift.data();
+  whole.scale = scale.data();
+  whole.shift = shift.data();
   whole.mask = context.mask;
-  whole.channels = channels;
-  whole.sums = partial.data();
+  double* sums = partial.data();
   const auto sum_kernel = elementwise_kernels<T>().normalize_sums;
-  parallel_ranges(rows, step, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(chunks.count, [&](std::int64_t i) {
+    const auto chunk = chunks[i];
     auto part = whole;
-    const std::int64_t at = begin * channels;
-    part.gradient += at;
-    part.x += at;
+    part.gradient += chunk.at;
+    part.x += chunk.at;
     if (writes) {
-      part.y += at;
-      part.masked += at;
+      part.y += chunk.at;
+      part.masked += chunk.at;
     }
-    part.rows = end - begin;
-    part.sums += begin / step * 2 * channels;
+    part.rows = chunk.rows;
+    part.channels = chunk.channels;
+    part.sums = sums + i * width;
     sum_kernel(part);
   });
-  double* sums = partial.data();
-  for (std::int64_t i = 2 * channels; i < chunks * 2 * channels; ++i) sums[i % (2 * channels)] += sums[i];
+  Tensor<double> totals = Tensor<double>::zeros({2, channels});
+  for (std::int64_t i = 0; i < chunks.count; ++i) {
+    const auto chunk = chunks[i];
+    for (std::int64_t part = 0; part < 2 * chunk.repeat; ++part)
+      for (std::int64_t c = 0; c < channels; ++c)
+        totals.data()[part / chunk.repeat * channels + c] += sums[i * width + part * channels + c];
+  }
 
   NormalizeGradients<T> out{{}, Tensor<T>({channels}), Tensor<T>({channels}), {}};
-  Tensor<T> slope({channels}), offset({channels});
+  Tensor<T> slopes({channels}), offsets({channels});
   for (std::int64_t c = 0; c < channels; ++c) {
-    const double rounded_off = context.mean(c) - static_cast<double>(centre(c));
-    const double sum = sums[c], product = sums[channels + c] - rounded_off * sum;
-    const double inverse = 1.0 / std::sqrt(context.variance(c) + context.epsilon);
-    out.gamma(c) = static_cast<T>(inverse * product);
-    out.beta(c) = static_cast<T>(sum);
-    const double factor = context.training ? -static_cast<double>(context.affine.scale(c)) / static_cast<double>(rows) : 0.0;
+    // The kernels centre by the rounded mean.
+    const double rounded_off = context.mean.data()[c] - static_cast<double>(centre.data()[c]);
+    const double sum = totals.data()[c], product = totals.data()[channels + c] - rounded_off * sum;
+    const double inverse = 1.0 / std::sqrt(context.variance.data()[c] + context.epsilon);
+    out.gamma.data()[c] = static_cast<T>(inverse * product);
+    out.beta.data()[c] = static_cast<T>(sum);
+    const double factor = context.training ? -static_cast<double>(scale.data()[c]) / static_cast<double>(rows) : 0.0;
     const double tilt = factor * inverse * inverse * product;
-    slope(c) = static_cast<T>(tilt);
-    offset(c) = static_cast<T>(factor * sum - tilt * rounded_off);
+    slopes.data()[c] = static_cast<T>(tilt);
+    offsets.data()[c] = static_cast<T>(factor * sum - tilt * rounded_off);
   }
   if (writes) out.residual = target;
   if (!needs_x) return out;
 
   // The masked gradient is the residual's too, so that it may not be overwritten.
   out.x = writes ? Tensor<T>(x.shape()) : target;
+  const auto slope = detail::repeated<T>(slopes, chunks.repeat), offset = detail::repeated<T>(offsets, chunks.repeat);
   kernels::NormalizeGradientArgs<T> all{};
   all.gradient = writes ? target.data() : dense.data();
   all.x = x.data();
   all.mean = centre.data();
-  all.scale = context.affine.scale.data();
-  all.shift = context.affine.shift.data();
+  all.scale = scale.data();
+  all.shift = shift.data();
   all.slope = slope.data();
   all.offset = offset.data();
   all.mask = writes ? GradientMask::kNone : context.mask;
   all.dx = out.x.data();
-  all.channels = channels;
   const auto gradient_kernel = elementwise_kernels<T>().normalize_gradient;
-  parallel_ranges(rows, step, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(chunks.count, [&](std::int64_t i) {
+    const auto chunk = chunks[i];
     auto part = all;
-    const std::int64_t at = begin * channels;
-    part.gradient += at;
-    part.x += at;
-    part.dx += at;
-    part.rows = end - begin;
+    part.gradient += chunk.at;
+    part.x += chunk.at;
+    part.dx += chunk.at;
+    part.rows = chunk.rows;
+    part.channels = chunk.channels;
     gradient_kernel(part);
   });
   return out;

@@ -20,7 +20,10 @@ inline constexpr std::int64_t kElementwiseChunk = 16384;
 /// The hot element-wise kernels for T: those of the active instruction set for float, the reference for double.
 template <class T>
 const kernels::ElementwiseFunctions<T>& elementwise_kernels() {
-  return kernels::reference::kElementwise<T>;
+  if constexpr (std::is_same_v<T, float>)
+    return kernels::active().elementwise;
+  else
+    return kernels::reference::kElementwise<T>;
 }
 
 /// New row-major tensor of f(x), element by element.

@@ -1,13 +1,26 @@
 // Element-wise kernels of the portable tier.
 #pragma once
 
-#include "spnet/kernels/elementwise.hpp"
+#include "spnet/kernels/elementwise_body.hpp"
+#include "spnet/kernels/simd/quantize.hpp"
 
 namespace spnet {
 inline namespace v0 {
 namespace kernels::simd {
 
-constexpr ElementwiseKernels elementwise_kernels() { return {}; }
+inline void moments(const MomentsArgs<float>& a) { body::moments<Lanes>(a); }
+inline void normalize(const NormalizeArgs<float>& a) { body::normalize<Lanes>(a); }
+inline void normalize_sums(const NormalizeSumsArgs<float>& a) { body::normalize_sums<Lanes>(a); }
+inline void normalize_gradient(const NormalizeGradientArgs<float>& a) { body::normalize_gradient<Lanes>(a); }
+inline void add(float* sum, const float* term, std::int64_t count) { body::add<Lanes>(sum, term, count); }
+inline void relu(const float* x, float* y, std::int64_t count) { body::relu<Lanes>(x, y, count); }
+inline void relu_gradient(const float* gradient, const float* y, float* dx, std::int64_t count) {
+  body::relu_gradient<Lanes>(gradient, y, dx, count);
+}
+
+constexpr ElementwiseKernels elementwise_kernels() {
+  return {moments, normalize, normalize_sums, normalize_gradient, add, relu, relu_gradient};
+}
 
 }  // namespace kernels::simd
 }  // namespace v0

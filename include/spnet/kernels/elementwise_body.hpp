@@ -1,0 +1,298 @@
+// The bodies of the element-wise kernels, written once for every vector length, under the rules of quantize_body.hpp.
+// Channels are the lanes, so that nothing is ever summed across a vector.
+#pragma once
+
+#include <cstdint>
+
+#include "spnet/kernels/elementwise.hpp"
+#include "spnet/kernels/quantize_body.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::body {
+
+// v = v · factor + term, the product rounded before the addition, whatever the compiler would like to fuse.
+template <class V>
+SPNET_INLINE void scale_shift(V& v, const V& factor, const V& term) {
+#if defined(__clang__)
+#pragma clang fp contract(off)
+#endif
+  v = v * factor;
+#if !defined(__clang__)
+#if defined(__x86_64__)
+  asm("" : "+v"(v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(v));
+#else
+  asm("" : "+m"(v));
+#endif
+#endif
+  v = v + term;
+}
+
+template <class L>
+SPNET_INLINE void keep_where(typename L::Float& v, const typename L::Int& mask) {
+  v = reinterpret_cast<typename L::Float>(reinterpret_cast<typename L::Int>(v) & mask);
+}
+
+// A block of rows short enough for its float sums to be accurate and for a second look to find it in L1.
+template <class L, int N>
+inline constexpr std::int64_t kBlockRows = 16384 / (N * L::kCount * static_cast<int>(sizeof(float)));
+
+// N vectors of columns, from `column` on, of which `width` exist.
+template <class L, int N, class Move>
+SPNET_INLINE void moments_columns(const MomentsArgs<float>& a, std::int64_t column, std::int64_t width, const Move& move) {
+  using Float = typename L::Float;
+  double* const mean = a.mean + column;
+  double* const squares = a.squares + column;
+  for (std::int64_t i = 0; i < width; ++i) mean[i] = squares[i] = 0;
+  for (std::int64_t begin = 0; begin < a.rows; begin += kBlockRows<L, N>) {
+    const std::int64_t rows = a.rows - begin < kBlockRows<L, N> ? a.rows - begin : kBlockRows<L, N>;
+    const float* const block = a.x + begin * a.channels + column;
+    Float centre[N], sum[N], square[N], v;
+    SPNET_UNROLL for (int j = 0; j < N; ++j) centre[j] = sum[j] = square[j] = Float{};
+    const float* x = block;
+    for (std::int64_t r = 0; r < rows; ++r, x += a.channels) {
+      SPNET_UNROLL for (int j = 0; j < N; ++j) {
+        move.load(v, x + j * L::kCount);
+        centre[j] += v;
+      }
+    }
+    SPNET_UNROLL for (int j = 0; j < N; ++j) centre[j] *= 1.0f / static_cast<float>(rows);
+    x = block;
+    for (std::int64_t r = 0; r < rows; ++r, x += a.channels) {
+      SPNET_UNROLL for (int j = 0; j < N; ++j) {
+        move.load(v, x + j * L::kCount);
+        v -= centre[j];
+        sum[j] += v;
+        square[j] += v * v;
+      }
+    }
+    float c[N * L::kCount], s[N * L::kCount], q[N * L::kCount];
+    SPNET_UNROLL for (int j = 0; j < N; ++j) {
+      std::memcpy(c + j * L::kCount, &centre[j], sizeof v);
+      std::memcpy(s + j * L::kCount, &sum[j], sizeof v);
+      std::memcpy(q + j * L::kCount, &square[j], sizeof v);
+    }
+    // Chan, Golub, LeVeque: merge this block into those before. `s` corrects for the rounded centre.
+    const double inverse = 1.0 / static_cast<double>(rows);
+    const double share = static_cast<double>(rows) / static_cast<double>(begin + rows);
+    const double weight = static_cast<double>(begin) * share;
+    for (std::int64_t i = 0; i < width; ++i) {
+      const double off = s[i] * inverse;
+      const double delta = c[i] + off - mean[i];
+      mean[i] += delta * share;
+      squares[i] += q[i] - s[i] * off + delta * delta * weight;
+    }
+  }
+}
+
+template <class L>
+SPNET_INLINE void moments(const MomentsArgs<float>& a) {
+  std::int64_t c = 0;
+  for (; c + 4 * L::kCount <= a.channels; c += 4 * L::kCount) moments_columns<L, 4>(a, c, 4 * L::kCount, AllLanes{});
+  for (; c + L::kCount <= a.channels; c += L::kCount) moments_columns<L, 1>(a, c, L::kCount, AllLanes{});
+  if (c < a.channels) moments_columns<L, 1>(a, c, a.channels - c, FirstLanes{static_cast<std::size_t>(a.channels - c)});
+}
+
+template <class L, GradientMask kMask, int N, class Move>
+SPNET_INLINE void sums_columns(const NormalizeSumsArgs<float>& a, std::int64_t column, std::int64_t width, const Move& move) {
+  using Float = typename L::Float;
+  double* const sums = a.sums + column;
+  double* const products = a.sums + a.channels + column;
+  for (std::int64_t i = 0; i < width; ++i) sums[i] = products[i] = 0;
+  Float mean[N], scale[N], shift[N];
+  SPNET_UNROLL for (int j = 0; j < N; ++j) {
+    move.load(mean[j], a.mean + column + j * L::kCount);
+    if constexpr (kMask == GradientMask::kInput) {
+      move.load(scale[j], a.scale + column + j * L::kCount);
+      move.load(shift[j], a.shift + column + j * L::kCount);
+    }
+  }
+  for (std::int64_t begin = 0; begin < a.rows; begin += kBlockRows<L, N>) {
+    const std::int64_t rows = a.rows - begin < kBlockRows<L, N> ? a.rows - begin : kBlockRows<L, N>;
+    std::int64_t at = begin * a.channels + column;
+    Float sum[N], product[N], g, v, y;
+    SPNET_UNROLL for (int j = 0; j < N; ++j) sum[j] = product[j] = Float{};
+    for (std::int64_t r = 0; r < rows; ++r, at += a.channels) {
+      SPNET_UNROLL for (int j = 0; j < N; ++j) {
+        const std::int64_t i = at + j * L::kCount;
+        move.load(g, a.gradient + i);
+        move.load(v, a.x + i);
+        if constexpr (kMask == GradientMask::kInput) {
+          y = v;
+          scale_shift(y, scale[j], shift[j]);
+          keep_where<L>(g, y > 0.0f);
+        }
+        if constexpr (kMask == GradientMask::kOutput) {
+          move.load(y, a.y + i);
+          keep_where<L>(g, y > 0.0f);
+          move.store(a.masked + i, g);
+        }
+        sum[j] += g;
+        product[j] += g * (v - mean[j]);
+      }
+    }
+    float s[N * L::kCount], p[N * L::kCount];
+    SPNET_UNROLL for (int j = 0; j < N; ++j) {
+      std::memcpy(s + j * L::kCount, &sum[j], sizeof g);
+      std::memcpy(p + j * L::kCount, &product[j], sizeof g);
+    }
+    for (std::int64_t i = 0; i < width; ++i) {
+      sums[i] += s[i];
+      products[i] += p[i];
+    }
+  }
+}
+
+template <class L, GradientMask kMask>
+SPNET_INLINE void masked_sums(const NormalizeSumsArgs<float>& args) {
+  const NormalizeSumsArgs<float> a = args;  // a copy of its own, which stores through `masked` cannot change
+  std::int64_t c = 0;
+  for (; c + 4 * L::kCount <= a.channels; c += 4 * L::kCount) sums_columns<L, kMask, 4>(a, c, 4 * L::kCount, AllLanes{});
+  for (; c + L::kCount <= a.channels; c += L::kCount) sums_columns<L, kMask, 1>(a, c, L::kCount, AllLanes{});
+  if (c < a.channels)
+    sums_columns<L, kMask, 1>(a, c, a.channels - c, FirstLanes{static_cast<std::size_t>(a.channels - c)});
+}
+template <class L>
+SPNET_INLINE void normalize_sums(const NormalizeSumsArgs<float>& a) {
+  if (a.mask == GradientMask::kNone) masked_sums<L, GradientMask::kNone>(a);
+  if (a.mask == GradientMask::kInput) masked_sums<L, GradientMask::kInput>(a);
+  if (a.mask == GradientMask::kOutput) masked_sums<L, GradientMask::kOutput>(a);
+}
+
+// Calls pass.step(channel, element, move) for every vector of every row.
+template <class L, class Pass>
+SPNET_INLINE void sweep_rows(Pass& pass, std::int64_t rows, std::int64_t channels) {
+  const std::int64_t whole = channels - channels % L::kCount;
+  const FirstLanes rest{static_cast<std::size_t>(channels - whole)};
+  for (std::int64_t r = 0, i = 0; r < rows; ++r, i += channels) {
+    for (std::int64_t c = 0; c < whole; c += L::kCount) pass.step(c, i + c, AllLanes{});
+    if (rest.count) pass.step(whole, i + whole, rest);
+  }
+}
+
+template <class L, bool kResidual, bool kRelu>
+struct Normalize {
+  const NormalizeArgs<float> a;
+  template <class Move>
+  SPNET_INLINE void step(std::int64_t c, std::int64_t i, const Move& move) {
+    typename L::Float v, factor, term;
+    move.load(v, a.x + i);
+    move.load(factor, a.scale + c);
+    move.load(term, a.shift + c);
+    scale_shift(v, factor, term);
+    if constexpr (kResidual) {
+      move.load(term, a.residual + i);
+      v = v + term;
+    }
+    if constexpr (kRelu) v = v < 0.0f ? typename L::Float{} : v;
+    move.store(a.y + i, v);
+  }
+};
+template <class L, bool kResidual, bool kRelu>
+SPNET_INLINE void normalize_as(const NormalizeArgs<float>& a) {
+  Normalize<L, kResidual, kRelu> pass{a};
+  sweep_rows<L>(pass, a.rows, a.channels);
+}
+template <class L>
+SPNET_INLINE void normalize(const NormalizeArgs<float>& a) {
+  if (a.residual && a.relu) return normalize_as<L, true, true>(a);
+  if (a.residual) return normalize_as<L, true, false>(a);
+  if (a.relu) return normalize_as<L, false, true>(a);
+  normalize_as<L, false, false>(a);
+}
+
+template <class L, bool kMasked>
+struct NormalizeGradient {
+  const NormalizeGradientArgs<float> a;
+  template <class Move>
+  SPNET_INLINE void step(std::int64_t c, std::int64_t i, const Move& move) {
+    typename L::Float g, v, scale, mean, slope, offset;
+    move.load(g, a.gradient + i);
+    move.load(v, a.x + i);
+    move.load(scale, a.scale + c);
+    if constexpr (kMasked) {
+      typename L::Float y = v, shift;
+      move.load(shift, a.shift + c);
+      scale_shift(y, scale, shift);
+      keep_where<L>(g, y > 0.0f);
+    }
+    move.load(mean, a.mean + c);
+    move.load(slope, a.slope + c);
+    move.load(offset, a.offset + c);
+    v = (v - mean) * slope + offset;
+    v += g * scale;
+    move.store(a.dx + i, v);
+  }
+};
+template <class L>
+SPNET_INLINE void normalize_gradient(const NormalizeGradientArgs<float>& a) {
+  if (a.mask == GradientMask::kInput) {
+    NormalizeGradient<L, true> pass{a};
+    return sweep_rows<L>(pass, a.rows, a.channels);
+  }
+  NormalizeGradient<L, false> pass{a};
+  sweep_rows<L>(pass, a.rows, a.channels);
+}
+
+template <class L>
+struct Add {
+  float* sum;
+  const float* term;
+  template <class Move>
+  SPNET_INLINE void step(std::int64_t i, const Move& move) {
+    typename L::Float a, b;
+    move.load(a, sum + i);
+    move.load(b, term + i);
+    a += b;
+    move.store(sum + i, a);
+  }
+};
+template <class L>
+SPNET_INLINE void add(float* sum, const float* term, std::int64_t count) {
+  Add<L> pass{sum, term};
+  sweep<L>(pass, count);
+}
+
+template <class L>
+struct Relu {
+  const float* x;
+  float* y;
+  template <class Move>
+  SPNET_INLINE void step(std::int64_t i, const Move& move) {
+    typename L::Float v;
+    move.load(v, x + i);
+    v = v < 0.0f ? typename L::Float{} : v;
+    move.store(y + i, v);
+  }
+};
+template <class L>
+SPNET_INLINE void relu(const float* x, float* y, std::int64_t count) {
+  Relu<L> pass{x, y};
+  sweep<L>(pass, count);
+}
+
+template <class L>
+struct ReluGradient {
+  const float* gradient;
+  const float* y;
+  float* dx;
+  template <class Move>
+  SPNET_INLINE void step(std::int64_t i, const Move& move) {
+    typename L::Float g, v;
+    move.load(g, gradient + i);
+    move.load(v, y + i);
+    keep_where<L>(g, v > 0.0f);
+    move.store(dx + i, g);
+  }
+};
+template <class L>
+SPNET_INLINE void relu_gradient(const float* gradient, const float* y, float* dx, std::int64_t count) {
+  ReluGradient<L> pass{gradient, y, dx};
+  sweep<L>(pass, count);
+}
+
+}  // namespace kernels::body
+}  // namespace v0
+}  // namespace spnet

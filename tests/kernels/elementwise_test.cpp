@@ -1,0 +1,134 @@
+#include "spnet/kernels/elementwise.hpp"
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <limits>
+#include <vector>
+
+#include "spnet/kernels/dispatch.hpp"
+#include "spnet/kernels/reference_elementwise.hpp"
+#include "spnet/testing/compare.hpp"
+
+using namespace spnet;
+using kernels::GradientMask;
+
+namespace {
+
+constexpr std::array<std::array<std::int64_t, 2>, 9> kSizes{
+    {{1, 1}, {3, 5}, {70, 16}, {300, 64}, {129, 80}, {65, 37}, {7, 131}, {2, 512}, {1000, 3}}};
+
+Tensor<float> normal(std::int64_t rows, std::int64_t channels, std::uint64_t seed, double scale = 1, double offset = 0) {
+  return testing::random_normal<float>({rows, channels}, seed, scale, offset);
+}
+
+void check_close(const Tensor<float>& a, const Tensor<float>& b, double rtol, double atol) {
+  const auto same = testing::allclose(a, b, rtol, atol);
+  CHECK_MESSAGE(same.ok, same.message);
+}
+
+template <class F>
+void for_every_table(const F& f) {
+  for (const kernels::KernelTable* table : kernels::available()) {
+    CAPTURE(table->name);
+    for (const auto& [rows, channels] : kSizes) {
+      CAPTURE(rows);
+      CAPTURE(channels);
+      f(table->elementwise, rows, channels);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("kernels: moments agree with the reference, far from zero and with an outlier first") {
+  for_every_table([](const kernels::ElementwiseKernels& k, std::int64_t rows, std::int64_t channels) {
+    for (const double offset : {0.0, 1000.0}) {
+      auto x = normal(rows, channels, 1, 1, offset);
+      if (offset != 0) x.data()[0] = -5e4f;
+      std::vector<double> mean(static_cast<std::size_t>(channels), 7), squares = mean, mean_ref = mean, squares_ref = mean;
+      k.moments({x.data(), rows, channels, mean.data(), squares.data()});
+      kernels::reference::moments<float>({x.data(), rows, channels, mean_ref.data(), squares_ref.data()});
+      for (std::size_t c = 0; c < mean.size(); ++c) {
+        CHECK(mean[c] == doctest::Approx(mean_ref[c]).epsilon(1e-6));
+        CHECK(squares[c] == doctest::Approx(squares_ref[c]).epsilon(2e-6));
+      }
+    }
+  });
+}
+
+TEST_CASE("kernels: normalize has the bits of the reference on every instruction set") {
+  for_every_table([](const kernels::ElementwiseKernels& k, std::int64_t rows, std::int64_t channels) {
+    auto x = normal(rows, channels, 2);
+    const auto residual = normal(rows, channels, 3), scale = normal(1, channels, 4), shift = normal(1, channels, 5);
+    x.data()[x.size() / 2] = std::numeric_limits<float>::quiet_NaN();
+    x.data()[0] = -std::numeric_limits<float>::infinity();
+    for (const bool added : {false, true}) {
+      for (const bool relu : {false, true}) {
+        Tensor<float> y(x.shape()), expected(x.shape());
+        k.normalize({x.data(), added ? residual.data() : nullptr, scale.data(), shift.data(), relu, y.data(), rows, channels});
+        kernels::reference::normalize<float>(
+            {x.data(), added ? residual.data() : nullptr, scale.data(), shift.data(), relu, expected.data(), rows, channels});
+        for (std::int64_t i = 0; i < y.size(); ++i) {
+          const bool same = std::isnan(expected.data()[i]) ? std::isnan(y.data()[i]) : y.data()[i] == expected.data()[i];
+          if (!same) CHECK_MESSAGE(same, "element ", i, ": ", y.data()[i], ", expected ", expected.data()[i]);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("kernels: sums and gradients of a normalisation agree with the reference") {
+  for_every_table([](const kernels::ElementwiseKernels& k, std::int64_t rows, std::int64_t channels) {
+    const auto g = normal(rows, channels, 6), x = normal(rows, channels, 7), y = normal(rows, channels, 8);
+    const auto mean = normal(1, channels, 9), scale = normal(1, channels, 10), shift = normal(1, channels, 11);
+    const auto slope = normal(1, channels, 12), offset = normal(1, channels, 13);
+    for (const GradientMask mask : {GradientMask::kNone, GradientMask::kInput, GradientMask::kOutput}) {
+      CAPTURE(static_cast<int>(mask));
+      Tensor<float> masked = Tensor<float>::zeros(x.shape()), masked_ref = masked.clone();
+      Tensor<double> sums = Tensor<double>::full({2, channels}, 3), sums_ref = sums.clone();
+      k.normalize_sums({g.data(), x.data(), y.data(), masked.data(), mean.data(), scale.data(), shift.data(), mask, rows,
+                        channels, sums.data()});
+      kernels::reference::normalize_sums<float>({g.data(), x.data(), y.data(), masked_ref.data(), mean.data(), scale.data(),
+                                                 shift.data(), mask, rows, channels, sums_ref.data()});
+      CHECK(testing::bit_equal(masked, masked_ref));
+      const auto same = testing::allclose(sums, sums_ref, 1e-5, 1e-4);
+      CHECK_MESSAGE(same.ok, same.message);
+      if (mask == GradientMask::kOutput) continue;
+      Tensor<float> dx = g.clone(), expected(x.shape());  // dx over the gradient
+      k.normalize_gradient({dx.data(), x.data(), mean.data(), scale.data(), shift.data(), slope.data(), offset.data(), mask,
+                            dx.data(), rows, channels});
+      kernels::reference::normalize_gradient<float>({g.data(), x.data(), mean.data(), scale.data(), shift.data(), slope.data(),
+                                                     offset.data(), mask, expected.data(), rows, channels});
+      check_close(dx, expected, 1e-5, 1e-5);
+    }
+  });
+}
+
+TEST_CASE("kernels: add, relu and its gradient have the bits of the reference") {
+  for_every_table([](const kernels::ElementwiseKernels& k, std::int64_t rows, std::int64_t channels) {
+    const auto a = normal(rows, channels, 14), b = normal(rows, channels, 15);
+    Tensor<float> sum = a.clone(), sum_ref = a.clone(), y(a.shape()), y_ref(a.shape()), dx(a.shape()), dx_ref(a.shape());
+    k.add(sum.data(), b.data(), a.size());
+    kernels::reference::add(sum_ref.data(), b.data(), a.size());
+    CHECK(testing::bit_equal(sum, sum_ref));
+    k.relu(a.data(), y.data(), a.size());
+    kernels::reference::relu(a.data(), y_ref.data(), a.size());
+    CHECK(testing::bit_equal(y, y_ref));
+    k.relu_gradient(b.data(), y.data(), dx.data(), a.size());
+    kernels::reference::relu_gradient(b.data(), y.data(), dx_ref.data(), a.size());
+    CHECK(testing::bit_equal(dx, dx_ref));
+  });
+}
+
+TEST_CASE("kernels: element-wise tails write nothing beyond their end") {
+  for (const kernels::KernelTable* table : kernels::available()) {
+    CAPTURE(table->name);
+    for (std::int64_t count = 0; count < 40; ++count) {
+      std::vector<float> x(64, 2), y(64, 9);
+      table->elementwise.relu(x.data(), y.data(), count);
+      table->elementwise.add(y.data(), x.data(), count);
+      for (std::int64_t i = 0; i < 64; ++i) CHECK(y[static_cast<std::size_t>(i)] == (i < count ? 4 : 9));
+    }
+  }
+}
