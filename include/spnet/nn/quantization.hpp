@@ -1,0 +1,39 @@
+// How a network is to be quantized: its switches, and the quantizers by name.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "spnet/core/precision.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace nn {
+
+/// The switches that a network is made for and the quantizers of its layers, by their registered names.
+/// Without switches a layer is a plain float layer at every precision, as first and last layers are.
+struct Quantization {
+  std::vector<Precision> switches;
+  std::string weight_quantizer = "dorefa";
+  std::string activation_quantizer = "dorefa";
+
+  /// Distinct weight widths below float, ascending.
+  std::vector<int> weight_widths() const { return widths(&Precision::weight_bits); }
+  /// Distinct activation widths below float, ascending.
+  std::vector<int> activation_widths() const { return widths(&Precision::activation_bits); }
+
+ private:
+  std::vector<int> widths(int Precision::* bits) const {
+    std::vector<int> out;
+    for (Precision p : switches)
+      if (p.*bits != kFloatBits) out.push_back(p.*bits);
+    std::sort(out.begin(), out.end());
+    out.erase(std::unique(out.begin(), out.end()), out.end());
+    return out;
+  }
+};
+
+}  // namespace nn
+}  // namespace v0
+}  // namespace spnet

@@ -1,0 +1,99 @@
+// What convolution and linear layers share: float master weights, quantizers, and the active precision.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "spnet/nn/module.hpp"
+#include "spnet/nn/quantization.hpp"
+#include "spnet/quant/quantizer.hpp"
+#include "spnet/quant/registry.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace nn {
+
+/// A layer with a weight that is quantized together with the layer's own input, to whatever precision is set. Made
+/// without switches it is a float layer and stays one at every precision.
+class QuantizedLayer : public Module {
+ public:
+  Precision precision() const { return precision_; }
+  bool is_quantized() const { return weight_quantizer_ != nullptr; }
+  const Variable<float>& weight() const { return weight_; }
+  Quantizer* weight_quantizer() { return weight_quantizer_.get(); }
+  Quantizer* activation_quantizer() { return activation_quantizer_.get(); }
+
+  /// Bits that this layer's weight and bias take at `precision`.
+  std::int64_t own_size_bits(Precision precision) const {
+    std::int64_t bits = 0;
+    for (const auto& p : own_parameters())
+      if (p.kind == ParameterKind::kBias) bits += kFloatBits * p.variable.size();
+    return bits + weight_.size() * (is_quantized() ? precision.weight_bits : kFloatBits);
+  }
+
+ protected:
+  QuantizedLayer(const char* op, const Quantization& quantization) : op_(op), quantization_(quantization) {
+    if (quantization.switches.empty()) return;
+    for (Precision p : quantization.switches) check_precision(p, op);
+    precision_ = *std::max_element(quantization.switches.begin(), quantization.switches.end());
+  }
+
+  /// Makes `initial` the weight and, where the layer has switches, the quantizers with their parameters.
+  Variable<float> make_weight(Tensor<float> initial) {
+    weight_ = Variable<float>(std::move(initial), true);
+    register_parameter("weight", weight_, ParameterKind::kWeight);
+    if (quantization_.switches.empty()) return weight_;
+    weight_quantizer_ = make_weight_quantizer(quantization_.weight_quantizer,
+                                              {.widths = quantization_.weight_widths(), .channels = weight_.dim(0)});
+    activation_quantizer_ =
+        make_activation_quantizer(quantization_.activation_quantizer, {.widths = quantization_.activation_widths()});
+    register_quantizer("weight_quantizer.", *weight_quantizer_);
+    register_quantizer("activation_quantizer.", *activation_quantizer_);
+    return weight_;
+  }
+
+  /// Throws ValueError where sums over `length` products of codes could pass int32 at a switch of the layer.
+  void require_sums(std::int64_t length) const {
+    for (Precision p : quantization_.switches) {
+      if (p.weight_bits == kFloatBits || p.activation_bits == kFloatBits) continue;
+      const std::int64_t largest = ((std::int64_t{1} << p.weight_bits) - 1) * ((std::int64_t{1} << p.activation_bits) - 1);
+      check<ValueError>(length <= std::numeric_limits<std::int32_t>::max() / largest, op_, ": ", length,
+                        " products an output could pass int32 at ", p, "; at most ",
+                        std::numeric_limits<std::int32_t>::max() / largest, " are safe");
+    }
+  }
+
+  Variable<float> quantized_input(const Variable<float>& x) {
+    if (!is_quantized() || precision_.activation_bits == kFloatBits) return x;
+    return quantize(x, *activation_quantizer_, precision_.activation_bits, training());
+  }
+  Variable<float> quantized_weight() {
+    if (!is_quantized() || precision_.weight_bits == kFloatBits) return weight_;
+    return quantize(weight_, *weight_quantizer_, precision_.weight_bits, training());
+  }
+
+  void on_precision(Precision precision) override {
+    if (is_quantized()) precision_ = precision;
+  }
+
+  Variable<float> weight_;
+
+ private:
+  void register_quantizer(const std::string& prefix, const Quantizer& quantizer) {
+    for (const auto& p : quantizer.parameters()) register_parameter(prefix + p.name, p.variable, ParameterKind::kScale);
+    for (const auto& b : quantizer.buffers()) register_buffer(prefix + b.name, b.tensor);
+  }
+
+  const char* op_;
+  Quantization quantization_;
+  std::unique_ptr<Quantizer> weight_quantizer_, activation_quantizer_;
+  Precision precision_;
+};
+
+}  // namespace nn
+}  // namespace v0
+}  // namespace spnet
