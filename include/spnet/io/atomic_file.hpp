@@ -103,7 +103,9 @@ inline std::filesystem::path folder_of(const std::filesystem::path& path) {
   return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
 }
 
-inline std::string temporary_prefix(const std::filesystem::path& path) { return "." + path.filename().string() + "."; }
+inline std::string temporary_prefix(const std::filesystem::path& path) {
+  return message('.', path.filename().string(), '.');
+}
 inline constexpr std::string_view kTemporarySuffix = ".tmp";
 
 inline void write_all(const SystemCalls& calls, int file, std::span<const std::byte> bytes,
