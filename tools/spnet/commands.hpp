@@ -1,0 +1,21 @@
+// The commands of the spnet program.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <stdexcept>
+
+namespace spnet::program {
+
+/// The command line asks for what cannot be: exit code 2.
+class UsageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Each adds its subcommand to `app`; parsing sets `chosen` to what is to be done, which returns the exit code.
+void add_train_command(CLI::App& app, std::function<int()>& chosen);
+void add_eval_command(CLI::App& app, std::function<int()>& chosen);
+void add_info_command(CLI::App& app, std::function<int()>& chosen);
+
+}  // namespace spnet::program

@@ -1,0 +1,32 @@
+// The data of a run: opened, augmented and loaded as its configuration says.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "run_config.hpp"
+#include "spnet/data/loader.hpp"
+#include "spnet/data/sources.hpp"
+
+namespace spnet::program {
+
+/// Training and test set of `config.data`. Throws ValueError where the name is unknown, FileError where files are bad.
+data::DataSplits open_data(const RunConfig& config);
+data::DataSplits open_data(const RunConfig& config, const std::string& spec);
+
+/// Completes a new run's configuration from its data: classes, image size, stem, augmentation, and the mean and
+/// deviation of each channel over the first images of the training set.
+void complete_from_data(RunConfig& config, const data::DataSplits& splits);
+
+/// The training set as the run uses it (perhaps only some images).
+data::DatasetPtr training_set(const RunConfig& config, const data::DataSplits& splits);
+
+/// How batches are made: augmented and shuffled for training, only resized and normalised for evaluation.
+data::LoaderOptions loader_options(const RunConfig& config, bool training);
+
+/// Prints what bad files were skipped, if any.
+void report_faults(const data::Dataset& dataset);
+
+}  // namespace spnet::program

@@ -1,0 +1,37 @@
+// spnet: train, evaluate and inspect networks that switch their precision.
+// Exit codes: 0, 1 for a run that failed, 2 for wrong usage.
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <functional>
+
+#include "commands.hpp"
+#include "spnet/version.hpp"
+
+int main(int argc, char** argv) {
+  using namespace spnet::program;
+  CLI::App app{"spnet: one network, one set of weights, every precision from 1 to 8 bits and float."};
+  app.set_version_flag("--version", SPNET_VERSION_STRING);
+  app.require_subcommand(1);
+  std::function<int()> chosen;
+  add_train_command(app, chosen);
+  add_eval_command(app, chosen);
+  add_info_command(app, chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  try {
+    return chosen();
+  } catch (const UsageError& error) {
+    std::fprintf(stderr, "spnet: %s\n", error.what());
+    return 2;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "spnet: out of memory\n");
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "spnet: %s\n", error.what());
+  }
+  return 1;
+}

@@ -1,0 +1,89 @@
+#include "run_config.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace spnet::program {
+
+std::string switches_to_string(const std::vector<Precision>& switches) {
+  std::string out;
+  for (Precision p : switches) out += message(out.empty() ? "" : ",", p);
+  return out;
+}
+
+models::ModelOptions RunConfig::model_options() const {
+  return {.classes = static_cast<std::int64_t>(classes.size()),
+          .width = width,
+          .stem = stem,
+          .quantization = {.switches = switches,
+                           .weight_quantizer = quantizer,
+                           .activation_quantizer = activation_quantizer.empty() ? quantizer : activation_quantizer},
+          .seed = seed};
+}
+
+namespace {
+
+// Calls `visit(name, member)` for every entry, so that writing and reading cannot drift apart.
+template <class Config, class Visit>
+void for_each_entry(Config& c, const Visit& visit) {
+  visit("model", c.model);
+  visit("width", c.width);
+  visit("stem", c.stem);
+  visit("data", c.data);
+  visit("image_size", c.image_size);
+  visit("train_images", c.train_images);
+  visit("skip_bad", c.skip_bad);
+  visit("augment", c.augment);
+  visit("quantizer", c.quantizer);
+  visit("activation_quantizer", c.activation_quantizer);
+  visit("distill", c.distillation.name);
+  visit("temperature", c.distillation.temperature);
+  visit("feature_weight", c.distillation.feature_weight);
+  visit("label_smoothing", c.distillation.label_smoothing);
+  visit("epochs", c.epochs);
+  visit("batch", c.batch);
+  visit("optimizer", c.optimizer);
+  visit("lr", c.lr);
+  visit("momentum", c.momentum);
+  visit("weight_decay", c.weight_decay);
+  visit("scale_lr", c.scale_lr);
+  visit("clip_norm", c.clip_norm);
+  visit("schedule", c.schedule);
+  visit("warmup_epochs", c.warmup_epochs);
+  visit("seed", c.seed);
+  visit("init", c.init);
+  visit("classes", c.classes);
+  visit("mean", c.mean);
+  visit("deviation", c.deviation);
+}
+
+}  // namespace
+
+nlohmann::json to_json(const RunConfig& config) {
+  nlohmann::json json;
+  for_each_entry(config, [&](const char* name, const auto& value) { json[name] = value; });
+  json["switches"] = switches_to_string(config.switches);
+  if (config.distillation.label_weight) json["label_weight"] = *config.distillation.label_weight;
+  return json;
+}
+
+RunConfig config_from_json(const nlohmann::json& json, const std::string& source) {
+  RunConfig config;
+  const char* entry = "";
+  try {
+    for_each_entry(config, [&](const char* name, auto& value) {
+      entry = name;
+      json.at(name).get_to(value);
+    });
+    entry = "switches";
+    config.switches = parse_switches(json.at("switches").get<std::string>());
+    entry = "label_weight";
+    if (json.contains(entry)) config.distillation.label_weight = json.at(entry).get<float>();
+  } catch (const nlohmann::json::exception& error) {
+    throw FileError(message(source, ": entry '", entry, "' is missing or has a wrong type (", error.what(), ")"));
+  } catch (const ValueError& error) {
+    throw FileError(message(source, ": entry '", entry, "': ", error.what()));
+  }
+  return config;
+}
+
+}  // namespace spnet::program

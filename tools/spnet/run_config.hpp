@@ -1,0 +1,57 @@
+// What defines a run: everything that its result depends on, and nothing that it does not.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "spnet/core/precision.hpp"
+#include "spnet/models/registry.hpp"
+#include "spnet/optim/schedule.hpp"
+#include "spnet/train/distillation.hpp"
+
+namespace spnet::program {
+
+/// The arguments of `spnet train` that decide the outcome; kept in RUN/config.json and in every checkpoint.
+/// The number of threads is not among them: no result depends on it.
+struct RunConfig {
+  std::string model = "resnet20";
+  double width = 1.0;
+  std::string stem;  ///< empty: chosen by the image size
+  std::string data = "synthetic";
+  std::int64_t image_size = 0;    ///< height and width in pixels; 0: as the data has them
+  std::int64_t train_images = 0;  ///< use only so many, the first of a seeded shuffle; 0: all
+  bool skip_bad = false;
+  std::string augment = "auto";  ///< none, crop-flip, crop, resized-crop, resized-crop-jitter, auto
+  std::vector<Precision> switches;
+  std::string quantizer = "dorefa";
+  std::string activation_quantizer;  ///< empty: the scheme's own
+  train::DistillationOptions distillation;
+  std::int64_t epochs = 10;
+  std::int64_t batch = 128;
+  std::string optimizer = "sgd";
+  double lr = 0;  ///< 0: the optimizer's usual rate
+  double momentum = 0.9;
+  double weight_decay = 1e-4;
+  double scale_lr = 0.1;  ///< multiplies the rate of the quantizers' scales
+  double clip_norm = 0;   ///< largest norm of all gradients together; 0: any
+  std::string schedule = "cosine";
+  double warmup_epochs = 0.5;
+  std::uint64_t seed = 1;
+  std::string init;  ///< where the weights started from, for the record
+
+  // Found out from the data when the run begins, kept so that evaluation needs no training set.
+  std::vector<std::string> classes;
+  std::vector<float> mean, deviation;  ///< of each channel, in 0..1
+
+  models::ModelOptions model_options() const;
+};
+
+nlohmann::json to_json(const RunConfig& config);
+/// Throws FileError, naming `source` and the entry, where one is missing or has another type.
+RunConfig config_from_json(const nlohmann::json& json, const std::string& source);
+std::string switches_to_string(const std::vector<Precision>& switches);
+
+}  // namespace spnet::program

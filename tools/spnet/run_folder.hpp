@@ -1,0 +1,51 @@
+// The folder of a run: configuration, metrics and checkpoints.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "run_config.hpp"
+#include "spnet/io/checkpoint.hpp"
+#include "spnet/nn/module.hpp"
+
+namespace spnet::program {
+
+/// RUN/config.json, RUN/metrics.jsonl, RUN/checkpoint-<step>.safetensors (the last two) and RUN/best.safetensors.
+class RunFolder {
+ public:
+  explicit RunFolder(std::filesystem::path path);
+
+  /// Makes the folder and writes the configuration. Throws FileError where a run is there already or nothing can be
+  /// written.
+  void create(const RunConfig& config) const;
+  RunConfig load_config() const;
+
+  /// Adds a line to metrics.jsonl.
+  void append_metrics(const nlohmann::json& line) const;
+  /// Drops the metrics of steps after `step`, which a resumed run does again.
+  void rewind_metrics(std::uint64_t step) const;
+
+  io::CheckpointFolder checkpoints() const { return io::CheckpointFolder(path_); }
+  std::filesystem::path best() const { return path_ / "best.safetensors"; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// The network of a run with the weights of its newest whole checkpoint (or of best.safetensors), in evaluation mode.
+struct LoadedRun {
+  RunConfig config;
+  std::unique_ptr<nn::Classifier> model;
+  std::uint64_t step = 0;
+};
+LoadedRun load_run(const std::filesystem::path& path, bool best);
+
+/// Prints what `CheckpointFolder::load` had to pass over.
+void report(const io::CheckpointFolder::Loaded& loaded);
+
+}  // namespace spnet::program

@@ -1,0 +1,129 @@
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "commands.hpp"
+#include "data_source.hpp"
+#include "signals.hpp"
+#include "spnet/core/parallel.hpp"
+#include "spnet/models/mobilenet_v1.hpp"
+#include "spnet/models/resnet.hpp"
+#include "spnet/quant/registry.hpp"
+#include "table.hpp"
+#include "train_session.hpp"
+
+namespace spnet::program {
+
+namespace {
+
+struct TrainArguments {
+  RunConfig config;
+  std::string switches = "w1a1,w2a2,w4a4,w8a8,w32a32";
+  std::string out, resume, init;
+  double label_weight = -1;
+  int threads = 0;
+  SessionOptions session;
+};
+
+// What can be known to be wrong before any data is opened is wrong usage.
+void validate(TrainArguments& arguments) {
+  RunConfig& c = arguments.config;
+  try {
+    c.switches = parse_switches(arguments.switches);
+    if (arguments.label_weight >= 0) c.distillation.label_weight = static_cast<float>(arguments.label_weight);
+    if (c.lr == 0) c.lr = c.optimizer == "sgd" ? 0.1 : 1e-3;
+    train::distillation_plan(c.distillation.name);
+    optim::parse_schedule(c.schedule, c.lr, 1, 1, c.warmup_epochs);
+    make_weight_quantizer(c.model_options().quantization.weight_quantizer);
+    make_activation_quantizer(c.model_options().quantization.activation_quantizer);
+    const auto& known = models::model_registry();
+    check<ValueError>(known.contains(c.model), "model '", c.model, "' is not known");
+  } catch (const ValueError& error) {
+    throw UsageError(error.what());
+  }
+}
+
+int train(TrainArguments& arguments) {
+  set_num_threads(arguments.threads);
+  std::unique_ptr<TrainSession> session;
+  std::string out = arguments.out;
+  if (!arguments.resume.empty()) {
+    out = arguments.resume;
+    session = std::make_unique<TrainSession>(RunFolder(out), arguments.session);
+  } else {
+    validate(arguments);
+    session = std::make_unique<TrainSession>(RunFolder(out), arguments.config, arguments.session, arguments.init);
+  }
+  catch_stop_signals();
+  if (session->run()) std::fprintf(stderr, "done; see: spnet eval --run %s\n", out.c_str());
+  return 0;
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app, std::function<int()>& chosen) {
+  auto arguments = std::make_shared<TrainArguments>();
+  RunConfig& c = arguments->config;
+  CLI::App* command = app.add_subcommand("train", "Train one network that works at many precisions, or go on with a run");
+  auto* resume = command->add_option("--resume", arguments->resume, "go on with the run in this folder; with --threads, "
+                                                                    "--save-every and --eval-every only");
+  auto* out = command->add_option("--out", arguments->out, "folder for the new run");
+  std::vector<CLI::Option*> defining = {
+      out,
+      command->add_option("--model", c.model, "resnet20, resnet18, resnet34 or mobilenet_v1"),
+      command->add_option("--width", c.width, "multiplies every channel count")->check(CLI::PositiveNumber),
+      command->add_option("--stem", c.stem, "cifar, tiny-imagenet or imagenet; by the image size where left out")
+          ->check(CLI::IsMember({"cifar", "tiny-imagenet", "imagenet"})),
+      command->add_option("--data", c.data, "synthetic, or cifar10:PATH, cifar100:PATH, mnist:PATH, folder:PATH, "
+                                            "tiny-imagenet:PATH"),
+      command->add_option("--image-size", c.image_size, "height and width in pixels; as the data has them where left out")
+          ->check(CLI::Range(8, 1024)),
+      command->add_option("--train-images", c.train_images, "use only so many training images")->check(CLI::PositiveNumber),
+      command->add_flag("--skip-bad", c.skip_bad, "go on without images that cannot be read"),
+      command->add_option("--augment", c.augment, "auto, none, crop, crop-flip, resized-crop or resized-crop-jitter")
+          ->check(CLI::IsMember({"auto", "none", "crop", "crop-flip", "resized-crop", "resized-crop-jitter"})),
+      command->add_option("--switches", arguments->switches, "precisions, as w1a1,w2a2,w32a32"),
+      command->add_option("--quantizer", c.quantizer, "scheme for weights and activations"),
+      command->add_option("--activation-quantizer", c.activation_quantizer, "another scheme for the activations"),
+      command->add_option("--distill", c.distillation.name, "none, top, recursive or sandwich"),
+      command->add_option("--temperature", c.distillation.temperature, "of the distillation")->check(CLI::PositiveNumber),
+      command->add_option("--label-weight", arguments->label_weight, "of the labels in the taught switches' loss")
+          ->check(CLI::Range(0.0, 100.0)),
+      command->add_option("--feature-weight", c.distillation.feature_weight, "of the distance to the teacher's features")
+          ->check(CLI::Range(0.0, 1e6)),
+      command->add_option("--label-smoothing", c.distillation.label_smoothing, "0 to 1")->check(CLI::Range(0.0, 1.0)),
+      command->add_option("--epochs", c.epochs, "passes over the training set")->check(CLI::Range(1, 1000000)),
+      command->add_option("--batch", c.batch, "images a step")->check(CLI::Range(2, 65536)),
+      command->add_option("--optimizer", c.optimizer, "sgd, adam or adamw")->check(CLI::IsMember({"sgd", "adam", "adamw"})),
+      command->add_option("--lr", c.lr, "learning rate; 0.1 for sgd and 0.001 for adam where left out")
+          ->check(CLI::PositiveNumber),
+      command->add_option("--momentum", c.momentum, "of sgd, Nesterov's")->check(CLI::Range(0.0, 0.9999)),
+      command->add_option("--weight-decay", c.weight_decay, "of weights, not of norms and scales")->check(CLI::Range(0.0, 1.0)),
+      command->add_option("--scale-lr", c.scale_lr, "multiplies the rate of the quantizers' scales")
+          ->check(CLI::Range(0.0, 1000.0)),
+      command->add_option("--clip-norm", c.clip_norm, "largest norm of the gradients; 0: any")->check(CLI::Range(0.0, 1e9)),
+      command->add_option("--schedule", c.schedule, "constant, cosine, one-cycle, step:EPOCHS[:FACTOR] or "
+                                                    "multi-step:E1,E2[:FACTOR]"),
+      command->add_option("--warmup", c.warmup_epochs, "epochs of linear warm-up")->check(CLI::Range(0.0, 1000.0)),
+      command->add_option("--seed", c.seed, "of weights, order and augmentation"),
+      command->add_option("--init", arguments->init, "start from a run's folder or a .safetensors file"),
+  };
+  for (CLI::Option* option : defining) {
+    option->capture_default_str();
+    option->excludes(resume);
+  }
+  command->add_option("--threads", arguments->threads, "0: one for each processor; no result depends on it")
+      ->check(CLI::Range(0, 1024));
+  command->add_option("--save-every", arguments->session.save_every, "steps between checkpoints within an epoch")
+      ->check(CLI::Range(0, 1000000000));
+  command->add_option("--eval-every", arguments->session.eval_every, "epochs between tests; 0: only after the last")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str();
+  command->callback([=, &chosen] {
+    if (arguments->out.empty() && arguments->resume.empty())
+      throw CLI::RequiredError("--out RUN (or --resume RUN)");
+    chosen = [arguments] { return train(*arguments); };
+  });
+}
+
+}  // namespace spnet::program

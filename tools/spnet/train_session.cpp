@@ -1,0 +1,225 @@
+#include "train_session.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "progress.hpp"
+#include "signals.hpp"
+#include "spnet/io/module_file.hpp"
+#include "spnet/optim/adam.hpp"
+#include "spnet/optim/sgd.hpp"
+#include "spnet/train/parameter_groups.hpp"
+
+namespace spnet::program {
+
+namespace {
+
+std::unique_ptr<optim::Optimizer> make_optimizer(const RunConfig& config, const nn::Module& model) {
+  auto groups = train::parameter_groups(model, {.weight_decay = config.weight_decay, .scale_lr = config.scale_lr});
+  std::unique_ptr<optim::Optimizer> optimizer;
+  if (config.optimizer == "sgd")
+    optimizer = std::make_unique<optim::SGD>(
+        std::move(groups), optim::SGDOptions{.momentum = config.momentum, .nesterov = config.momentum > 0});
+  else
+    optimizer = std::make_unique<optim::Adam>(std::move(groups),
+                                              optim::AdamOptions{.decoupled_decay = config.optimizer == "adamw"});
+  optimizer->set_clip_norm(config.clip_norm);
+  return optimizer;
+}
+
+std::string percent(std::int64_t part, std::int64_t whole) {
+  char text[16];
+  std::snprintf(text, sizeof text, "%.2f", whole ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0.0);
+  return text;
+}
+
+}  // namespace
+
+TrainSession::TrainSession(RunFolder folder, RunConfig config, SessionOptions options, const std::string& init)
+    : folder_(std::move(folder)), config_(std::move(config)), options_(options), splits_(open_data(config_)) {
+  complete_from_data(config_, splits_);
+  config_.init = init;
+  build();
+  if (!init.empty()) initialise(init);
+  folder_.create(config_);
+}
+
+TrainSession::TrainSession(RunFolder folder, SessionOptions options)
+    : folder_(std::move(folder)), config_(folder_.load_config()), options_(options), splits_(open_data(config_)) {
+  build();
+  restore();
+}
+
+void TrainSession::build() {
+  training_ = training_set(config_, splits_);
+  model_ = models::make_model(config_.model, config_.model_options());
+  optimizer_ = make_optimizer(config_, *model_);
+  trainer_ = std::make_unique<train::Trainer>(*model_, config_.switches, *optimizer_, config_.distillation, config_.seed);
+  loader_ = std::make_unique<data::Loader>(training_, loader_options(config_, /*training=*/true));
+  test_loader_ = std::make_unique<data::Loader>(splits_.test, loader_options(config_, /*training=*/false));
+  schedule_ = optim::parse_schedule(config_.schedule, config_.lr, static_cast<std::uint64_t>(loader_->batches_per_epoch()),
+                                    static_cast<std::uint64_t>(config_.epochs), config_.warmup_epochs);
+  totals_.switches.resize(config_.switches.size());
+}
+
+void TrainSession::initialise(const std::string& init) {
+  io::TensorFile file;
+  if (std::filesystem::is_directory(init)) {
+    const auto loaded = io::CheckpointFolder(init).load();
+    report(loaded);
+    file = loaded.file;
+  } else {
+    file = io::TensorFile::load(init);
+  }
+  const std::size_t filled = io::init_module(file, *model_);
+  std::fprintf(stderr, "started from %s (%zu tensors)\n", init.c_str(), filled);
+}
+
+void TrainSession::restore() {
+  const auto loaded = folder_.checkpoints().load();
+  report(loaded);
+  const std::string source = loaded.path.string();
+  try {
+    io::load_module(loaded.file, *model_);
+    for (auto& state : optimizer_->state())
+      state.tensor.copy_from(loaded.file.get<float>("optimizer." + state.name, state.tensor.shape()));
+    const auto progress = nlohmann::json::parse(loaded.file.metadata("progress"));
+    epoch_ = progress.at("epoch").get<std::int64_t>();
+    batch_ = progress.at("batch").get<std::int64_t>();
+    step_ = progress.at("step").get<std::uint64_t>();
+    best_mean_ = progress.at("best_mean").get<double>();
+    const auto& totals = progress.at("totals");
+    check<FileError>(totals.size() == totals_.switches.size() && epoch_ >= 0 && batch_ >= 0 &&
+                         batch_ <= loader_->batches_per_epoch(),
+                     "progress does not fit the run");
+    for (std::size_t i = 0; i < totals.size(); ++i)
+      totals_.switches[i] = {totals[i].at("loss").get<double>(), totals[i].at("images").get<std::int64_t>(),
+                             totals[i].at("correct").get<std::int64_t>()};
+  } catch (const FileError& error) {
+    throw FileError(message(source, ": does not fit ", folder_.path().string(), "/config.json: ", error.what()));
+  } catch (const nlohmann::json::exception& error) {
+    throw FileError(message(source, ": its progress is not readable: ", error.what()));
+  }
+  folder_.rewind_metrics(step_);
+  std::fprintf(stderr, "resuming %s at epoch %lld, step %llu\n", folder_.path().string().c_str(),
+               static_cast<long long>(epoch_ + 1), static_cast<unsigned long long>(step_));
+}
+
+void TrainSession::save() const {
+  io::TensorFile file;
+  io::put_module(file, *model_);
+  for (const auto& state : optimizer_->state()) file.put("optimizer." + state.name, state.tensor);
+  nlohmann::json totals = nlohmann::json::array();
+  for (const auto& t : totals_.switches) totals.push_back({{"loss", t.loss}, {"images", t.images}, {"correct", t.correct}});
+  const nlohmann::json progress = {
+      {"epoch", epoch_}, {"batch", batch_}, {"step", step_}, {"best_mean", best_mean_}, {"totals", totals}};
+  file.set_metadata("progress", progress.dump());
+  file.set_metadata("config", to_json(config_).dump());
+  folder_.checkpoints().save(file, step_);
+}
+
+bool TrainSession::run() {
+  while (epoch_ < config_.epochs)
+    if (!run_epoch()) {
+      save();
+      std::fprintf(stderr, "stopped after step %llu and saved; go on with: spnet train --resume %s\n",
+                   static_cast<unsigned long long>(step_), folder_.path().string().c_str());
+      return false;
+    }
+  report_faults(*training_);
+  report_faults(*splits_.test);
+  return true;
+}
+
+bool TrainSession::run_epoch() {
+  char title[48];
+  std::snprintf(title, sizeof title, "epoch %lld/%lld", static_cast<long long>(epoch_ + 1),
+                static_cast<long long>(config_.epochs));
+  const std::int64_t total = loader_->batches_per_epoch() * config_.batch;
+  Progress progress(title, total, "images", batch_ * config_.batch);
+  const data::LoaderPosition position{epoch_, batch_};
+  if (loader_->position() != position) loader_->seek(position);
+  while (const auto batch = loader_->next()) {
+    const auto& results = trainer_->step(batch->images, batch->labels, schedule_(step_), step_);
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      if (!results[i].trained) continue;
+      totals_.switches[i].loss += results[i].loss * static_cast<double>(batch->size());
+      totals_.switches[i].images += batch->size();
+      totals_.switches[i].correct += results[i].correct;
+    }
+    ++step_;
+    batch_ = batch->number + 1;
+    const SwitchTotals& top = totals_.switches.front();
+    char detail[96];
+    std::snprintf(detail, sizeof detail, "loss %.3f  top-1 %s %%  lr %.2g", top.images ? top.loss / static_cast<double>(top.images) : 0.0,
+                  percent(top.correct, top.images).c_str(), schedule_(step_ - 1));
+    progress.update(batch_ * config_.batch, detail);
+    if (stop_requested()) return false;
+    if (options_.save_every > 0 && step_ % static_cast<std::uint64_t>(options_.save_every) == 0) save();
+  }
+  progress.finish();
+  return finish_epoch();
+}
+
+bool TrainSession::finish_epoch() {
+  const bool last = epoch_ + 1 == config_.epochs;
+  std::vector<train::Evaluation> evaluations;
+  if (last || (options_.eval_every > 0 && (epoch_ + 1) % options_.eval_every == 0)) {
+    Progress progress("  evaluating", splits_.test->size(), "images");
+    test_loader_->seek({0, 0});
+    evaluations = train::evaluate(*model_, config_.switches, *test_loader_, [&](std::int64_t images) {
+      progress.update(images);
+      return !stop_requested();
+    });
+    if (stop_requested()) return false;
+  }
+  const double lr = schedule_(step_ - 1);
+  folder_.append_metrics(metrics(evaluations, lr));
+  std::string line = message("epoch ", epoch_ + 1, "/", config_.epochs, "  lr ", lr, "  train");
+  auto sorted = config_.switches;
+  std::sort(sorted.begin(), sorted.end(), std::greater<>());
+  for (std::size_t i = 0; i < sorted.size(); ++i)
+    line += message("  ", sorted[i], " ", percent(totals_.switches[i].correct, totals_.switches[i].images));
+  if (!evaluations.empty()) {
+    line += "  | test";
+    for (const auto& e : evaluations) line += message("  ", e.precision, " ", percent(e.correct, e.images));
+  }
+  std::fprintf(stderr, "%s\n", line.c_str());
+  std::fill(totals_.switches.begin(), totals_.switches.end(), SwitchTotals{});
+  ++epoch_;
+  batch_ = 0;
+  if (!evaluations.empty()) keep_if_best(evaluations);
+  save();
+  return true;
+}
+
+nlohmann::json TrainSession::metrics(const std::vector<train::Evaluation>& evaluations, double lr) const {
+  auto sorted = config_.switches;
+  std::sort(sorted.begin(), sorted.end(), std::greater<>());
+  nlohmann::json train = nlohmann::json::object(), test = nlohmann::json::object();
+  for (std::size_t i = 0; i < sorted.size(); ++i) {
+    const SwitchTotals& t = totals_.switches[i];
+    if (t.images)
+      train[to_string(sorted[i])] = {{"loss", t.loss / static_cast<double>(t.images)},
+                                     {"top1", 100.0 * static_cast<double>(t.correct) / static_cast<double>(t.images)}};
+  }
+  for (const auto& e : evaluations) test[to_string(e.precision)] = {{"top1", e.top1_percent()}, {"images", e.images}};
+  nlohmann::json line = {{"epoch", epoch_ + 1}, {"step", step_}, {"lr", lr}, {"train", train}};
+  if (!evaluations.empty()) line["test"] = test;
+  return line;
+}
+
+void TrainSession::keep_if_best(const std::vector<train::Evaluation>& evaluations) {
+  double mean = 0;
+  for (const auto& e : evaluations) mean += e.top1_percent() / static_cast<double>(evaluations.size());
+  if (mean <= best_mean_) return;
+  best_mean_ = mean;
+  io::TensorFile file;
+  io::put_module(file, *model_);
+  file.set_metadata("progress", nlohmann::json{{"step", step_}, {"mean_top1", mean}}.dump());
+  file.set_metadata("config", to_json(config_).dump());
+  file.save(folder_.best());
+}
+
+}  // namespace spnet::program
