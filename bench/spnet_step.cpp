@@ -1,0 +1,89 @@
+// One SP-Net training step of ResNet-20 on random images: time and memory, in one line. The work is that of the usual
+// fake-quantized training elsewhere: DoReFa quantizers, every switch forward and backward, the highest switch taught
+// by the labels and the others by its detached softmax, gradients summed, one SGD update.
+//
+//   spnet_step [--batch 128] [--width 16] [--switches 1,2,4,8,32] [--threads 2] [--steps 6] [--model resnet20]
+
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "spnet/core/parallel.hpp"
+#include "spnet/kernels/dispatch.hpp"
+#include "spnet/models/mobilenet_v1.hpp"
+#include "spnet/models/resnet.hpp"
+#include "spnet/optim/sgd.hpp"
+#include "spnet/train/parameter_groups.hpp"
+#include "spnet/train/trainer.hpp"
+
+namespace {
+
+double peak_mib() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::int64_t batch = 128, width = 16, image = 32;
+  int threads = 2, steps = 6;
+  std::string model_name = "resnet20", switch_list = "1,2,4,8,32";
+  CLI::App app{"Times a training step of a switchable network."};
+  app.add_option("--batch", batch, "images a step")->check(CLI::PositiveNumber);
+  app.add_option("--width", width, "channels of the first stage")->check(CLI::PositiveNumber);
+  app.add_option("--switches", switch_list, "bit-widths, as 1,2,32, or pairs, as w1a2,w32a32");
+  app.add_option("--threads", threads, "threads")->check(CLI::PositiveNumber);
+  app.add_option("--steps", steps, "steps; the best counts")->check(CLI::PositiveNumber);
+  app.add_option("--image", image, "height and width of the images")->check(CLI::PositiveNumber);
+  app.add_option("--model", model_name, "network");
+  CLI11_PARSE(app, argc, argv);
+
+  try {
+    const double at_start = peak_mib();
+    spnet::set_num_threads(threads);
+    std::vector<spnet::Precision> switches;
+    if (switch_list.find('w') != std::string::npos) {
+      switches = spnet::parse_switches(switch_list);
+    } else {
+      for (const std::string& bits : CLI::detail::split(switch_list, ',')) {
+        switches.push_back({std::stoi(bits), std::stoi(bits)});
+        spnet::check_precision(switches.back(), "spnet_step");
+      }
+    }
+    const double first_channels = model_name == "resnet20" ? 16 : model_name == "mobilenet_v1" ? 32 : 64;
+    auto model = spnet::models::make_model(
+        model_name, {.width = static_cast<double>(width) / first_channels, .quantization = {.switches = switches}});
+    spnet::optim::SGD optimizer(spnet::train::parameter_groups(*model, {.weight_decay = 1e-4}), {.momentum = 0.9});
+    spnet::train::Trainer trainer(*model, switches, optimizer, {.name = "top", .label_weight = 0.0f});
+
+    spnet::Random random(0);
+    spnet::Tensor<float> images({batch, image, image, 3});
+    for (float& value : images.span()) value = random.normal();
+    spnet::Tensor<std::int32_t> labels({batch});
+    for (std::int32_t& label : labels.span()) label = static_cast<std::int32_t>(random.below(10));
+
+    double best = 1e30;
+    for (int i = 0; i < steps; ++i) {
+      const auto begin = std::chrono::steady_clock::now();
+      trainer.step(images, labels, 0.1, static_cast<std::uint64_t>(i));
+      best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    }
+    const double peak = peak_mib();
+    std::printf("spnet %s threads %d batch %lld width %lld switches %s isa %s: %.1f ms/step %.1f img/s peak %.0f MiB "
+                "(%.0f after start-up)\n",
+                model_name.c_str(), threads, static_cast<long long>(batch), static_cast<long long>(width),
+                switch_list.c_str(), spnet::kernels::active().name, best * 1e3, static_cast<double>(batch) / best, peak,
+                peak - at_start);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "spnet_step: %s\n", error.what());
+    return 1;
+  }
+  return 0;
+}
