@@ -18,7 +18,7 @@ struct ModelOptions {
   std::int64_t classes = 10;
   double width = 1.0;         ///< multiplies every channel count; > 0
   std::string stem = "cifar"; ///< "cifar", "tiny-imagenet" or "imagenet": how far the first layers shrink the image
-  nn::Quantization quantization;
+  nn::Quantization quantization = {};
   std::uint64_t seed = 0;     ///< of the initial weights
 };
 

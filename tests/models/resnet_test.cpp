@@ -1,0 +1,77 @@
+#include "spnet/models/resnet.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "spnet/models/mobilenet_v1.hpp"
+
+using namespace spnet;
+
+namespace {
+
+std::int64_t float_parameters(const nn::Module& module) {
+  std::int64_t count = 0;
+  for (const auto& p : module.parameters())
+    if (p.kind != nn::ParameterKind::kScale) count += p.variable.size();
+  return count;
+}
+
+Tensor<float> image(std::int64_t side) {
+  Random random(1);
+  Tensor<float> out({2, side, side, 3});
+  for (float& value : out.span()) value = random.normal();
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("models: parameter counts are those of the published networks") {
+  CHECK(float_parameters(*models::make_model("resnet18", {.classes = 1000, .stem = "imagenet"})) == 11689512);
+  CHECK(float_parameters(*models::make_model("resnet34", {.classes = 1000, .stem = "imagenet"})) == 21797672);
+  CHECK(float_parameters(*models::make_model("mobilenet_v1", {.classes = 1000, .stem = "imagenet"})) == 4231976);
+  // 269,722 with parameter-free shortcuts; two 1×1 shortcuts with batch norm add 2,752.
+  CHECK(float_parameters(*models::make_model("resnet20", {})) == 269722 + 16 * 32 + 32 * 64 + 2 * 32 + 2 * 64);
+}
+
+TEST_CASE("models: names are those of the usual float networks") {
+  const auto net = models::make_model("resnet20", {.width = 0.25, .quantization = {.switches = parse_switches("w1a1,w2a2")}});
+  std::vector<std::string> names;
+  for (const auto& p : net->parameters()) names.push_back(p.name);
+  for (const char* name : {"conv1.weight", "bn1.w1a1.weight", "layer1.0.conv1.weight", "layer2.0.downsample.0.weight",
+                           "layer2.0.downsample.1.w2a2.bias", "layer3.2.conv2.weight", "fc.weight", "fc.bias"})
+    CHECK_MESSAGE(std::count(names.begin(), names.end(), name) == 1, name);
+}
+
+TEST_CASE("models: every network runs at every switch and gives logits") {
+  const auto switches = parse_switches("w1a1,w2a4,w1a32,w32a32");
+  NoGradGuard no_grad;
+  for (const char* name : {"resnet20", "resnet18", "mobilenet_v1"})
+    for (const char* stem : {"cifar", "tiny-imagenet", "imagenet"}) {
+      const auto net =
+          models::make_model(name, {.classes = 7, .width = 0.125, .stem = stem, .quantization = {.switches = switches}});
+      for (Precision p : switches) {
+        net->set_precision(p);
+        const auto logits = (*net)(Variable<float>(image(32))).value();
+        CHECK(logits.shape() == Shape{2, 7});
+        CHECK(std::ranges::all_of(logits.span(), [](float v) { return std::isfinite(v); }));
+      }
+    }
+}
+
+TEST_CASE("models: the seed decides the weights") {
+  const auto weights = [](std::uint64_t seed) {
+    return models::make_model("resnet20", {.width = 0.25, .seed = seed})->parameters()[0].variable.value();
+  };
+  CHECK(std::ranges::equal(weights(1).span(), weights(1).span()));
+  CHECK_FALSE(std::ranges::equal(weights(1).span(), weights(2).span()));
+}
+
+TEST_CASE("models: bad names and options are refused") {
+  CHECK_THROWS_WITH_AS(models::make_model("vgg", {}),
+                       "model: 'vgg' is not known; there are mobilenet_v1, resnet18, resnet20, resnet34", ValueError);
+  CHECK_THROWS_AS(models::make_model("resnet20", {.classes = 0}), ValueError);
+  CHECK_THROWS_AS(models::make_model("resnet20", {.width = 0}), ValueError);
+  CHECK_THROWS_AS(models::make_model("resnet20", {.stem = "huge"}), ValueError);
+  CHECK_THROWS_AS(models::make_model("mobilenet_v1", {.stem = "huge"}), ValueError);
+}

@@ -1,0 +1,148 @@
+#include "spnet/train/trainer.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "spnet/core/parallel.hpp"
+#include "spnet/models/resnet.hpp"
+#include "spnet/optim/sgd.hpp"
+#include "spnet/train/parameter_groups.hpp"
+
+using namespace spnet;
+
+namespace {
+
+const std::vector<Precision> kSwitches = parse_switches("w1a1,w2a2,w32a32");
+
+std::unique_ptr<nn::Classifier> small_net() {
+  return models::make_model("resnet20", {.width = 0.25, .quantization = {.switches = kSwitches}, .seed = 3});
+}
+
+struct Data {
+  Data() : images({8, 16, 16, 3}), labels({8}) {
+    Random random(5);
+    for (float& value : images.span()) value = random.normal();
+    for (std::int32_t& label : labels.span()) label = static_cast<std::int32_t>(random.below(10));
+  }
+  Tensor<float> images;
+  Tensor<std::int32_t> labels;
+};
+
+std::vector<float> weights_of(const nn::Module& module) {
+  std::vector<float> out;
+  for (const auto& p : module.parameters()) {
+    const auto values = p.variable.value().span();
+    out.insert(out.end(), values.begin(), values.end());
+  }
+  for (const auto& b : module.buffers()) {
+    const auto values = b.tensor.span();
+    out.insert(out.end(), values.begin(), values.end());
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("train: a step sums the gradients of all switches and updates once") {
+  const Data data;
+  const auto net = small_net();
+  optim::SGD optimizer(train::parameter_groups(*net, {.weight_decay = 0}), {.momentum = 0});
+  train::Trainer trainer(*net, kSwitches, optimizer, {.name = "top", .label_weight = 0.5f});
+  const auto before = weights_of(*net);
+
+  // The same by hand, on a twin.
+  const auto twin = small_net();
+  twin->train();
+  Tensor<float> teacher;
+  for (Precision p : {Precision{32, 32}, Precision{2, 2}, Precision{1, 1}}) {
+    twin->set_precision(p);
+    const auto logits = (*twin)(Variable<float>(data.images));
+    if (!teacher.defined()) {
+      teacher = logits.value();
+      cross_entropy(logits, data.labels).backward();
+    } else {
+      const auto loss = scale(cross_entropy(logits, data.labels), 0.5f) + kl_divergence_from_logits(logits, teacher);
+      loss.backward();
+    }
+  }
+  const auto& results = trainer.step(data.images, data.labels, 0.1, 0);
+  REQUIRE(results.size() == 3);
+  CHECK(results[0].precision == Precision{32, 32});
+  CHECK(results[2].precision == Precision{1, 1});
+  for (const auto& r : results) CHECK(r.trained);
+
+  const auto changed = net->parameters(), expected = twin->parameters();
+  std::size_t moved = 0;
+  for (std::size_t i = 0; i < changed.size(); ++i) {
+    if (!expected[i].variable.grad().defined()) continue;
+    const auto now = changed[i].variable.value().span(), start = expected[i].variable.value().span(),
+               grad = expected[i].variable.grad().span();
+    for (std::size_t k = 0; k < now.size(); ++k) {
+      REQUIRE(now[k] == doctest::Approx(start[k] - 0.1f * grad[k]).epsilon(1e-5));
+      moved += now[k] != start[k];
+    }
+  }
+  CHECK(moved > before.size() / 2);
+}
+
+TEST_CASE("train: the weights have the same bits for any number of threads") {
+  const Data data;
+  std::vector<float> reference;
+  for (int threads : {1, 2, 3, 8}) {
+    set_num_threads(threads);
+    const auto net = small_net();
+    optim::SGD optimizer(train::parameter_groups(*net), {.nesterov = true});
+    train::Trainer trainer(*net, kSwitches, optimizer);
+    for (std::uint64_t step = 0; step < 3; ++step) trainer.step(data.images, data.labels, 0.05, step);
+    if (threads == 1) reference = weights_of(*net);
+    else CHECK(weights_of(*net) == reference);
+  }
+  set_num_threads(0);
+}
+
+TEST_CASE("train: after the first step the pool asks the system for no more memory") {
+  const Data data;
+  const auto net = small_net();
+  optim::SGD optimizer(train::parameter_groups(*net));
+  train::Trainer trainer(*net, kSwitches, optimizer);
+  for (std::uint64_t step = 0; step < 2; ++step) trainer.step(data.images, data.labels, 0.05, step);
+  const auto before = MemoryPool::global().statistics().heap_allocations;
+  for (std::uint64_t step = 2; step < 5; ++step) trainer.step(data.images, data.labels, 0.05, step);
+  CHECK(MemoryPool::global().statistics().heap_allocations == before);
+}
+
+TEST_CASE("train: the network learns one batch by heart at every switch") {
+  const Data data;
+  const auto net = small_net();
+  optim::SGD optimizer(train::parameter_groups(*net), {.nesterov = true});
+  train::Trainer trainer(*net, kSwitches, optimizer, {.name = "none"});
+  const std::vector<train::SwitchResult> first = trainer.step(data.images, data.labels, 0.05, 0);
+  for (std::uint64_t step = 1; step < 60; ++step) trainer.step(data.images, data.labels, 0.05, step);
+  const auto& last = trainer.step(data.images, data.labels, 0.05, 60);
+  CHECK(last[0].correct == 8);
+  CHECK(last[0].loss < 0.1 * first[0].loss);
+  CHECK(last[1].loss < 0.5 * first[1].loss);
+  CHECK(last[2].loss < 0.8 * first[2].loss);
+}
+
+TEST_CASE("train: a loss that is not finite stops the run, with the switch and the step, before any weight changes") {
+  Data data;
+  const auto net = small_net();
+  optim::SGD optimizer(train::parameter_groups(*net));
+  train::Trainer trainer(*net, {{32, 32}}, optimizer);
+  for (auto& p : net->parameters())
+    if (p.name == "fc.bias") p.variable.value()(0) = std::numeric_limits<float>::infinity();
+  const auto before = net->parameters()[0].variable.value().clone();
+  CHECK_THROWS_WITH_AS(trainer.step(data.images, data.labels, 0.1, 7),
+                       doctest::Contains("at switch w32a32 in step 7"), NumericError);
+  CHECK(std::ranges::equal(before.span(), net->parameters()[0].variable.value().span()));
+}
+
+TEST_CASE("train: bad options are refused") {
+  const auto net = small_net();
+  optim::SGD optimizer(train::parameter_groups(*net));
+  CHECK_THROWS_AS(train::Trainer(*net, {}, optimizer), ValueError);
+  CHECK_THROWS_AS(train::Trainer(*net, kSwitches, optimizer, {.name = "nonesuch"}), ValueError);
+  CHECK_THROWS_AS(train::Trainer(*net, kSwitches, optimizer, {.temperature = 0}), ValueError);
+}
