@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <numeric>
 
+#include "commands.hpp"
 #include "image_codecs.hpp"
 #include "spnet/core/parallel.hpp"
 #include "spnet/data/permutation.hpp"
@@ -46,7 +47,11 @@ void measure_channels(RunConfig& config, const data::Dataset& dataset) {
 }  // namespace
 
 data::DataSplits open_data(const RunConfig& config, const std::string& spec) {
-  return data::open_dataset(spec, image_codecs(), {.skip_bad = config.skip_bad});
+  try {
+    return data::open_dataset(spec, image_codecs(), {.skip_bad = config.skip_bad});
+  } catch (const ValueError& error) {
+    throw UsageError(error.what());  // what is wrong with files comes as a FileError
+  }
 }
 data::DataSplits open_data(const RunConfig& config) { return open_data(config, config.data); }
 

@@ -12,7 +12,8 @@
 
 namespace spnet::program {
 
-/// Training and test set of `config.data`. Throws ValueError where the name is unknown, FileError where files are bad.
+/// Training and test set of `config.data` (or of `spec`). Throws UsageError where the name is unknown, FileError where
+/// files are bad.
 data::DataSplits open_data(const RunConfig& config);
 data::DataSplits open_data(const RunConfig& config, const std::string& spec);
 

@@ -1,0 +1,186 @@
+"""The spnet program from the outside: runs, resumed runs, damaged ones, and wrong usage."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+SPNET = os.environ["SPNET_PROGRAM"]
+DATA = "synthetic:train=96,test=40,size=16"
+TRAIN = ["train", "--model", "resnet20", "--width", "0.25", "--data", DATA, "--switches", "w1a1,w2a2,w32a32",
+         "--batch", "16", "--epochs", "2", "--seed", "5"]
+
+
+def spnet(*arguments, **options):
+    return subprocess.run([SPNET, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=240, **options)
+
+
+class Program(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory(prefix="spnet program ")
+        self.addCleanup(temporary.cleanup)
+        self.folder = Path(temporary.name)
+
+    def ok(self, *arguments, **options):
+        done = spnet(*arguments, **options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done
+
+    def fails(self, code, text, *arguments):
+        done = spnet(*arguments)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        self.assertIn(text, done.stderr)
+
+    def checkpoint(self, run):
+        return max((self.folder / run).glob("checkpoint-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))
+
+    def assert_same_run(self, a, b):
+        self.assertEqual(self.checkpoint(a).name, self.checkpoint(b).name)
+        self.assertEqual(self.checkpoint(a).read_bytes(), self.checkpoint(b).read_bytes())
+        self.assertEqual((self.folder / a / "metrics.jsonl").read_bytes(), (self.folder / b / "metrics.jsonl").read_bytes())
+
+    def test_train_eval_info(self):
+        run = self.folder / "a run"
+        self.ok(*TRAIN, "--out", run)
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        self.assertEqual([line["epoch"] for line in lines], [1, 2])
+        evaluated = [json.loads(line) for line in self.ok("eval", "--run", run, "--json").stdout.splitlines()]
+        self.assertEqual([line["switch"] for line in evaluated], ["w1a1", "w2a2", "w32a32"])
+        for line in evaluated:
+            self.assertEqual(line["images"], 40)
+            self.assertEqual(line["top1"], lines[-1]["test"][line["switch"]]["top1"])
+        one = self.ok("eval", "--run", run, "--switch", "w2a2", "--json", "--threads", "1", "--batch", "7").stdout
+        self.assertEqual(json.loads(one)["top1"], evaluated[1]["top1"])
+        self.assertEqual(len(self.ok("eval", "--run", run).stdout.splitlines()), 4)
+        self.assertIn("resnet20", self.ok("info", run).stdout)
+        self.fails(1, "w4a4", "eval", "--run", run, "--switch", "w4a4")
+        self.fails(1, "there is a run already", *TRAIN, "--out", run)
+        self.fails(1, "classes", "eval", "--run", run, "--data", DATA + ",classes=4")
+
+    def test_one_thread_or_two_give_the_same_bytes(self):
+        self.ok(*TRAIN, "--out", self.folder / "one", "--threads", "1")
+        self.ok(*TRAIN, "--out", self.folder / "two", "--threads", "2")
+        self.assert_same_run("one", "two")
+
+    def test_a_stopped_run_goes_on_bit_for_bit(self):
+        self.ok(*TRAIN, "--out", self.folder / "whole")
+        part = self.folder / "part"
+        for _ in range(40):
+            begun = (part / "config.json").exists()
+            arguments = ["train", "--resume", str(part)] if begun else [*TRAIN, "--out", str(part)]
+            process = subprocess.Popen([SPNET, *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            time.sleep(0.7)
+            process.send_signal(signal.SIGTERM)
+            stderr = process.communicate(timeout=120)[1]
+            if not (part / "config.json").exists():
+                continue  # the signal came before the run had begun
+            if not list(part.glob("checkpoint-*")):
+                shutil.rmtree(part)
+                continue
+            self.assertEqual(process.returncode, 0, stderr)
+            if "done" in stderr:
+                break
+            self.assertIn("spnet train --resume", stderr)
+        else:
+            self.ok("train", "--resume", part)
+        self.assert_same_run("whole", "part")
+
+    def test_a_killed_run_goes_on_from_its_last_checkpoint(self):
+        self.ok(*TRAIN, "--out", self.folder / "whole")
+        part = self.folder / "part"
+        process = subprocess.Popen([SPNET, *TRAIN, "--out", str(part), "--save-every", "2"], stdin=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while not list(part.glob("checkpoint-*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        with (part / "metrics.jsonl").open("a") as metrics:
+            metrics.write('{"epoch": 9, "step": 99999}\n{"cut sho')
+        self.ok("train", "--resume", part)
+        self.assert_same_run("whole", "part")
+
+    def test_damaged_checkpoints(self):
+        run = self.folder / "run"
+        self.ok(*TRAIN, "--out", run, "--save-every", "5")
+        checkpoints = sorted(run.glob("checkpoint-*"), key=lambda p: int(p.stem.split("-")[1]))
+        self.assertEqual(len(checkpoints), 2)
+        expected = checkpoints[-1].read_bytes()
+        checkpoints[-1].write_bytes(expected[:-100])
+        done = self.ok("train", "--resume", run)
+        self.assertIn("falling back", done.stderr)
+        self.assertEqual(self.checkpoint("run").read_bytes(), expected)
+        for path in run.glob("checkpoint-*"):
+            path.write_bytes(b"nothing of use")
+        self.fails(1, "no undamaged checkpoint", "train", "--resume", run)
+        (run / "config.json").write_text("{")
+        self.fails(1, "config.json", "eval", "--run", run)
+
+    def test_start_from_another_run(self):
+        floating = self.folder / "float"
+        arguments = [word if word != "w1a1,w2a2,w32a32" else "w32a32" for word in TRAIN]
+        self.ok(*arguments, "--out", floating)
+        self.ok(*TRAIN, "--out", self.folder / "from run", "--init", floating)
+        self.ok(*TRAIN, "--out", self.folder / "from file", "--init", self.checkpoint("float"))
+        self.fails(1, "init", *[w if w != "0.25" else "0.5" for w in TRAIN], "--out", self.folder / "x", "--init", floating)
+        self.assertFalse((self.folder / "x").exists())
+
+    def test_every_quantizer_and_distillation_trains(self):
+        short = [w if w != "2" else "1" for w in TRAIN]
+        for quantizer in ["dorefa", "tanh", "log", "binary", "xnor", "lsq", "double_rounding"]:
+            self.ok(*short, "--quantizer", quantizer, "--out", self.folder / quantizer)
+        for plan in ["none", "top", "recursive", "sandwich"]:
+            self.ok(*short, "--distill", plan, "--temperature", "3", "--feature-weight", "0.1", "--out", self.folder / plan)
+        self.ok(*short, "--optimizer", "adamw", "--clip-norm", "1", "--schedule", "step:1:0.5", "--out", self.folder / "adamw")
+
+    def test_wrong_usage(self):
+        out = ["--out", self.folder / "never"]
+        for arguments, text in [
+            (["train", *out, "--no-such-flag"], "no-such-flag"),
+            (["train"], "--out"),
+            (["train", *out, "--switches", "w0a0"], "expected 1..8 or 32"),
+            (["train", *out, "--switches", "w33a1"], "expected 1..8 or 32"),
+            (["train", *out, "--switches", "w2"], "expected the form w2a4"),
+            (["train", *out, "--switches", "w2a2,w2a2"], "twice"),
+            (["train", *out, "--model", "vgg"], "vgg"),
+            (["train", *out, "--quantizer", "nonesuch"], "dorefa"),
+            (["train", *out, "--distill", "nonesuch"], "recursive"),
+            (["train", *out, "--schedule", "step"], "schedule"),
+            (["train", *out, "--epochs", "0"], "epochs"),
+            (["train", *out, "--resume", "x"], "--resume"),
+            (["train", *out, "--data", "nonesuch:x"], "cifar10:PATH"),
+            (["train", *out, "--data", "cifar10"], "needs a path"),
+            (["eval"], "--run"),
+            (["eval", "--run", "x", "--switch", "w2a9"], "expected 1..8 or 32"),
+            (["nonsense"], "subcommand"),
+            ([], "subcommand"),
+        ]:
+            with self.subTest(arguments=arguments):
+                self.fails(2, text, *arguments)
+        self.assertFalse((self.folder / "never").exists())
+
+    def test_failed_runs(self):
+        out = ["--out", self.folder / "never"]
+        self.fails(1, "nowhere", "train", *out, "--data", "cifar10:nowhere")
+        self.fails(1, "nowhere", "eval", "--run", "nowhere")
+        self.fails(1, "nowhere", "train", "--resume", "nowhere")
+        self.fails(1, "do not fill a batch", *[w if w != "16" else "4096" for w in TRAIN], *out)
+        self.fails(1, "loss is", *TRAIN, "--out", self.folder / "diverged", "--lr", "1e30")
+        file = self.folder / "file"
+        file.write_text("")
+        self.fails(1, str(file), *TRAIN, "--out", file / "run")
+        self.assertFalse((self.folder / "never").exists())
+
+    def test_help(self):
+        for command in ([], ["train"], ["eval"], ["info"]):
+            self.assertIn("--help", self.ok(*command, "--help").stdout)
+        self.assertRegex(self.ok("--version").stdout, r"^\d+\.\d+\.\d+")
+
+
+if __name__ == "__main__":
+    unittest.main()
