@@ -21,7 +21,7 @@ struct SyntheticOptions {
   Split split = Split::kTrain;  ///< training and test images come from different random numbers
   std::int64_t size = 32;       ///< height and width, 8 to 1024
   int classes = 10;             ///< the first 2 to 10 of the ten kinds
-  float difficulty = 0.4f;      ///< 0 to 1; stands for a whole Nuisance
+  float difficulty = 0.25f;     ///< 0 to 1; stands for a whole Nuisance
 };
 
 /// Ten kinds of objects in random colours, places, sizes and directions, over textured backgrounds, with clutter, bars
