@@ -1,6 +1,7 @@
 // A training step in its steady state asks nothing of the heap: this program counts every `operator new`.
 #include <doctest/doctest.h>
 
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -39,7 +40,6 @@ TEST_CASE("autograd: a training step does no heap allocation once it has run") {
       parameter({16, 3, 3, 3}, 1),  parameter({16}, 2, 1), parameter({16}, 3), parameter({16, 3, 3, 16}, 4),
       parameter({16}, 5, 1),        parameter({16}, 6),    parameter({10, 16}, 7), parameter({10}, 8),
       parameter({16, 3, 3, 1}, 9)};
-  auto& [w1, gamma1, beta1, w2, gamma2, beta2, w3, bias, depthwise] = parameters;
   const Tensor<float> mean = Tensor<float>::zeros({16}), var = Tensor<float>::ones({16});
   const Variable<float> x(testing::random_normal<float>({8, 12, 12, 3}, 10));
   Tensor<std::int32_t> labels({8});
@@ -47,6 +47,7 @@ TEST_CASE("autograd: a training step does no heap allocation once it has run") {
   Random random(11);
 
   const auto step = [&] {
+    auto& [w1, gamma1, beta1, w2, gamma2, beta2, w3, bias, depthwise] = parameters;
     for (auto& p : parameters) p.zero_grad();
     const auto first = batch_norm_relu(conv2d(x, w1, {.padding = 1}), gamma1, beta1, mean, var);
     auto y = conv2d(first, depthwise, {.padding = 1, .groups = 16}) * 0.5f;

@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <utility>
+#include <vector>
+
 #include "spnet/testing/compare.hpp"
 #include "spnet/testing/gradcheck.hpp"
 

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <vector>
+
 #include "spnet/testing/compare.hpp"
 #include "spnet/testing/gradcheck.hpp"
 

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <vector>
+
 #include "spnet/autograd/activation.hpp"
 #include "spnet/autograd/arithmetic.hpp"
 #include "spnet/testing/compare.hpp"

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <limits>
+#include <vector>
 
 #include "spnet/testing/compare.hpp"
 #include "spnet/testing/gradcheck.hpp"
