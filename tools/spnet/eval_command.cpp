@@ -7,8 +7,6 @@
 #include "progress.hpp"
 #include "run_folder.hpp"
 #include "spnet/core/parallel.hpp"
-#include "spnet/models/mobilenet_v1.hpp"
-#include "spnet/models/resnet.hpp"
 #include "spnet/nn/size.hpp"
 #include "table.hpp"
 

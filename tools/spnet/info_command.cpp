@@ -3,8 +3,6 @@
 
 #include "commands.hpp"
 #include "run_folder.hpp"
-#include "spnet/models/mobilenet_v1.hpp"
-#include "spnet/models/resnet.hpp"
 #include "spnet/nn/size.hpp"
 
 namespace spnet::program {

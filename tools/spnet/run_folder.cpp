@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "networks.hpp"
 #include "spnet/io/module_file.hpp"
 
 namespace spnet::program {
@@ -99,7 +100,7 @@ LoadedRun load_run(const fs::path& path, bool best) {
     loaded = folder.checkpoints().load();
     report(loaded);
   }
-  out.model = models::make_model(out.config.model, out.config.model_options());
+  out.model = make_network(out.config);
   try {
     io::load_module(loaded.file, *out.model);
   } catch (const FileError& error) {

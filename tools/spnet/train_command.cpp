@@ -3,13 +3,10 @@
 #include <filesystem>
 
 #include "commands.hpp"
-#include "data_source.hpp"
+#include "networks.hpp"
 #include "signals.hpp"
 #include "spnet/core/parallel.hpp"
-#include "spnet/models/mobilenet_v1.hpp"
-#include "spnet/models/resnet.hpp"
 #include "spnet/quant/registry.hpp"
-#include "table.hpp"
 #include "train_session.hpp"
 
 namespace spnet::program {
@@ -36,8 +33,7 @@ void validate(TrainArguments& arguments) {
     optim::parse_schedule(c.schedule, c.lr, 1, 1, c.warmup_epochs);
     make_weight_quantizer(c.model_options().quantization.weight_quantizer);
     make_activation_quantizer(c.model_options().quantization.activation_quantizer);
-    const auto& known = models::model_registry();
-    check<ValueError>(known.contains(c.model), "model '", c.model, "' is not known");
+    require_network(c.model);
   } catch (const ValueError& error) {
     throw UsageError(error.what());
   }
@@ -45,17 +41,17 @@ void validate(TrainArguments& arguments) {
 
 int train(TrainArguments& arguments) {
   set_num_threads(arguments.threads);
-  std::unique_ptr<TrainSession> session;
-  std::string out = arguments.out;
+  catch_stop_signals();
+  bool finished;
   if (!arguments.resume.empty()) {
-    out = arguments.resume;
-    session = std::make_unique<TrainSession>(RunFolder(out), arguments.session);
+    finished = resume_run(arguments.resume, arguments.session);
   } else {
     validate(arguments);
-    session = std::make_unique<TrainSession>(RunFolder(out), arguments.config, arguments.session, arguments.init);
+    finished = begin_run(arguments.out, arguments.config, arguments.session, arguments.init);
   }
-  catch_stop_signals();
-  if (session->run()) std::fprintf(stderr, "done; see: spnet eval --run %s\n", out.c_str());
+  if (finished)
+    std::fprintf(stderr, "done; see: spnet eval --run %s\n",
+                 (arguments.resume.empty() ? arguments.out : arguments.resume).c_str());
   return 0;
 }
 

@@ -4,12 +4,17 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "data_source.hpp"
+#include "networks.hpp"
 #include "progress.hpp"
+#include "run_folder.hpp"
 #include "signals.hpp"
 #include "spnet/io/module_file.hpp"
 #include "spnet/optim/adam.hpp"
 #include "spnet/optim/sgd.hpp"
+#include "spnet/train/evaluate.hpp"
 #include "spnet/train/parameter_groups.hpp"
+#include "spnet/train/trainer.hpp"
 
 namespace spnet::program {
 
@@ -34,7 +39,42 @@ std::string percent(std::int64_t part, std::int64_t whole) {
   return text;
 }
 
-}  // namespace
+class TrainSession {
+ public:
+  TrainSession(RunFolder folder, RunConfig config, SessionOptions options, const std::string& init);
+  TrainSession(RunFolder folder, SessionOptions options);
+
+  bool run();
+
+ private:
+  struct SwitchTotals {
+    double loss = 0;  // summed over images
+    std::int64_t images = 0, correct = 0;
+  };
+  void build();
+  void initialise(const std::string& init);
+  void restore();
+  bool run_epoch();
+  bool finish_epoch();
+  void save() const;
+  nlohmann::json metrics(const std::vector<train::Evaluation>& evaluations, double lr) const;
+  void keep_if_best(const std::vector<train::Evaluation>& evaluations);
+
+  RunFolder folder_;
+  RunConfig config_;
+  SessionOptions options_;
+  data::DataSplits splits_;
+  data::DatasetPtr training_;
+  std::unique_ptr<nn::Classifier> model_;
+  std::unique_ptr<optim::Optimizer> optimizer_;
+  std::unique_ptr<train::Trainer> trainer_;
+  std::unique_ptr<data::Loader> loader_, test_loader_;
+  optim::Schedule schedule_;
+  std::int64_t epoch_ = 0, batch_ = 0;  // what comes next
+  std::uint64_t step_ = 0;
+  double best_mean_ = -1;
+  std::vector<SwitchTotals> totals_;  // of this epoch, highest switch first
+};
 
 TrainSession::TrainSession(RunFolder folder, RunConfig config, SessionOptions options, const std::string& init)
     : folder_(std::move(folder)), config_(std::move(config)), options_(options), splits_(open_data(config_)) {
@@ -53,14 +93,14 @@ TrainSession::TrainSession(RunFolder folder, SessionOptions options)
 
 void TrainSession::build() {
   training_ = training_set(config_, splits_);
-  model_ = models::make_model(config_.model, config_.model_options());
+  model_ = make_network(config_);
   optimizer_ = make_optimizer(config_, *model_);
   trainer_ = std::make_unique<train::Trainer>(*model_, config_.switches, *optimizer_, config_.distillation, config_.seed);
   loader_ = std::make_unique<data::Loader>(training_, loader_options(config_, /*training=*/true));
   test_loader_ = std::make_unique<data::Loader>(splits_.test, loader_options(config_, /*training=*/false));
   schedule_ = optim::parse_schedule(config_.schedule, config_.lr, static_cast<std::uint64_t>(loader_->batches_per_epoch()),
                                     static_cast<std::uint64_t>(config_.epochs), config_.warmup_epochs);
-  totals_.switches.resize(config_.switches.size());
+  totals_.resize(config_.switches.size());
 }
 
 void TrainSession::initialise(const std::string& init) {
@@ -90,11 +130,11 @@ void TrainSession::restore() {
     step_ = progress.at("step").get<std::uint64_t>();
     best_mean_ = progress.at("best_mean").get<double>();
     const auto& totals = progress.at("totals");
-    check<FileError>(totals.size() == totals_.switches.size() && epoch_ >= 0 && batch_ >= 0 &&
+    check<FileError>(totals.size() == totals_.size() && epoch_ >= 0 && batch_ >= 0 &&
                          batch_ <= loader_->batches_per_epoch(),
                      "progress does not fit the run");
     for (std::size_t i = 0; i < totals.size(); ++i)
-      totals_.switches[i] = {totals[i].at("loss").get<double>(), totals[i].at("images").get<std::int64_t>(),
+      totals_[i] = {totals[i].at("loss").get<double>(), totals[i].at("images").get<std::int64_t>(),
                              totals[i].at("correct").get<std::int64_t>()};
   } catch (const FileError& error) {
     throw FileError(message(source, ": does not fit ", folder_.path().string(), "/config.json: ", error.what()));
@@ -111,7 +151,7 @@ void TrainSession::save() const {
   io::put_module(file, *model_);
   for (const auto& state : optimizer_->state()) file.put("optimizer." + state.name, state.tensor);
   nlohmann::json totals = nlohmann::json::array();
-  for (const auto& t : totals_.switches) totals.push_back({{"loss", t.loss}, {"images", t.images}, {"correct", t.correct}});
+  for (const auto& t : totals_) totals.push_back({{"loss", t.loss}, {"images", t.images}, {"correct", t.correct}});
   const nlohmann::json progress = {
       {"epoch", epoch_}, {"batch", batch_}, {"step", step_}, {"best_mean", best_mean_}, {"totals", totals}};
   file.set_metadata("progress", progress.dump());
@@ -144,13 +184,13 @@ bool TrainSession::run_epoch() {
     const auto& results = trainer_->step(batch->images, batch->labels, schedule_(step_), step_);
     for (std::size_t i = 0; i < results.size(); ++i) {
       if (!results[i].trained) continue;
-      totals_.switches[i].loss += results[i].loss * static_cast<double>(batch->size());
-      totals_.switches[i].images += batch->size();
-      totals_.switches[i].correct += results[i].correct;
+      totals_[i].loss += results[i].loss * static_cast<double>(batch->size());
+      totals_[i].images += batch->size();
+      totals_[i].correct += results[i].correct;
     }
     ++step_;
     batch_ = batch->number + 1;
-    const SwitchTotals& top = totals_.switches.front();
+    const SwitchTotals& top = totals_.front();
     char detail[96];
     std::snprintf(detail, sizeof detail, "loss %.3f  top-1 %s %%  lr %.2g", top.images ? top.loss / static_cast<double>(top.images) : 0.0,
                   percent(top.correct, top.images).c_str(), schedule_(step_ - 1));
@@ -180,13 +220,13 @@ bool TrainSession::finish_epoch() {
   auto sorted = config_.switches;
   std::sort(sorted.begin(), sorted.end(), std::greater<>());
   for (std::size_t i = 0; i < sorted.size(); ++i)
-    line += message("  ", sorted[i], " ", percent(totals_.switches[i].correct, totals_.switches[i].images));
+    line += message("  ", sorted[i], " ", percent(totals_[i].correct, totals_[i].images));
   if (!evaluations.empty()) {
     line += "  | test";
     for (const auto& e : evaluations) line += message("  ", e.precision, " ", percent(e.correct, e.images));
   }
   std::fprintf(stderr, "%s\n", line.c_str());
-  std::fill(totals_.switches.begin(), totals_.switches.end(), SwitchTotals{});
+  std::fill(totals_.begin(), totals_.end(), SwitchTotals{});
   ++epoch_;
   batch_ = 0;
   if (!evaluations.empty()) keep_if_best(evaluations);
@@ -199,7 +239,7 @@ nlohmann::json TrainSession::metrics(const std::vector<train::Evaluation>& evalu
   std::sort(sorted.begin(), sorted.end(), std::greater<>());
   nlohmann::json train = nlohmann::json::object(), test = nlohmann::json::object();
   for (std::size_t i = 0; i < sorted.size(); ++i) {
-    const SwitchTotals& t = totals_.switches[i];
+    const SwitchTotals& t = totals_[i];
     if (t.images)
       train[to_string(sorted[i])] = {{"loss", t.loss / static_cast<double>(t.images)},
                                      {"top1", 100.0 * static_cast<double>(t.correct) / static_cast<double>(t.images)}};
@@ -220,6 +260,15 @@ void TrainSession::keep_if_best(const std::vector<train::Evaluation>& evaluation
   file.set_metadata("progress", nlohmann::json{{"step", step_}, {"mean_top1", mean}}.dump());
   file.set_metadata("config", to_json(config_).dump());
   file.save(folder_.best());
+}
+
+}  // namespace
+
+bool begin_run(const std::string& folder, const RunConfig& config, const SessionOptions& options, const std::string& init) {
+  return TrainSession(RunFolder(folder), config, options, init).run();
+}
+bool resume_run(const std::string& folder, const SessionOptions& options) {
+  return TrainSession(RunFolder(folder), options).run();
 }
 
 }  // namespace spnet::program

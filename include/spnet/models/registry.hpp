@@ -36,18 +36,22 @@ inline bool register_model(const std::string& name, ModelFactory factory) {
   return true;
 }
 
-/// The network `name`, freshly initialised; throws ValueError on an unknown name (listing the known ones) or bad options.
-inline std::unique_ptr<nn::Classifier> make_model(const std::string& name, const ModelOptions& options) {
+/// The factory called `name`; throws ValueError, listing the known ones, on another.
+inline const ModelFactory& find_model(const std::string& name) {
   const auto found = model_registry().find(name);
-  if (found == model_registry().end()) {
-    std::string known;
-    for (const auto& [key, factory] : model_registry()) known += (known.empty() ? "" : ", ") + key;
-    throw ValueError(message("model: '", name, "' is not known; there are ", known));
-  }
+  if (found != model_registry().end()) return found->second;
+  std::string known;
+  for (const auto& [key, factory] : model_registry()) known += message(known.empty() ? "" : ", ", key);
+  throw ValueError(message("model: '", name, "' is not known; there are ", known));
+}
+
+/// The network `name`, freshly initialised; throws ValueError on an unknown name or bad options.
+inline std::unique_ptr<nn::Classifier> make_model(const std::string& name, const ModelOptions& options) {
+  const ModelFactory& factory = find_model(name);
   check<ValueError>(options.classes > 0, "model ", name, ": ", options.classes, " classes given, expected > 0");
   check<ValueError>(options.width > 0 && options.width <= 64, "model ", name, ": width ", options.width,
                     " given, expected more than 0 and at most 64");
-  return found->second(options);
+  return factory(options);
 }
 
 }  // namespace models

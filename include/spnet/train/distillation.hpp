@@ -84,7 +84,7 @@ inline const DistillationPlan& distillation_plan(const std::string& name) {
   const auto found = distillation_plans().find(name);
   if (found != distillation_plans().end()) return found->second;
   std::string known;
-  for (const auto& [key, plan] : distillation_plans()) known += (known.empty() ? "" : ", ") + key;
+  for (const auto& [key, plan] : distillation_plans()) known += message(known.empty() ? "" : ", ", key);
   throw ValueError(message("distillation: '", name, "' is not known; there are ", known));
 }
 
