@@ -1,0 +1,17 @@
+// The program's networks. One translation unit compiles them for all commands.
+#pragma once
+
+#include <memory>
+
+#include "run_config.hpp"
+#include "spnet/nn/module.hpp"
+
+namespace spnet::program {
+
+/// Throws ValueError, listing the known ones, where there is no network called `name`.
+void require_network(const std::string& name);
+
+/// The network of `config`, freshly initialised.
+std::unique_ptr<nn::Classifier> make_network(const RunConfig& config);
+
+}  // namespace spnet::program
