@@ -83,6 +83,7 @@ class Version(unittest.TestCase):
         text = (INCLUDE / "version.hpp").read_text()
         version = ".".join(text.split(f"SPNET_VERSION_{part} ")[1].split()[0] for part in ("MAJOR", "MINOR", "PATCH"))
         self.assertEqual(version, os.environ["SPNET_VERSION"])
+        self.assertIn(f'SPNET_VERSION_STRING "{version}"', text)
 
 
 if __name__ == "__main__":

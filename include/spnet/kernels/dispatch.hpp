@@ -1,8 +1,7 @@
-// Which kernels run: the only place that asks the CPU what it can do. The environment variable SPNET_ISA names one
-// instruction set to use instead of the best.
+// Which kernels run: the best that available.hpp finds, or those of the instruction set that the environment variable
+// SPNET_ISA names.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <span>
@@ -10,35 +9,22 @@
 #include <string_view>
 
 #include "spnet/core/error.hpp"
-#include "spnet/kernels/avx2/table.hpp"
-#include "spnet/kernels/avx512/table.hpp"
-#include "spnet/kernels/simd/table.hpp"
 #include "spnet/kernels/table.hpp"
+
+// With SPNET_SHARED_KERNELS only those translation units compile the kernels that include available.hpp, one of a
+// program; the others are done in half the time.
+#ifndef SPNET_SHARED_KERNELS
+#include "spnet/kernels/available.hpp"
+#endif
 
 namespace spnet {
 inline namespace v0 {
 namespace kernels {
 
+/// The tables that run on this machine, best first.
+std::span<const KernelTable* const> available();
+
 namespace detail {
-
-// Filled once, best first; `simd` runs wherever the program itself does.
-struct Available {
-  std::array<const KernelTable*, 8> tables{};
-  std::size_t count = 0;
-
-  Available() {
-#if defined(__x86_64__)
-    // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
-    __builtin_cpu_init();
-    const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-      tables[count++] = &avx512::kTable;
-    if (has_avx2) tables[count++] = &avx2::kTable;
-#endif
-    tables[count++] = &simd::kTable;
-  }
-};
 
 inline std::atomic<const KernelTable*>& forced() {
   static std::atomic<const KernelTable*> table{nullptr};
@@ -46,12 +32,6 @@ inline std::atomic<const KernelTable*>& forced() {
 }
 
 }  // namespace detail
-
-/// The tables that run on this machine, best first.
-inline std::span<const KernelTable* const> available() {
-  static const detail::Available all;
-  return {all.tables.data(), all.count};
-}
 
 /// The table called `name`; throws ValueError, listing what is there, where this machine has none of that name.
 inline const KernelTable& find(std::string_view name) {

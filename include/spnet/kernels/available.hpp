@@ -1,0 +1,57 @@
+// What runs here: the only file that asks the CPU what it can do, and that includes every instruction set's kernels.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <span>
+
+#include "spnet/kernels/avx2/table.hpp"
+#include "spnet/kernels/avx512/table.hpp"
+#include "spnet/kernels/simd/table.hpp"
+#include "spnet/kernels/table.hpp"
+
+// A function that one translation unit compiles for all of them must not be inline.
+#ifdef SPNET_SHARED_KERNELS
+#define SPNET_KERNELS_INLINE
+#else
+#define SPNET_KERNELS_INLINE inline
+#endif
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels {
+
+namespace detail {
+
+// Filled once, best first; `simd` runs wherever the program itself does.
+struct Available {
+  std::array<const KernelTable*, 8> tables{};
+  std::size_t count = 0;
+
+  Available() {
+#if defined(__x86_64__)
+    // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
+    __builtin_cpu_init();
+    const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
+      tables[count++] = &avx512::kTable;
+    if (has_avx2) tables[count++] = &avx2::kTable;
+#endif
+    tables[count++] = &simd::kTable;
+  }
+};
+
+}  // namespace detail
+
+/// The tables that run on this machine, best first.
+SPNET_KERNELS_INLINE std::span<const KernelTable* const> available() {
+  static const detail::Available all;
+  return {all.tables.data(), all.count};
+}
+
+}  // namespace kernels
+}  // namespace v0
+}  // namespace spnet
+
+#undef SPNET_KERNELS_INLINE
