@@ -2,8 +2,7 @@
 #include <iostream>
 
 #include "spnet/autograd/arithmetic.hpp"
-#include "spnet/quant/quantizer.hpp"
-#include "spnet/quant/schemes.hpp"
+#include "spnet/quant/registry.hpp"
 #include "spnet/tensor/print.hpp"
 
 int main() {
