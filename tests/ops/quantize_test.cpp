@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "spnet/ops/quantize_centered.hpp"
 #include "spnet/testing/compare.hpp"
 
 using namespace spnet;

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <set>
 
+#include "quantizer_run.hpp"
 #include "spnet/testing/compare.hpp"
-#include "spnet/testing/gradcheck.hpp"
 
 using namespace spnet;
 using testing::allclose;
@@ -27,21 +27,6 @@ const Tensor<float> kWeightGradient = Tensor<float>::from(
     {12}, {-0.683516622f, 0.291649044f, -2.28079534f, 0.971188247f, -2.79934692f, -0.912474871f, 0.292537421f,
            -0.407974154f, 2.47185183f, 0.0200949647f, 2.47938967f, 2.22809076f});
 
-struct Result {
-  Tensor<float> values, gradient;
-  Quantized lowered;
-};
-
-Result run(Quantizer& quantizer, const Tensor<float>& x, const Tensor<float>& g, int bits) {
-  Variable<float> input(x.clone(), true);
-  Result out;
-  const Variable<float> y = quantize(input, quantizer, bits, true, &out.lowered);
-  out.values = y.value().clone();
-  y.backward(g.clone());
-  out.gradient = input.grad().clone();
-  return out;
-}
-
 }  // namespace
 
 TEST_CASE("quant: dorefa weights agree with PyTorch") {
@@ -55,18 +40,18 @@ TEST_CASE("quant: dorefa weights agree with PyTorch") {
                                      0.262745142f, 0.741176486f, -1.0f, 0.717647076f, 0.396078467f, 0.882352948f})}};
   for (const auto& [bits, values] : expected) {
     CAPTURE(bits);
-    const Result r = run(quantizer, kW, kG, bits);
+    const QuantizerRun r = run_quantizer(quantizer, kW, kG, bits);
     CHECK_MESSAGE(allclose(r.values, values, 0, 2e-7), allclose(r.values, values, 0, 2e-7).message);
     CHECK_MESSAGE(allclose(r.gradient, kWeightGradient, 1e-5, 1e-6), allclose(r.gradient, kWeightGradient, 1e-5, 1e-6).message);
   }
-  const Result one = run(quantizer, kW, kG, 1);
+  const QuantizerRun one = run_quantizer(quantizer, kW, kG, 1);
   for (std::int64_t i = 0; i < 12; ++i) CHECK(one.values(i) == (kW(i) >= 0 ? 1.0f : -1.0f));
   CHECK(testing::bit_equal(one.gradient, kG));
 }
 
 TEST_CASE("quant: dorefa weights share the maximum's gradient among ties, as PyTorch does") {
   DorefaWeights quantizer;
-  const Result r = run(quantizer, Tensor<float>::from({4}, {0.5f, -0.5f, 0.1f, 0.5f}),
+  const QuantizerRun r = run_quantizer(quantizer, Tensor<float>::from({4}, {0.5f, -0.5f, 0.1f, 0.5f}),
                        Tensor<float>::from({4}, {1.0f, 2.0f, 3.0f, -1.0f}), 2);
   CHECK(allclose(r.values, Tensor<float>::from({4}, {1.0f, -1.0f, 0.333333373f, 1.0f}), 0, 2e-7));
   CHECK(allclose(r.gradient, Tensor<float>::from({4}, {2.46934676f, 2.63616157f, 6.4273715f, -0.934325516f}), 1e-5));
@@ -77,23 +62,15 @@ TEST_CASE("quant: the dorefa weight gradient is that of the function without its
   DorefaWeights quantizer;
   const Tensor<float> w = testing::random_normal<float>({3, 2, 2, 5}, 11, 0.5);
   const Tensor<float> g = testing::random_normal<float>(w.shape(), 12);
-  const Result r = run(quantizer, w, g, 4);
+  const QuantizerRun r = run_quantizer(quantizer, w, g, 4);
   const auto relaxed = [&](const Tensor<double>& at) {
     double most = 0, sum = 0;
     for (const double v : at.span()) most = std::max(most, std::abs(std::tanh(v)));
     for (std::int64_t i = 0; i < at.size(); ++i) sum += g.data()[i] * std::tanh(at.data()[i]) / most;
     return sum;
   };
-  Tensor<double> at = w.to<double>();
-  for (std::int64_t i = 0; i < at.size(); ++i) {
-    const double before = at.data()[i];
-    at.data()[i] = before + 1e-6;
-    const double up = relaxed(at);
-    at.data()[i] = before - 1e-6;
-    const double down = relaxed(at);
-    at.data()[i] = before;
-    CHECK(r.gradient.data()[i] == doctest::Approx((up - down) / 2e-6).epsilon(1e-4));
-  }
+  for (std::int64_t i = 0; i < w.size(); ++i)
+    CHECK(r.gradient.data()[i] == doctest::Approx(difference(relaxed, w.to<double>(), i)).epsilon(1e-4));
 }
 
 TEST_CASE("quant: dorefa weight codes cover their range and follow the formula in double") {
@@ -135,11 +112,11 @@ TEST_CASE("quant: dorefa activations agree with PyTorch") {
       {8, Tensor<float>::from({12}, {0, 1, 1, 0, 0.741176486f, 0.650980413f, 0.396078438f, 0, 0, 0, 0.600000024f, 0.192156866f})}};
   for (const auto& [bits, values] : expected) {
     CAPTURE(bits);
-    const Result r = run(quantizer, kA, kG, bits);
+    const QuantizerRun r = run_quantizer(quantizer, kA, kG, bits);
     CHECK(allclose(r.values, values, 0, 1e-7));
     CHECK(allclose(r.gradient, ops::mul(kG, inside), 0, 0));
   }
-  const Result one = run(quantizer, kA, kG, 1);
+  const QuantizerRun one = run_quantizer(quantizer, kA, kG, 1);
   for (std::int64_t i = 0; i < 12; ++i) {
     CHECK(one.values(i) == (kA(i) > 0 ? 1.0f : -1.0f));
     CHECK(one.gradient(i) == (std::abs(kA(i)) <= 1 ? kG(i) : 0.0f));
@@ -159,7 +136,7 @@ TEST_CASE("quant: dorefa ties go to the even code, zeros to +1 in weights and to
   CHECK(testing::bit_equal(ops::decode(weights.lower(zeros, 1, true)), Tensor<float>::ones({2})));
   CHECK(testing::bit_equal(ops::decode(activations.lower(zeros, 1, true)), Tensor<float>::full({2}, -1.0f)));
   // All-zero weights: finite values and gradients.
-  const Result r = run(weights, zeros, Tensor<float>::ones({2}), 2);
+  const QuantizerRun r = run_quantizer(weights, zeros, Tensor<float>::ones({2}), 2);
   CHECK(allclose(r.values, Tensor<float>::full({2}, 1.0f / 3)));
   CHECK(allclose(r.gradient, Tensor<float>::ones({2})));
 }

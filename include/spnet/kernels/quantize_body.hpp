@@ -56,6 +56,12 @@ SPNET_INLINE bool flawless(const typename L::Int& flaws) {
   return any == 0;
 }
 
+// By way of 16 bits: the direct conversion is taken apart into single elements.
+template <class L>
+SPNET_INLINE void widen(typename L::Int& v, const typename L::Byte& bytes) {
+  v = __builtin_convertvector(__builtin_convertvector(bytes, typename L::Half), typename L::Int);
+}
+
 template <class L>
 SPNET_INLINE void clamp_lanes(typename L::Float& v, const typename L::Float& low, const typename L::Float& high) {
   v = v < low ? low : v;
@@ -73,23 +79,38 @@ SPNET_INLINE void store_codes(const Move& move, std::uint8_t* codes, const typen
   move.store(codes, bytes);
 }
 
-// sum = sum · z + c, the product rounded before the addition.
-template <class V>
-SPNET_INLINE void horner_step(V& sum, const V& z, float c) {
+// v = v · factor, rounded, whatever is added to it next.
+template <class V, class F>
+SPNET_INLINE void multiply_rounded(V& v, const F& factor) {
 #if defined(__clang__)
 #pragma clang fp contract(off)
-#endif
-  sum = sum * z;
-#if !defined(__clang__)
-#if defined(__x86_64__)
-  asm("" : "+v"(sum));
-#elif defined(__aarch64__)
-  asm("" : "+w"(sum));
+  v = v * factor;
 #else
-  asm("" : "+m"(sum));
+  v = v * factor;
+#if defined(__x86_64__)
+  asm("" : "+v"(v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(v));
+#else
+  asm("" : "+m"(v));
 #endif
 #endif
+}
+
+// sum = sum · z + c, in two roundings.
+template <class V, class C>
+SPNET_INLINE void horner_step(V& sum, const V& z, const C& c) {
+  multiply_rounded(sum, z);
   sum = sum + c;
+}
+
+// Masks come from sign bits: GCC takes most comparisons apart into single elements when it compiles them before they are
+// inlined into a function that knows the instruction set.
+
+// v = mask's sign bit ? v : 0.
+template <class L>
+SPNET_INLINE void keep_signed(typename L::Float& v, const typename L::Int& mask) {
+  v = reinterpret_cast<typename L::Float>(reinterpret_cast<typename L::Int>(v) & (mask >> 31));
 }
 
 // tanh(x) as x · P(x²) / Q(x²): relative error 2.3e-8 before rounding up to |x| = 9.1, where the result is 1.
@@ -217,9 +238,10 @@ struct Decode {
   SPNET_INLINE void step(std::int64_t i, const Move& move) {
     typename L::Byte bytes;
     move.load(bytes, codes + i);
-    const typename L::Int integers = __builtin_convertvector(bytes, typename L::Int) * step_size - zero_point;
-    const typename L::Float v = __builtin_convertvector(integers, typename L::Float) * scale;
-    move.store(values + i, v);
+    typename L::Int integers;
+    widen<L>(integers, bytes);
+    integers = integers * step_size - zero_point;
+    move.store(values + i, __builtin_convertvector(integers, typename L::Float) * scale);
   }
 };
 template <class L>
@@ -239,8 +261,8 @@ struct ClampGradient {
     typename L::Float g, v;
     move.load(g, gradient + i);
     move.load(v, x + i);
-    const typename L::Int inside = (v >= low) & (v <= high);
-    g = reinterpret_cast<typename L::Float>(reinterpret_cast<typename L::Int>(g) & inside);
+    using Int = typename L::Int;
+    keep_signed<L>(g, ~(reinterpret_cast<Int>(v - low) | reinterpret_cast<Int>(high - v)));
     move.store(dx + i, g);
   }
 };
@@ -249,6 +271,226 @@ SPNET_INLINE void clamp_gradient(const ClampGradientArgs& a) {
   using Float = typename L::Float;
   ClampGradient<L> pass{a.gradient, a.x, a.dx, Float{} + a.low, Float{} + a.high};
   sweep<L>(pass, a.count);
+}
+
+// All bits set where |v| = range.
+template <class L>
+SPNET_INLINE void attains(typename L::Int& mask, const typename L::Float& v, const typename L::Float& range) {
+  const typename L::Int differ = (reinterpret_cast<typename L::Int>(v) ^ reinterpret_cast<typename L::Int>(range)) & 0x7fffffff;
+  mask = ((differ - 1) & ~differ) >> 31;
+}
+
+template <class L>
+struct CenteredSums {
+  using Float = typename L::Float;
+  const float* gradient;
+  const float* t;
+  Float range;
+  Float products{};
+  typename L::Int attained{};
+  template <class Move>
+  SPNET_INLINE void step(std::int64_t i, const Move& move) {
+    Float g, v;
+    move.load(g, gradient + i);
+    move.load(v, t + i);
+    products += g * v;
+    typename L::Int mask;
+    attains<L>(mask, v, range);
+    attained -= mask;
+  }
+};
+template <class L>
+SPNET_INLINE void centered_sums(const CenteredGradientArgs& a, double* products, double* attained) {
+  // Short runs of float sums, so that their error does not grow with the count.
+  constexpr std::int64_t kRun = 32 * L::kCount;
+  *products = *attained = 0;
+  for (std::int64_t begin = 0; begin < a.count; begin += kRun) {
+    CenteredSums<L> pass{a.gradient + begin, a.t + begin, typename L::Float{} + a.range};
+    sweep<L>(pass, a.count - begin < kRun ? a.count - begin : kRun);
+    for (int i = 0; i < L::kCount; ++i) {
+      *products += static_cast<double>(pass.products[i]);
+      *attained += static_cast<double>(pass.attained[i]);
+    }
+  }
+}
+
+template <class L>
+struct CenteredGradient {
+  using Float = typename L::Float;
+  CenteredGradientArgs a;
+  template <class Move>
+  SPNET_INLINE void step(std::int64_t i, const Move& move) {
+    Float g, v;
+    move.load(g, a.gradient + i);
+    move.load(v, a.t + i);
+    const Float zero = Float{}, range = zero + a.range, up = zero + a.to_range;
+    typename L::Int mask;
+    attains<L>(mask, v, range);
+    const typename L::Int sign = reinterpret_cast<typename L::Int>(v) & static_cast<std::int32_t>(0x80000000);
+    const Float through = reinterpret_cast<Float>((reinterpret_cast<typename L::Int>(up) ^ sign) & mask);
+    v = (g / (zero + a.divisor) + through) * (1.0f - v * v);
+    move.store(a.dx + i, v);
+  }
+};
+template <class L>
+SPNET_INLINE void centered_gradient(const CenteredGradientArgs& a) {
+  CenteredGradient<L> pass{a};
+  sweep<L>(pass, a.count);
+}
+
+template <class L>
+struct ScaleGradient {
+  using Float = typename L::Float;
+  using Int = typename L::Int;
+  ScaleGradientArgs a;
+  Float factor, low, high;
+  Float sum{};
+  SPNET_INLINE explicit ScaleGradient(const ScaleGradientArgs& args)
+      : a(args), factor(Float{} + args.factor), low(Float{} + args.low), high(Float{} + args.high) {}
+  template <class Move>
+  SPNET_INLINE void step(std::int64_t i, const Move& move) {
+    Float g, v;
+    typename L::Byte bytes;
+    move.load(g, a.gradient + i);
+    move.load(v, a.x + i);
+    move.load(bytes, a.codes + i);
+    Int integers;
+    widen<L>(integers, bytes);
+    const Float level = __builtin_convertvector(integers * a.step - a.zero_point, Float) * a.unit;
+    multiply_rounded(v, factor);
+    const Int inside = reinterpret_cast<Int>(low - v) & reinterpret_cast<Int>(v - high);
+    keep_signed<L>(v, inside);
+    sum += g * (level - v);
+    keep_signed<L>(g, inside);
+    move.store(a.dx + i, g);
+  }
+};
+template <class L>
+SPNET_INLINE double scale_gradient(const ScaleGradientArgs& args) {
+  // Short runs of float sums, so that their error does not grow with the count.
+  constexpr std::int64_t kRun = 32 * L::kCount;
+  double sum = 0;
+  for (std::int64_t begin = 0; begin < args.count; begin += kRun) {
+    ScaleGradientArgs a = args;
+    a.gradient += begin;
+    a.x += begin;
+    a.codes += begin;
+    a.dx += begin;
+    ScaleGradient<L> pass(a);
+    sweep<L>(pass, args.count - begin < kRun ? args.count - begin : kRun);
+    for (int i = 0; i < L::kCount; ++i) sum += static_cast<double>(pass.sum[i]);
+  }
+  return sum;
+}
+
+// log2(v), v > 0 and normal: v = m · 2^e with m in [√½, √2), and the series of log2(m) in s = (m − 1)/(m + 1).
+template <class L>
+SPNET_INLINE void log2_lanes(typename L::Float& v) {
+  using Float = typename L::Float;
+  using Int = typename L::Int;
+  const Int bits = reinterpret_cast<Int>(v);
+  const Int exponent = (bits - 0x3f3504f3) >> 23;
+  const Float m = reinterpret_cast<Float>(bits - (exponent << 23));
+  const Float s = (m - 1.0f) / (m + 1.0f), z = s * s;
+  Float sum = Float{} + 0.26230818f;  // 2 / (9 ln 2), then 2 / (7 ln 2) down to 2 / ln 2
+  horner_step(sum, z, 0.41219858f);
+  horner_step(sum, z, 0.57707802f);
+  horner_step(sum, z, 0.96179669f);
+  horner_step(sum, z, 2.8853901f);
+  horner_step(sum, s, __builtin_convertvector(exponent, Float));
+  v = sum;
+}
+
+template <class L>
+struct Log2 {
+  const float* x;
+  float* y;
+  template <class Move>
+  SPNET_INLINE void step(std::int64_t i, const Move& move) {
+    typename L::Float v;
+    move.load(v, x + i);
+    log2_lanes<L>(v);
+    move.store(y + i, v);
+  }
+};
+template <class L>
+SPNET_INLINE void log2(const float* x, float* y, std::int64_t count) {
+  Log2<L> pass{x, y};
+  sweep<L>(pass, count);
+}
+
+template <class L>
+struct LogCodes {
+  using Float = typename L::Float;
+  using Int = typename L::Int;
+  LogCodesArgs a;
+  Float floor, low, factor, levels;
+  Int magnitude_bits, two_sided;
+  std::int32_t last;
+  Int flaws{};
+  SPNET_INLINE explicit LogCodes(const LogCodesArgs& args)
+      : a(args), floor(Float{} + args.floor), low(Float{} + args.low), factor(Float{} + args.factor),
+        levels(Float{} + args.levels), magnitude_bits(Int{} + (args.two_sided ? 0x7fffffff : -1)),
+        two_sided(Int{} - (args.two_sided ? 1 : 0)), last(static_cast<std::int32_t>(args.levels)) {}
+  template <class Move>
+  SPNET_INLINE void step(std::int64_t i, const Move& move) {
+    Float x;
+    move.load(x, a.x + i);
+    note_flaws<L>(flaws, x);
+    Float v = reinterpret_cast<Float>(reinterpret_cast<Int>(x) & magnitude_bits);
+    v = v < floor ? floor : v;
+    log2_lanes<L>(v);
+    v = (v - low) * factor;
+    clamp_lanes<L>(v, Float{}, levels);
+    const Float shifted = v + 12582912.0f;
+    const Int code = reinterpret_cast<Int>(shifted) - 0x4b400000;
+    const Int positive = x >= 0.0f;
+    const Int signed_code = (positive & (code + (last + 1))) | (~positive & (last - code));
+    typename L::Byte bytes;
+    L::pack(bytes, (two_sided & signed_code) | (~two_sided & code));
+    move.store(a.codes + i, bytes);
+  }
+};
+template <class L>
+SPNET_INLINE bool log_codes(const LogCodesArgs& a) {
+  LogCodes<L> pass(a);
+  sweep<L>(pass, a.count);
+  return flawless<L>(pass.flaws);
+}
+
+template <class L>
+SPNET_INLINE void extremes(const float* x, std::int64_t count, bool absolute, float* smallest, float* largest) {
+  using Float = typename L::Float;
+  using Int = typename L::Int;
+  const std::int32_t kept_bits = absolute ? 0x7fffffff : -1;
+  const auto kept = [kept_bits](float v) {
+    std::int32_t bits;
+    std::memcpy(&bits, &v, sizeof bits);
+    bits &= kept_bits;
+    std::memcpy(&v, &bits, sizeof v);
+    return v;
+  };
+  Float low = Float{} + kept(x[0]), high = low;
+  std::int64_t i = 0;
+  for (; i + L::kCount <= count; i += L::kCount) {
+    Float v;
+    AllLanes{}.load(v, x + i);
+    v = reinterpret_cast<Float>(reinterpret_cast<Int>(v) & kept_bits);
+    low = v < low ? v : low;
+    high = v > high ? v : high;
+  }
+  float least = low[0], most = high[0];
+  for (int j = 1; j < L::kCount; ++j) {
+    least = low[j] < least ? low[j] : least;
+    most = high[j] > most ? high[j] : most;
+  }
+  for (; i < count; ++i) {
+    const float v = kept(x[i]);
+    least = v < least ? v : least;
+    most = v > most ? v : most;
+  }
+  *smallest = least;
+  *largest = most;
 }
 
 }  // namespace kernels::body

@@ -152,45 +152,27 @@ inline AffineCodes sign_map(Tensor<float> scale, int channel_axis = -1) {
   return {.scale = std::move(scale), .step = 2, .zero_point = 1, .qmin = 0, .qmax = 1, .channel_axis = channel_axis};
 }
 
-/// The quantizers' tanh: the same bits on every machine, relative error below 3e-7.
-inline Tensor<float> finite_tanh(const char* quantizer, const Tensor<float>& x) {
-  const Tensor<float> dense = x.contiguous();
-  Tensor<float> y(x.shape());
-  float* to = y.data();
-  const auto kernel = kernels::active().quantize.tanh;
-  detail::finite_ranges(quantizer, dense, [&, from = dense.data()](std::int64_t begin, std::int64_t end) {
-    return kernel(from + begin, to + begin, end - begin);
-  });
-  return y;
-}
+/// Smallest and largest value of a tensor.
+struct Extremes {
+  float smallest = 0, largest = 0;
+};
 
-/// code = round((t/(2·max_abs) + ½)·levels), clamped to 0..levels, half to even: the weight form of DoReFa.
-inline Tensor<std::uint8_t> centered_codes(const Tensor<float>& t, float max_abs, int levels) {
-  const Tensor<float> dense = t.contiguous();
-  Tensor<std::uint8_t> codes(t.shape());
-  const float* from = dense.data();
-  std::uint8_t* to = codes.data();
-  const auto kernel = kernels::active().quantize.centered_codes;
-  parallel_ranges(t.size(), kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
-    kernel({from + begin, end - begin, 2 * max_abs, static_cast<float>(levels), to + begin});
-  });
-  return codes;
-}
-
-/// The largest |x|; 0 for an empty tensor. x must be finite.
-inline float max_abs(const Tensor<float>& x) {
+/// The extremes of |x|, or of x unless `absolute`; zeros for an empty tensor. x must be finite.
+inline Extremes extremes(const Tensor<float>& x, bool absolute) {
+  if (x.size() == 0) return {};
   const Tensor<float> dense = x.contiguous();
   const float* from = dense.data();
-  std::vector<float, PoolAllocator<float>> partial(static_cast<std::size_t>(chunk_count(x.size(), kElementwiseChunk)));
+  const auto kernel = kernels::active().quantize.extremes;
+  std::vector<Extremes, PoolAllocator<Extremes>> partial(static_cast<std::size_t>(chunk_count(x.size(), kElementwiseChunk)));
   parallel_ranges(x.size(), kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
-    float most = 0;
-    for (std::int64_t i = begin; i < end; ++i) most = std::max(most, std::abs(from[i]));
-    partial[static_cast<std::size_t>(begin / kElementwiseChunk)] = most;
+    Extremes& p = partial[static_cast<std::size_t>(begin / kElementwiseChunk)];
+    kernel(from + begin, end - begin, absolute, &p.smallest, &p.largest);
   });
-  float most = 0;
-  for (const float p : partial) most = std::max(most, p);
-  return most;
+  Extremes all = partial.front();
+  for (const Extremes& p : partial) all = {std::min(all.smallest, p.smallest), std::max(all.largest, p.largest)};
+  return all;
 }
+inline float max_abs(const Tensor<float>& x) { return extremes(x, true).largest; }
 
 /// The gradient where low ≤ x ≤ high, else 0. Written to `dx` where one is given (it may be `gradient`).
 inline Tensor<float> clamp_gradient(const Tensor<float>& gradient, const Tensor<float>& x, float low, float high,

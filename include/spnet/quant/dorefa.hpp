@@ -1,30 +1,15 @@
 // DoReFa: the quantizers of SP-Nets (arXiv 2002.02815; the formulas as in its first author's code).
 #pragma once
 
-#include <cmath>
 #include <string>
-#include <vector>
 
+#include "spnet/ops/quantize_centered.hpp"
 #include "spnet/quant/quantizer.hpp"
 
 namespace spnet {
 inline namespace v0 {
 
 namespace detail {
-
-/// Σ f(i) over [0, count) in double: fixed chunks, combined in order.
-template <class F>
-double chunked_sum(std::int64_t count, const F& f) {
-  std::vector<double, PoolAllocator<double>> partial(static_cast<std::size_t>(chunk_count(count, ops::kElementwiseChunk)));
-  parallel_ranges(count, ops::kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
-    double sum = 0;
-    for (std::int64_t i = begin; i < end; ++i) sum += f(i);
-    partial[static_cast<std::size_t>(begin / ops::kElementwiseChunk)] = sum;
-  });
-  double sum = 0;
-  for (const double p : partial) sum += p;
-  return sum;
-}
 
 inline Tensor<float> unit_scale() { return Tensor<float>::ones({1}); }
 
@@ -37,26 +22,6 @@ inline Quantized lower_centered(const Tensor<float>& tanh_x, float max_abs, int 
   return {ops::centered_codes(tanh_x, max_abs, levels),
           AffineCodes{.scale = Tensor<float>::full({1}, 1.0f / static_cast<float>(levels)), .step = 2,
                       .zero_point = levels, .qmin = 0, .qmax = levels}};
-}
-
-/// The gradient of `lower_centered` w.r.t. x where the maximum is that of x itself: through tanh and through the
-/// maximum, which shares its part evenly among elements that attain it (as PyTorch's max does).
-inline Tensor<float> centered_gradient(const Tensor<float>& gradient, const Tensor<float>& tanh_x) {
-  const Tensor<float> dense = gradient.contiguous();
-  const float *g = dense.data(), *t = tanh_x.data();
-  const float range = ops::max_abs(tanh_x), most = nonzero_range(range);
-  const double slope = chunked_sum(tanh_x.size(), [&](std::int64_t i) { return static_cast<double>(g[i]) * t[i]; });
-  const double attained = chunked_sum(tanh_x.size(), [&](std::int64_t i) { return std::abs(t[i]) == range ? 1.0 : 0.0; });
-  const float to_max = range > 0 ? static_cast<float>(-slope / (static_cast<double>(most) * most) / attained) : 0.0f;
-  Tensor<float> dx(tanh_x.shape());
-  float* to = dx.data();
-  parallel_ranges(dx.size(), ops::kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const float through_max = std::abs(t[i]) != range ? 0.0f : t[i] < 0 ? -to_max : to_max;
-      to[i] = (g[i] / most + through_max) * (1.0f - t[i] * t[i]);
-    }
-  });
-  return dx;
 }
 
 }  // namespace detail
@@ -75,7 +40,7 @@ class DorefaWeights : public Quantizer {
   void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
     if (!into.needs(0)) return;
     if (call.bits == 1) return into.add(0, gradient);
-    into.add(0, detail::centered_gradient(gradient, ops::finite_tanh("dorefa weights", call.x)));
+    into.add(0, ops::centered_gradient(gradient, ops::finite_tanh("dorefa weights", call.x), ops::reuse(gradient)));
   }
 };
 

@@ -2,6 +2,7 @@
 // training uses.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <utility>
@@ -13,6 +14,13 @@
 
 namespace spnet {
 inline namespace v0 {
+
+/// What a quantizer is made for.
+struct QuantizerOptions {
+  std::vector<int> widths = {};  ///< bit-widths below 32 that it will be asked for; empty: 1..8
+  std::int64_t channels = 1;     ///< number of filters: size of the weight's first axis
+  bool per_channel = false;      ///< one learned scale for each filter, where the quantizer knows that form
+};
 
 /// One use of a quantizer in a forward pass: what its surrogate gradient may need.
 struct QuantizerCall {

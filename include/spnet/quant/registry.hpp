@@ -10,17 +10,15 @@
 #include <vector>
 
 #include "spnet/quant/dorefa.hpp"
+#include "spnet/quant/log.hpp"
+#include "spnet/quant/lsq.hpp"
+#include "spnet/quant/nested.hpp"
 #include "spnet/quant/quantizer.hpp"
+#include "spnet/quant/tanh.hpp"
+#include "spnet/quant/xnor.hpp"
 
 namespace spnet {
 inline namespace v0 {
-
-/// What a quantizer is made for.
-struct QuantizerOptions {
-  std::vector<int> widths = {};  ///< bit-widths below 32 that it will be asked for; empty: 1..8
-  std::int64_t channels = 1;     ///< number of filters: size of the weight's first axis
-  bool per_channel = false;      ///< one learned scale for each filter, where the quantizer knows that form
-};
 
 using QuantizerFactory = std::function<std::unique_ptr<Quantizer>(const QuantizerOptions&)>;
 
@@ -38,7 +36,7 @@ QuantizerFactory quantizer_factory() {
     if constexpr (std::is_constructible_v<Q, const QuantizerOptions&>) {
       return std::make_unique<Q>(options);
     } else {
-      check<ValueError>(!options.per_channel, "quantizer ", Q().name(), ": has no form with a scale for each channel");
+      check<ValueError>(!options.per_channel, "quantizer ", Q().name(), ": there is no form with a learned scale for each channel");
       return std::make_unique<Q>();
     }
   };
@@ -72,7 +70,16 @@ class QuantizerRegistry {
 
  private:
   QuantizerRegistry() {
-    schemes_["dorefa"] = {quantizer_factory<DorefaWeights>(), quantizer_factory<DorefaActivations>()};
+    const auto dorefa_activations = quantizer_factory<DorefaActivations>();
+    schemes_["dorefa"] = {quantizer_factory<DorefaWeights>(), dorefa_activations};
+    // Sign at 1 bit, which is DoReFa's form too; above, networks that mix widths fall back to DoReFa (SP-Nets).
+    schemes_["binary"] = {quantizer_factory<DorefaWeights>(), dorefa_activations};
+    schemes_["xnor"] = {quantizer_factory<XnorWeights>(), dorefa_activations};
+    schemes_["tanh"] = {quantizer_factory<DorefaWeights>(), quantizer_factory<TanhActivations>()};
+    schemes_["log"] = {quantizer_factory<LogWeights>(), quantizer_factory<LogActivations>()};
+    schemes_["lsq"] = {quantizer_factory<LsqWeights>(), quantizer_factory<LsqActivations>()};
+    schemes_["double_rounding"] = {quantizer_factory<DoubleRoundingWeights>(), quantizer_factory<LsqActivations>()};
+    schemes_["floor_nested"] = {quantizer_factory<FloorNestedWeights>(), quantizer_factory<LsqActivations>()};
   }
   std::string joined(QuantizerFactory QuantizerScheme::* which) const {
     std::string out;

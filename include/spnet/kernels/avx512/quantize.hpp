@@ -13,6 +13,7 @@ struct Lanes {
   static constexpr int kCount = 16;
   typedef float Float __attribute__((vector_size(64)));
   typedef std::int32_t Int __attribute__((vector_size(64)));
+  typedef std::uint16_t Half __attribute__((vector_size(32)));
   typedef std::uint8_t Byte __attribute__((vector_size(16)));
   SPNET_INLINE static void pack(Byte& bytes, const Int& v) { bytes = __builtin_convertvector(v, Byte); }
 };
@@ -23,11 +24,23 @@ SPNET_AVX512 inline bool sign_codes(const float* x, std::int64_t count, bool zer
 }
 SPNET_AVX512 inline bool tanh(const float* x, float* y, std::int64_t count) { return body::tanh<Lanes>(x, y, count); }
 SPNET_AVX512 inline void centered_codes(const CenteredCodesArgs& a) { body::centered_codes<Lanes>(a); }
+SPNET_AVX512 inline void centered_sums(const CenteredGradientArgs& a, double* products, double* attained) {
+  body::centered_sums<Lanes>(a, products, attained);
+}
+SPNET_AVX512 inline void centered_gradient(const CenteredGradientArgs& a) { body::centered_gradient<Lanes>(a); }
 SPNET_AVX512 inline void decode(const DecodeArgs& a) { body::decode<Lanes>(a); }
 SPNET_AVX512 inline void clamp_gradient(const ClampGradientArgs& a) { body::clamp_gradient<Lanes>(a); }
+SPNET_AVX512 inline double scale_gradient(const ScaleGradientArgs& a) { return body::scale_gradient<Lanes>(a); }
+SPNET_AVX512 inline bool log_codes(const LogCodesArgs& a) { return body::log_codes<Lanes>(a); }
+SPNET_AVX512 inline void log2(const float* x, float* y, std::int64_t count) { body::log2<Lanes>(x, y, count); }
+SPNET_AVX512 inline void extremes(const float* x, std::int64_t count, bool absolute, float* smallest, float* largest) {
+  body::extremes<Lanes>(x, count, absolute, smallest, largest);
+}
 
 constexpr QuantizeKernels quantize_kernels() {
-  return {uniform_codes, sign_codes, tanh, centered_codes, decode, clamp_gradient};
+  return {uniform_codes,     sign_codes, tanh,           centered_codes, centered_sums,
+          centered_gradient, decode,     clamp_gradient, scale_gradient, log_codes,
+          log2,              extremes};
 }
 
 }  // namespace kernels::avx512

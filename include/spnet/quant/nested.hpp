@@ -1,0 +1,113 @@
+// Weight quantizers whose widths all come from one stored 8-bit integer master.
+#pragma once
+
+#include <cmath>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "spnet/ops/quantize_nested.hpp"
+#include "spnet/quant/lsq.hpp"
+
+namespace spnet {
+inline namespace v0 {
+
+/// What the nested quantizers share: one learned scale s of the 8-bit master, which every width from 2 to 8 trains, and
+/// a sign plane (master ≥ 0) with a scale of its own at 1 bit [open: the published forms degenerate there].
+/// With S = s·2^Δ, Δ = 8 − b, values are code·S. Gradients as in LSQ with step S and this width's clip levels, that of s
+/// times 2^−Δ/√(N·high): each width pulls s as far, relative to it, as LSQ would pull a step of its own [open].
+class NestedWeights : public Quantizer {
+ public:
+  Quantized lower(const Tensor<float>& x, int bits, bool training) override {
+    const Tensor<float> master_scale = scale_.use(label_, x, kStart, training);
+    const Tensor<std::uint8_t> master = master_codes(x, master_scale);
+    if (bits == 1) {
+      const Tensor<float> scale = sign_scale_.use(label_, x, 1.0f, training);
+      return {ops::from_master(master, 0, [](int w) { return w >= 0; }), ops::sign_map(scale)};
+    }
+    const auto [low, high] = range(bits);
+    const int first = static_cast<int>(low);
+    Tensor<float> scale = master_scale.clone();
+    scale.data()[0] = std::ldexp(scale.data()[0], ops::kMasterBits - bits);
+    return {narrow(master, bits, -first), AffineCodes{.scale = std::move(scale), .zero_point = -first, .qmin = 0,
+                                                      .qmax = static_cast<int>(high) - first}};
+  }
+  void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
+    if (call.bits == 1) return detail::sign_gradient(gradient, call, sign_scale_, into);
+    const auto [low, high] = range(call.bits);
+    const float unit = std::ldexp(1.0f, ops::kMasterBits - call.bits);
+    detail::learned_gradient(gradient, call, scale_, std::get<AffineCodes>(call.lowered.map).scale,
+                             {.low = low, .high = high}, detail::scale_rate(call.x.size(), high) / unit, into);
+  }
+  std::span<const Variable<float>> parameters_at(int bits) const override {
+    return {bits == 1 ? sign_scale_.address() : scale_.address(), 1};
+  }
+  std::vector<NamedParameter> parameters() const override {
+    return {{"scale", scale_.variable()}, {"scale.1", sign_scale_.variable()}};
+  }
+
+ protected:
+  NestedWeights(const char* label, const QuantizerOptions& options) : label_(label), scale_(1), sign_scale_(1) {
+    check<ValueError>(!options.per_channel, "quantizer ", label, ": there is no form with a learned scale for each channel");
+  }
+  struct Range {
+    float low, high;
+  };
+  /// The integers of a width.
+  virtual Range range(int bits) const = 0;
+  /// The 8-bit master plus 128.
+  virtual Tensor<std::uint8_t> master_codes(const Tensor<float>& x, const Tensor<float>& scale) const = 0;
+  /// The integers at `bits`, plus `offset`.
+  virtual Tensor<std::uint8_t> narrow(const Tensor<std::uint8_t>& master, int bits, int offset) const = 0;
+
+  const char* label_;
+
+ private:
+  // At 2 bits, S = 2·mean|w|, where LSQ starts too; the master then reaches 4·mean|w|. From LSQ's own start at 8 bits every
+  // 2-bit weight would be zero.
+  static constexpr float kStart = 1.0f / 32;
+  LearnedScale scale_, sign_scale_;
+};
+
+/// Double Rounding (arXiv 2502.01199): master W_h = clip(round(w/s), −128, 127), half to even; at b bits
+/// clip(⌊W_h/2^Δ + ½⌋, −2^(b−1), 2^(b−1) − 1), half up so that b + 1 bit-planes decide.
+class DoubleRoundingWeights : public NestedWeights {
+ public:
+  explicit DoubleRoundingWeights(const QuantizerOptions& options = {})
+      : NestedWeights("double_rounding weights", options) {}
+  std::string name() const override { return "double_rounding"; }
+
+ protected:
+  Range range(int bits) const override {
+    return {static_cast<float>(-(1 << (bits - 1))), static_cast<float>((1 << (bits - 1)) - 1)};
+  }
+  Tensor<std::uint8_t> master_codes(const Tensor<float>& x, const Tensor<float>& scale) const override {
+    return ops::scaled_codes(label_, x, scale, -128, 127);
+  }
+  Tensor<std::uint8_t> narrow(const Tensor<std::uint8_t>& master, int bits, int offset) const override {
+    return ops::from_master(master, offset, [bits](int w) { return ops::double_rounded(w, bits); });
+  }
+};
+
+/// Bit-Mixer's weights (arXiv 2103.17267, as later papers give them): at b bits clamp(⌊w/(s·2^Δ)⌋, ±(2^(b−1) − 1)), so that
+/// b bit-planes of one master decide. Values are code·s·2^Δ, without an offset of half a step [open].
+class FloorNestedWeights : public NestedWeights {
+ public:
+  explicit FloorNestedWeights(const QuantizerOptions& options = {}) : NestedWeights("floor_nested weights", options) {}
+  std::string name() const override { return "floor_nested"; }
+
+ protected:
+  Range range(int bits) const override {
+    const auto limit = static_cast<float>((1 << (bits - 1)) - 1);
+    return {-limit, limit};
+  }
+  Tensor<std::uint8_t> master_codes(const Tensor<float>& x, const Tensor<float>& scale) const override {
+    return ops::floor_master(label_, x, scale.data()[0]);
+  }
+  Tensor<std::uint8_t> narrow(const Tensor<std::uint8_t>& master, int bits, int offset) const override {
+    return ops::from_master(master, offset, [bits](int w) { return ops::floor_nested(w, bits); });
+  }
+};
+
+}  // namespace v0
+}  // namespace spnet
