@@ -8,10 +8,7 @@ start=$SECONDS
 
 tools/setup.sh program
 
-if [ ! -f build/build.ninja ]; then
-  rm -rf build
-  meson setup build
-fi
+tools/configure.sh build -Dprogram=enabled
 echo "building the spnet program"
 ninja -C build tools/spnet
 echo "built after $((SECONDS - start)) s"

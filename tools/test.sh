@@ -22,15 +22,6 @@ done
 
 tools/setup.sh tests
 
-# configure FOLDER OPTION…: a new build folder, or other options for the one there is.
-configure() {
-  local folder=$1
-  shift
-  if [ -f "$folder/build.ninja" ] && meson configure "$folder" "$@"; then return; fi
-  rm -rf -- "$folder"
-  meson setup "$folder" "$@"
-}
-
 logs=()
 # run_tests FOLDER ARGUMENT…: a failing test is counted, and the rest goes on.
 run_tests() {
@@ -42,14 +33,14 @@ run_tests() {
   logs+=("$folder/meson-logs/testlog.json")
 }
 
-configure build "-Dwerror=$werror" -Dtests=enabled -Dexamples=enabled -Dbench=enabled -Dprogram=enabled
+tools/configure.sh build "-Dwerror=$werror" -Dtests=enabled -Dexamples=enabled -Dbench=enabled -Dprogram=enabled
 run_tests build
 
 if [ "$sanitize" = true ]; then
   export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
   export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
   # Sanitizers bring warnings of the compiler's own making.
-  configure build-sanitize -Dwerror=false -Dtests=enabled -Dexamples=enabled -Dbench=disabled -Dprogram=enabled \
+  tools/configure.sh build-sanitize -Dwerror=false -Dtests=enabled -Dexamples=enabled -Dbench=disabled -Dprogram=enabled \
     -Dbuildtype=plain -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false \
     "-Dcpp_args=-g1 -fno-omit-frame-pointer -fno-sanitize-recover=all"
   run_tests build-sanitize --no-suite spnet:project --timeout-multiplier 4
