@@ -37,13 +37,13 @@ struct ProductArgs {
 };
 
 /// dw[o][v] += sum over pixels p of dy[p][o] * x[p][offsets[v] ...], for `outputs` (a multiple of kGradRows) outputs and
-/// `count` blocks of kBlock channels; dw has `dw_step` elements an output. Pixels are `rows` rows of `cols`.
+/// `count` blocks of kBlock channels; dw has `dw_step` elements an output. Pixels are `images` of `rows` rows of `cols`.
 struct WeightGradArgs {
   const float* x;
-  std::int64_t x_step, x_row;
+  std::int64_t x_step, x_row, x_image;
   const float* dy;
-  std::int64_t dy_step, dy_row;
-  std::int64_t rows, cols;
+  std::int64_t dy_step, dy_row, dy_image;
+  std::int64_t images, rows, cols;
   const std::int64_t* offsets;
   std::int64_t count;
   std::int64_t outputs;

@@ -84,15 +84,17 @@ SPNET_INLINE void weight_grad_tile(const WeightGradArgs& a, std::int64_t output,
     base[j] = a.x + a.offsets[(vector + j) / kParts] + (vector + j) % kParts * kLanes;
     SPNET_UNROLL for (int i = 0; i < M; ++i) I::load(sum[i][j], dw + i * a.dw_step + j * kLanes);
   }
-  for (std::int64_t row = 0; row < a.rows; ++row) {
-    const float* dy = a.dy + row * a.dy_row + output;
-    std::int64_t at = row * a.x_row;
-    for (std::int64_t col = 0; col < a.cols; ++col, at += a.x_step, dy += a.dy_step) {
-      V x[N];
-      SPNET_UNROLL for (int j = 0; j < N; ++j) I::load(x[j], base[j] + at);
-      SPNET_UNROLL for (int i = 0; i < M; ++i) {
-        const float value = dy[i];
-        SPNET_UNROLL for (int j = 0; j < N; ++j) I::multiply_add(sum[i][j], x[j], value);
+  for (std::int64_t image = 0; image < a.images; ++image) {
+    for (std::int64_t row = 0; row < a.rows; ++row) {
+      const float* dy = a.dy + image * a.dy_image + row * a.dy_row + output;
+      std::int64_t at = image * a.x_image + row * a.x_row;
+      for (std::int64_t col = 0; col < a.cols; ++col, at += a.x_step, dy += a.dy_step) {
+        V x[N];
+        SPNET_UNROLL for (int j = 0; j < N; ++j) I::load(x[j], base[j] + at);
+        SPNET_UNROLL for (int i = 0; i < M; ++i) {
+          const float value = dy[i];
+          SPNET_UNROLL for (int j = 0; j < N; ++j) I::multiply_add(sum[i][j], x[j], value);
+        }
       }
     }
   }
@@ -187,15 +189,29 @@ SPNET_INLINE void gather(const GatherArgs& a) {
   constexpr int kParts = static_cast<int>(kBlock) / I::kLanes;
   const float* from = a.source;
   float* to = a.blocks;
+  // The input's next row usually follows at once, and is gathered next.
+  const std::int64_t ahead = a.pixels * a.step;
   if (a.channels == kBlock) {
     for (std::int64_t p = 0; p < a.pixels; ++p, from += a.step, to += kBlock) {
+      __builtin_prefetch(from + ahead);
       V v[kParts];
       SPNET_UNROLL for (int k = 0; k < kParts; ++k) I::load(v[k], from + k * I::kLanes);
       SPNET_UNROLL for (int k = 0; k < kParts; ++k) I::store(to + k * I::kLanes, v[k]);
     }
     return;
   }
-  for (std::int64_t p = 0; p < a.pixels; ++p, from += a.step, to += kBlock) {
+  // Whole vectors while they stay within the source; the zeros that pass a block's end are overwritten by the next.
+  std::int64_t p = 0;
+  V zero;
+  I::zero(zero);
+  for (const float* last = from + ahead - a.step + a.channels; p + 1 < a.pixels && from + kBlock <= last;
+       ++p, from += a.step, to += kBlock) {
+    V v[kParts];
+    SPNET_UNROLL for (int k = 0; k < kParts; ++k) I::load(v[k], from + k * I::kLanes);
+    SPNET_UNROLL for (int k = 0; k < kParts; ++k) I::store(to + k * I::kLanes, v[k]);
+    SPNET_UNROLL for (int k = 0; k < kParts; ++k) I::store(to + a.channels + k * I::kLanes, zero);
+  }
+  for (; p < a.pixels; ++p, from += a.step, to += kBlock) {
     for (std::int64_t c = 0; c < kBlock; ++c) to[c] = c < a.channels ? from[c] : 0.0f;
   }
 }

@@ -20,6 +20,8 @@ inline constexpr std::int64_t kMostChunks = 16;
 /// Partial sums of all chunks together stay below this many floats, down to kLeastChunks chunks.
 inline constexpr std::int64_t kPartialFloats = 4 * 1024 * 1024;
 inline constexpr std::int64_t kLeastChunks = 2;
+/// Pixels of one call of the kernel, where images are small.
+inline constexpr std::int64_t kUnitPixels = 512;
 
 /// dw[i] = sum of `chunks` partial sums, `step` apart, added in ascending order.
 inline void add_chunks(float* partial, std::int64_t size, std::int64_t chunks) {
@@ -82,7 +84,7 @@ inline void pointwise_weight_grad(std::int64_t pixels, std::int64_t outputs, con
         const std::int64_t valid = std::min(kBlock, outputs - b * kBlock);
         float* at = dy_scratch + (b - first_block) * kBand * kBlock;
         k.gather({dy + begin * dy_step + b * kBlock, dy_step, cols, valid, at});
-        k.weight_grad({x_scratch, kBlock, 0, at, kBlock, 0, 1, cols, offsets.data(), count,
+        k.weight_grad({x_scratch, kBlock, 0, 0, at, kBlock, 0, 0, 1, 1, cols, offsets.data(), count,
                        ceil_div(valid, kernels::kGradRows) * kernels::kGradRows,
                        to + (b - first_block) * kBlock * dw_step, dw_step});
       }
@@ -114,7 +116,14 @@ inline void correlate_weight_grad(const Correlation& c, const float* dy, const f
   const std::int64_t dw_step = count * kBlock;
   const std::int64_t out_blocks = ceil_div(c.outputs, kBlock);
   const std::int64_t size = out_blocks * kBlock * dw_step;
-  const Chunks chunks(c.batch * bands, size);
+  // A unit is a band of an image, or several whole images where they are small: sums stay in registers for longer.
+  const std::int64_t x_floats = (layout.floats() + kBlock - 1) / kBlock * kBlock;
+  const std::int64_t pixels = band * phase.cols;
+  const std::int64_t images =
+      bands > 1 ? 1
+                : std::clamp<std::int64_t>(std::min(kUnitPixels / pixels, 2 * kBandFloats / (x_floats + pixels * kBlock)),
+                                           1, ceil_div(c.batch, kLeastTasks));
+  const Chunks chunks(ceil_div(c.batch, images) * bands, size);
   // Where there are few chunks, the outputs are cut too.
   const std::int64_t splits = std::min(ceil_div(kLeastTasks, chunks.count), out_blocks);
   Buffer sums(static_cast<std::size_t>(size * chunks.count) * sizeof(float));
@@ -127,27 +136,28 @@ inline void correlate_weight_grad(const Correlation& c, const float* dy, const f
     const std::int64_t first_block = task / chunks.count * out_blocks / splits;
     const std::int64_t last_block = (task / chunks.count + 1) * out_blocks / splits;
     const std::int64_t outputs = std::min(last_block * kBlock, c.outputs) - first_block * kBlock;
-    const std::int64_t dy_floats = copy_dy ? band * phase.cols * (last_block - first_block) * kBlock : 0;
-    Buffer buffer(static_cast<std::size_t>(layout.floats() + dy_floats) * sizeof(float));
+    const std::int64_t dy_floats = copy_dy ? pixels * (last_block - first_block) * kBlock : 0;
+    Buffer buffer(static_cast<std::size_t>(images * (x_floats + dy_floats)) * sizeof(float));
     float* scratch = static_cast<float*>(buffer.data());
-    float* dy_scratch = scratch + (layout.floats() + kBlock - 1) / kBlock * kBlock;
+    float* dy_scratch = scratch + images * x_floats;
     float* to = partial + chunk * size + first_block * kBlock * dw_step;
     std::fill_n(to, (last_block - first_block) * kBlock * dw_step, 0.0f);
     for (std::int64_t unit = chunks.begin(chunk); unit < chunks.begin(chunk + 1); ++unit) {
-      const std::int64_t first = unit % bands * band;
+      const std::int64_t first = unit % bands * band, first_image = unit / bands * images;
       const std::int64_t rows = std::min(band, phase.rows - first);
-      layout.fill(k, x + unit / bands * image, first, rows, scratch);
-      const float* at = dy + unit / bands * c.y_image + first * c.y_row + first_block * kBlock;
-      std::int64_t at_row = c.y_row;
-      if (copy_dy) {
-        gather_rows(k, at, rows, c.y_row, phase.cols, c.y_step, outputs, dy_scratch);
-        at = dy_scratch;
-        at_row = (last_block - first_block) * phase.cols * kBlock;
+      const std::int64_t here = std::min(images, c.batch - first_image);
+      const float* at = dy + first_image * c.y_image + first * c.y_row + first_block * kBlock;
+      for (std::int64_t i = 0; i < here; ++i) {
+        layout.fill(k, x + (first_image + i) * image, first, rows, scratch + i * x_floats);
+        if (copy_dy)
+          gather_rows(k, at + i * c.y_image, rows, c.y_row, phase.cols, c.y_step, outputs, dy_scratch + i * dy_floats);
       }
+      const std::int64_t at_row = copy_dy ? (last_block - first_block) * phase.cols * kBlock : c.y_row;
+      if (copy_dy) at = dy_scratch;
       for (std::int64_t b = 0; b < last_block - first_block; ++b) {
         const std::int64_t valid = std::min(kBlock, outputs - b * kBlock);
-        k.weight_grad({scratch, kBlock, layout.row_step(), at + b * phase.cols * kBlock, kBlock, at_row, rows,
-                       phase.cols, offsets.data(), count,
+        k.weight_grad({scratch, kBlock, layout.row_step(), x_floats, at + b * phase.cols * kBlock, kBlock, at_row,
+                       copy_dy ? dy_floats : c.y_image, here, rows, phase.cols, offsets.data(), count,
                        ceil_div(valid, kernels::kGradRows) * kernels::kGradRows, to + b * kBlock * dw_step, dw_step});
       }
     }

@@ -13,7 +13,7 @@ SPNET_AVX512 inline void product(const ProductArgs& a) {
   std::int64_t pixel = 0;
   if (a.width == 2 * Float::kLanes) {
     if (a.x_step == kBlock) {
-      body::product_tiles<Float, 14, 2, true>(a, pixel);
+      if (a.pixels % 14 == 0 || a.pixels % 8 != 0) body::product_tiles<Float, 14, 2, true>(a, pixel);
       body::product_tiles<Float, 8, 2, true>(a, pixel);
       body::product_tiles<Float, 7, 2, true>(a, pixel);
       body::product_tiles<Float, 4, 2, true>(a, pixel);
