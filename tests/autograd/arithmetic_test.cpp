@@ -26,7 +26,8 @@ Variable<double> leaf(const Shape& shape, std::uint64_t seed, double offset = 0)
 TEST_CASE("autograd: arithmetic passes gradient checks, broadcasting both ways") {
   const std::vector<std::pair<Shape, Shape>> shapes = {
       {{3, 5}, {3, 5}}, {{2, 3, 5}, {5}}, {{5}, {2, 3, 5}}, {{3, 1}, {1, 4}}, {{2, 1, 3}, {4, 1}}, {{}, {2, 3}}, {{1}, {1}}};
-  for (const auto& [a, b] : shapes) {
+  for (const auto& pair : shapes) {
+    const Shape a = pair.first, b = pair.second;
     CAPTURE(a);
     CAPTURE(b);
     const Inputs inputs{leaf(a, 1), leaf(b, 2, 5)};

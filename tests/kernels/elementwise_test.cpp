@@ -31,7 +31,8 @@ template <class F>
 void for_every_table(const F& f) {
   for (const kernels::KernelTable* table : kernels::available()) {
     CAPTURE(table->name);
-    for (const auto& [rows, channels] : kSizes) {
+    for (const auto& size : kSizes) {
+      const std::int64_t rows = size[0], channels = size[1];
       CAPTURE(rows);
       CAPTURE(channels);
       f(table->elementwise, rows, channels);

@@ -24,7 +24,8 @@ TEST_CASE("ops: broadcasting agrees with one element at a time, for views too") 
   const std::vector<std::pair<Shape, Shape>> shapes = {
       {{3, 4}, {3, 4}}, {{2, 3, 4}, {4}}, {{2, 3, 4}, {3, 1}}, {{2, 1, 4}, {1, 3, 1}}, {{}, {5}},
       {{2, 3, 1, 5}, {3, 4, 1}}, {{1, 1}, {1}}, {{0, 3}, {3}}, {{70, 300}, {70, 1}}, {{40000}, {1}}};
-  for (const auto& [sa, sb] : shapes) {
+  for (const auto& pair : shapes) {
+    const Shape sa = pair.first, sb = pair.second;
     CAPTURE(sa);
     CAPTURE(sb);
     const auto a = testing::random_normal<float>(sa, 1), b = testing::random_normal<float>(sb, 2);
