@@ -15,7 +15,11 @@ echo "built after $((SECONDS - start)) s"
 
 run=$(mktemp -d "${TMPDIR:-/tmp}/spnet-demo.XXXXXX")
 trap 'rm -rf -- "$run"' EXIT
-build/tools/spnet train --model resnet20 --data synthetic --switches w1a1,w2a2,w4a4,w8a8,w32a32 \
-  --distill recursive --epochs 4 --out "$run/run" "$@"
-build/tools/spnet eval --run "$run/run"
+echo "1. a float network to start from"
+build/tools/spnet train --model resnet20 --data synthetic --switches w32a32 --batch 64 --lr 0.1 --schedule one-cycle \
+  --epochs 3 --eval-every 0 --out "$run/float"
+echo "2. from it, one network for five precisions"
+build/tools/spnet train --model resnet20 --data synthetic --switches w1a1,w2a2,w4a4,w8a8,w32a32 --distill top --batch 64 \
+  --lr 0.04 --epochs 1 --init "$run/float" --out "$run/switchable" "$@"
+build/tools/spnet eval --run "$run/switchable"
 echo "done after $((SECONDS - start)) s"
