@@ -17,7 +17,8 @@ namespace {
 
 // Random values with the awkward ones between them: ties, both zeros, borders, denormals, large.
 std::vector<float> samples(std::size_t count, std::uint64_t seed) {
-  const float awkward[] = {0.0f, -0.0f, 0.5f, -0.5f, 1.5f, 2.5f, 1.0f, -1.0f, 1.0f / 6, 0.5f / 255, 1e-42f, 3e38f, -3e38f};
+  const float awkward[] = {0.0f,  -0.0f,    0.5f,       -0.5f,  1.5f,  2.5f,  1.0f,
+                           -1.0f, 1.0f / 6, 0.5f / 255, 1e-42f, 3e38f, -3e38f};
   Random random(seed);
   std::vector<float> out(count);
   for (std::size_t i = 0; i < count; ++i)
@@ -83,7 +84,8 @@ TEST_CASE("kernels: scale gradients and extremes agree with the reference on eve
       for (auto& v : gradient) v = random.normal();
       x[0] = -0.0f;
       table->quantize.uniform_codes({x.data(), count, 3.3f, -8.0f, 7.0f, codes.data()});
-      kernels::ScaleGradientArgs a{gradient.data(), x.data(), codes.data(), count, 1, 8, 1.0f, 3.3f, -8.0f, 7.0f, nullptr};
+      kernels::ScaleGradientArgs a{gradient.data(), x.data(), codes.data(), count, 1, 8, 1.0f, 3.3f,
+                                   -8.0f,           7.0f,     nullptr};
       a.dx = expected_dx.data();
       const double expected = kernels::reference::scale_gradient(a);
       a.dx = dx.data();

@@ -12,8 +12,9 @@ using testing::bit_equal;
 
 TEST_CASE("ops: decode is scale times the integer, for a tensor, along an axis, and by table") {
   const auto codes = Tensor<std::uint8_t>::from({2, 3}, {0, 1, 2, 3, 4, 255});
-  CHECK(bit_equal(ops::decode({codes, AffineCodes{.scale = Tensor<float>::full({1}, 0.1f), .step = 2, .zero_point = 3}}),
-                  Tensor<float>::from({2, 3}, {0.1f * -3, 0.1f * -1, 0.1f * 1, 0.1f * 3, 0.1f * 5, 0.1f * 507})));
+  CHECK(
+      bit_equal(ops::decode({codes, AffineCodes{.scale = Tensor<float>::full({1}, 0.1f), .step = 2, .zero_point = 3}}),
+                Tensor<float>::from({2, 3}, {0.1f * -3, 0.1f * -1, 0.1f * 1, 0.1f * 3, 0.1f * 5, 0.1f * 507})));
   CHECK(bit_equal(ops::decode({codes, AffineCodes{.scale = Tensor<float>::from({2}, {1, 10}), .channel_axis = 0}}),
                   Tensor<float>::from({2, 3}, {0, 1, 2, 30, 40, 2550})));
   CHECK(bit_equal(ops::decode({codes, AffineCodes{.scale = Tensor<float>::from({3}, {1, 10, 100}), .channel_axis = 1}}),
@@ -21,7 +22,8 @@ TEST_CASE("ops: decode is scale times the integer, for a tensor, along an axis, 
   // A code outside the table is zero, never a read outside.
   CHECK(bit_equal(ops::decode({codes, LutCodes{Tensor<float>::from({4}, {-1, -0.5f, 0.5f, 1})}}),
                   Tensor<float>::from({2, 3}, {-1, -0.5f, 0.5f, 1, 0, 0})));
-  CHECK(ops::decode({Tensor<std::uint8_t>({0, 3}), AffineCodes{.scale = Tensor<float>::ones({3}), .channel_axis = 1}}).size() == 0);
+  CHECK(ops::decode({Tensor<std::uint8_t>({0, 3}), AffineCodes{.scale = Tensor<float>::ones({3}), .channel_axis = 1}})
+            .size() == 0);
 }
 
 TEST_CASE("ops: what is not finite is reported with its quantizer, shape and place") {
@@ -33,10 +35,12 @@ TEST_CASE("ops: what is not finite is reported with its quantizer, shape and pla
     CHECK_THROWS_AS(ops::uniform_codes("mine", x, 3, 0, 3), NumericError);
     CHECK_THROWS_AS(ops::sign_codes("mine", x, true), NumericError);
     CHECK_THROWS_AS(ops::finite_tanh("mine", x), NumericError);
-    CHECK_THROWS_WITH_AS(ops::sign_codes("mine", x, true), doctest::Contains("at element 40007 of [3,40000]"), NumericError);
+    CHECK_THROWS_WITH_AS(ops::sign_codes("mine", x, true), doctest::Contains("at element 40007 of [3,40000]"),
+                         NumericError);
   }
   Tensor<float> x = Tensor<float>::full({2}, std::numeric_limits<float>::infinity());
-  CHECK_THROWS_WITH_AS(ops::uniform_codes("mine", x, 3, 0, 3), "quantize: mine got inf at element 0 of [2]", NumericError);
+  CHECK_THROWS_WITH_AS(ops::uniform_codes("mine", x, 3, 0, 3), "quantize: mine got inf at element 0 of [2]",
+                       NumericError);
 }
 
 TEST_CASE("ops: codes do not depend on threads or instruction set") {

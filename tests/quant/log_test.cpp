@@ -47,7 +47,8 @@ TEST_CASE("quant: log weights are signed powers of two, evenly spaced in the exp
     CHECK(far <= 3);  // at ties, which the last bit of log2 decides
     if (bits <= 6) CHECK(seen.size() == static_cast<std::size_t>(1 << bits));
   }
-  const QuantizerRun one = run_quantizer(quantizer, Tensor<float>::from({3}, {0.0f, -0.1f, 2.0f}), Tensor<float>::ones({3}), 1);
+  const QuantizerRun one =
+      run_quantizer(quantizer, Tensor<float>::from({3}, {0.0f, -0.1f, 2.0f}), Tensor<float>::ones({3}), 1);
   CHECK(testing::bit_equal(one.values, Tensor<float>::from({3}, {1, -1, 1})));
   CHECK(testing::bit_equal(one.gradient, Tensor<float>::ones({3})));
 }
@@ -60,7 +61,8 @@ TEST_CASE("quant: the log gradient is that of the function with its rounding err
   const auto relaxed = [&](const Tensor<double>& at) {
     double sum = 0;
     for (std::int64_t i = 0; i < at.size(); ++i) {
-      const double error = std::log2(std::abs(static_cast<double>(r.values(i)))) - std::log2(std::max(std::abs(start(i)), 0.03));
+      const double error =
+          std::log2(std::abs(static_cast<double>(r.values(i)))) - std::log2(std::max(std::abs(start(i)), 0.03));
       sum += g(i) * std::copysign(std::exp2(std::log2(std::max(std::abs(at(i)), 0.03)) + error), at(i));
     }
     return sum;
@@ -88,17 +90,20 @@ TEST_CASE("quant: log activations use the batch's range in training and its runn
   CHECK(buffers[0].tensor(1) == doctest::Approx(high + 0.2));
   const QuantizerRun evaluated = run_quantizer(quantizer, ops::affine(x, 100.0f), g, 3, false);
   CHECK(ops::extremes(evaluated.values, false).largest == doctest::Approx(std::exp2(high + 0.2)));
-  CHECK(testing::allclose(run_quantizer(quantizer, Tensor<float>::zeros({4}), Tensor<float>::ones({4}), 3, false).values,
-                          Tensor<float>::full({4}, 0.03f), 1e-5));
+  CHECK(
+      testing::allclose(run_quantizer(quantizer, Tensor<float>::zeros({4}), Tensor<float>::ones({4}), 3, false).values,
+                        Tensor<float>::full({4}, 0.03f), 1e-5));
   // A tensor with one magnitude only.
   LogActivations flat({.widths = {3}});
-  CHECK(testing::allclose(ops::decode(flat.lower(Tensor<float>::full({4}, 2.0f), 3, true)), Tensor<float>::full({4}, 2.0f), 1e-6));
+  CHECK(testing::allclose(ops::decode(flat.lower(Tensor<float>::full({4}, 2.0f), 3, true)),
+                          Tensor<float>::full({4}, 2.0f), 1e-6));
 }
 
 TEST_CASE("quant: log quantizers leave their running range alone where the batch was not finite") {
   LogActivations quantizer({.widths = {3}});
   const auto running = quantizer.buffers()[0].tensor;
-  for (const float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(), std::nanf("")}) {
+  for (const float bad :
+       {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(), std::nanf("")}) {
     for (const std::int64_t at : {0, 7}) {
       Tensor<float> x = Tensor<float>::ones({40});
       x(at) = bad;

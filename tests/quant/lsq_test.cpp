@@ -17,7 +17,8 @@ Variable<float> scale_at(const Quantizer& quantizer, int bits) { return quantize
 
 }  // namespace
 
-TEST_CASE("quant: lsq starts each scale at 2 mean|x| / sqrt(Q) in training, and computes it without keeping it otherwise") {
+TEST_CASE(
+    "quant: lsq starts each scale at 2 mean|x| / sqrt(Q) in training, and computes it without keeping it otherwise") {
   LsqWeights quantizer({.widths = {2, 4}});
   const Tensor<float> w = random_normal<float>({8, 3, 3, 4}, 1, 0.2);
   double mean = 0;
@@ -30,7 +31,8 @@ TEST_CASE("quant: lsq starts each scale at 2 mean|x| / sqrt(Q) in training, and 
   CHECK(scale_at(quantizer, 2).value()(0) == 0.0f);
   quantizer.lower(random_normal<float>({5}, 2), 4, true);  // once only
   CHECK(scale_at(quantizer, 4).value()(0) == doctest::Approx(2 * mean / std::sqrt(7.0)));
-  CHECK_THROWS_WITH_AS(quantizer.lower(w, 3, true), "quantize: lsq weights got 3 bits, but was made for 2, 4", ValueError);
+  CHECK_THROWS_WITH_AS(quantizer.lower(w, 3, true), "quantize: lsq weights got 3 bits, but was made for 2, 4",
+                       ValueError);
   quantizer.lower(Tensor<float>::zeros({5}), 2, true);
   CHECK(scale_at(quantizer, 2).value()(0) == 0.0f);  // nothing to learn from zeros
 }
@@ -55,7 +57,8 @@ TEST_CASE("quant: lsq codes follow the formula in double and use every level") {
       for (std::int64_t i = 0; i < x.size(); ++i) {
         const int level = q.codes(i) + low;
         seen.insert(level);
-        const double place = std::clamp(static_cast<double>(x(i)) / s, static_cast<double>(low), static_cast<double>(high));
+        const double place =
+            std::clamp(static_cast<double>(x(i)) / s, static_cast<double>(low), static_cast<double>(high));
         REQUIRE(std::abs(level - place) <= 0.5 + 1e-4);
         REQUIRE(values(i) == s * static_cast<float>(level));
       }
@@ -71,12 +74,14 @@ TEST_CASE("quant: lsq gradients are those of the function with its rounding erro
     for (const bool weights : {true, false}) {
       if (per_channel && !weights) continue;
       const Tensor<float> x = random_normal<float>({4, 50}, 4, 0.5), g = random_normal<float>(x.shape(), 5);
-      Lsq quantizer(weights ? Lsq::Kind::kWeights : Lsq::Kind::kActivations, {.channels = 4, .per_channel = per_channel});
+      Lsq quantizer(weights ? Lsq::Kind::kWeights : Lsq::Kind::kActivations,
+                    {.channels = 4, .per_channel = per_channel});
       for (const int bits : {2, 3, 8}) {
         CAPTURE(bits);
         const double low = weights ? -(1 << (bits - 1)) : 0, high = weights ? (1 << (bits - 1)) - 1 : (1 << bits) - 1;
         Variable<float> variable = scale_at(quantizer, bits);
-        for (std::int64_t c = 0; c < variable.size(); ++c) variable.value()(c) = static_cast<float>((0.5 + 0.1 * c) / high);
+        for (std::int64_t c = 0; c < variable.size(); ++c)
+          variable.value()(c) = static_cast<float>((0.5 + 0.1 * c) / high);
         variable.zero_grad();
         const QuantizerRun r = run_quantizer(quantizer, x, g, bits);
         const Tensor<double> start = x.to<double>(), scale = variable.value().to<double>();
@@ -91,12 +96,14 @@ TEST_CASE("quant: lsq gradients are those of the function with its rounding erro
           return sum;
         };
         for (std::int64_t i = 0; i < x.size(); ++i)
-          CHECK(r.gradient.data()[i] ==
-                doctest::Approx(difference([&](const auto& at) { return relaxed(at, scale); }, start, i)).epsilon(1e-4));
+          CHECK(
+              r.gradient.data()[i] ==
+              doctest::Approx(difference([&](const auto& at) { return relaxed(at, scale); }, start, i)).epsilon(1e-4));
         const double rate = 1 / std::sqrt(static_cast<double>(x.size() / variable.size()) * high);
         for (std::int64_t c = 0; c < variable.size(); ++c)
           CHECK(variable.grad()(c) ==
-                doctest::Approx(rate * difference([&](const auto& s) { return relaxed(start, s); }, scale, c, 1e-7)).epsilon(1e-3));
+                doctest::Approx(rate * difference([&](const auto& s) { return relaxed(start, s); }, scale, c, 1e-7))
+                    .epsilon(1e-3));
       }
     }
   }

@@ -17,7 +17,8 @@ TEST_CASE("quant: double rounding rounds half up, floor nesting down, both withi
     for (int master = -128; master <= 127; ++master) {
       const double limit = std::ldexp(1.0, bits - 1);
       CHECK(ops::double_rounded(master, bits) == std::clamp(std::floor(master / step + 0.5), -limit, limit - 1));
-      if (bits >= 2) CHECK(ops::floor_nested(master, bits) == std::clamp(std::floor(master / step), 1 - limit, limit - 1));
+      if (bits >= 2)
+        CHECK(ops::floor_nested(master, bits) == std::clamp(std::floor(master / step), 1 - limit, limit - 1));
     }
   }
 }
@@ -81,7 +82,8 @@ TEST_CASE("quant: the gradients of double rounding are LSQ's at the width's own 
     CHECK(scale.grad()(0) == doctest::Approx(sum / std::sqrt(300 * high) / unit).epsilon(1e-4));
   }
   DoubleRoundingWeights quantizer;
-  const QuantizerRun one = run_quantizer(quantizer, Tensor<float>::from({2}, {0.5f, -0.25f}), Tensor<float>::from({2}, {1, 3}), 1);
+  const QuantizerRun one =
+      run_quantizer(quantizer, Tensor<float>::from({2}, {0.5f, -0.25f}), Tensor<float>::from({2}, {1, 3}), 1);
   CHECK(testing::allclose(one.values, Tensor<float>::from({2}, {0.375f, -0.375f})));
   CHECK(testing::allclose(one.gradient, Tensor<float>::from({2}, {1, 3})));
   CHECK(quantizer.parameters()[1].variable.grad()(0) == doctest::Approx(-2 / std::sqrt(2.0)));

@@ -12,8 +12,8 @@ struct QuantizerRun {
 };
 
 /// Quantizes x and runs the gradient g back; gradients of parameters stay on them.
-inline QuantizerRun run_quantizer(spnet::Quantizer& quantizer, const spnet::Tensor<float>& x, const spnet::Tensor<float>& g,
-                                  int bits, bool training = true) {
+inline QuantizerRun run_quantizer(spnet::Quantizer& quantizer, const spnet::Tensor<float>& x,
+                                  const spnet::Tensor<float>& g, int bits, bool training = true) {
   spnet::Variable<float> input(x.clone(), true);
   QuantizerRun out;
   const spnet::Variable<float> y = spnet::quantize(input, quantizer, bits, training, &out.lowered);

@@ -68,14 +68,15 @@ TEST_CASE("quant: a quantizer from outside trains through quantize, and is found
   CHECK(quantizer->parameters()[0].variable.grad()(0) == 3.0f - 5.0f);
   CHECK_THROWS_WITH_AS(make_activation_quantizer("limited"),
                        doctest::Contains("'limited' is not known for activations, expected one of"), ValueError);
-  CHECK_THROWS_WITH_AS(register_quantizer("limited", {[](const QuantizerOptions&) { return std::make_unique<Limited>(); }, {}}),
-                       "register_quantizer: 'limited' is registered already", ValueError);
+  CHECK_THROWS_WITH_AS(
+      register_quantizer("limited", {[](const QuantizerOptions&) { return std::make_unique<Limited>(); }, {}}),
+      "register_quantizer: 'limited' is registered already", ValueError);
   CHECK_THROWS_AS(register_quantizer("empty", {}), ValueError);
 }
 
 TEST_CASE("quant: unknown names, widths and options are refused") {
-  CHECK_THROWS_WITH_AS(make_weight_quantizer("dorfa"), doctest::Contains("'dorfa' is not known for weights, expected one of"),
-                       ValueError);
+  CHECK_THROWS_WITH_AS(make_weight_quantizer("dorfa"),
+                       doctest::Contains("'dorfa' is not known for weights, expected one of"), ValueError);
   CHECK_THROWS_WITH_AS(make_weight_quantizer("dorfa"), doctest::Contains("dorefa"), ValueError);
   CHECK_THROWS_AS(make_weight_quantizer("dorefa", {.widths = {2, 9}}), ValueError);
   CHECK_THROWS_AS(make_weight_quantizer("dorefa", {.widths = {0}}), ValueError);
@@ -84,7 +85,8 @@ TEST_CASE("quant: unknown names, widths and options are refused") {
   const auto quantizer = make_activation_quantizer("dorefa");
   const Variable<float> x(Tensor<float>::ones({3}));
   for (const int bits : {-1, 0, 9, 16, 31, 33}) CHECK_THROWS_AS(quantize(x, *quantizer, bits, true), ValueError);
-  CHECK_THROWS_WITH_AS(quantize(x, *quantizer, 0, true), "quantize: dorefa got 0 bits, expected 1..8 or 32", ValueError);
+  CHECK_THROWS_WITH_AS(quantize(x, *quantizer, 0, true), "quantize: dorefa got 0 bits, expected 1..8 or 32",
+                       ValueError);
   CHECK(quantize(x, *quantizer, 32, true).value().data() == x.value().data());
 }
 

@@ -25,7 +25,8 @@ std::unique_ptr<Quantizer> make(const char* scheme, bool weights) {
 }  // namespace
 
 TEST_CASE("quant: every scheme gives a pair whose values are its decoded codes, within the width") {
-  const Tensor<float> x = testing::random_normal<float>({6, 3, 3, 40}, 1, 0.8), g = testing::random_normal<float>(x.shape(), 2);
+  const Tensor<float> x = testing::random_normal<float>({6, 3, 3, 40}, 1, 0.8),
+                      g = testing::random_normal<float>(x.shape(), 2);
   for (const char* scheme : kSchemes) {
     CAPTURE(scheme);
     for (const bool weights : {true, false}) {
@@ -50,7 +51,8 @@ TEST_CASE("quant: every scheme gives a pair whose values are its decoded codes, 
 }
 
 TEST_CASE("quant: codes, gradients and parameters do not depend on threads, codes not on the instruction set") {
-  const Tensor<float> x = testing::random_normal<float>({6, 3, 3, 997}, 3, 0.8), g = testing::random_normal<float>(x.shape(), 4);
+  const Tensor<float> x = testing::random_normal<float>({6, 3, 3, 997}, 3, 0.8),
+                      g = testing::random_normal<float>(x.shape(), 4);
   for (const char* scheme : kSchemes) {
     CAPTURE(scheme);
     for (const bool weights : {true, false}) {
@@ -95,11 +97,12 @@ TEST_CASE("quant: every scheme reports what is not finite, at every width") {
     for (const bool weights : {true, false}) {
       for (int bits = 1; bits <= 8; ++bits) {
         const auto quantizer = make(scheme, weights);
-        for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+        for (const float bad :
+             {std::nanf(""), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
           Tensor<float> x = Tensor<float>::full({6, 4}, 0.3f);
           x(2, 1) = bad;
-          CHECK_THROWS_WITH_AS(quantize(Variable<float>(x), *quantizer, bits, true), doctest::Contains("at element 9 of [6,4]"),
-                               NumericError);
+          CHECK_THROWS_WITH_AS(quantize(Variable<float>(x), *quantizer, bits, true),
+                               doctest::Contains("at element 9 of [6,4]"), NumericError);
         }
       }
     }
@@ -110,7 +113,8 @@ TEST_CASE("quant: empty tensors pass through every scheme") {
   for (const char* scheme : kSchemes)
     for (const bool weights : {true, false})
       for (const int bits : {1, 4})
-        CHECK(run_quantizer(*make(scheme, weights), Tensor<float>({6, 0}), Tensor<float>({6, 0}), bits).values.size() == 0);
+        CHECK(run_quantizer(*make(scheme, weights), Tensor<float>({6, 0}), Tensor<float>({6, 0}), bits).values.size() ==
+              0);
 }
 
 TEST_CASE("quant: a learned scale for each filter where the scheme has that form") {

@@ -48,9 +48,11 @@ TEST_CASE("quant: tanh activations are the weight form in training, with a runni
 TEST_CASE("quant: tanh activations before any training, at 1 bit, and at a width they were not made for") {
   TanhActivations quantizer({.widths = {1, 2}});
   const Tensor<float> x = Tensor<float>::from({4}, {0.0f, 0.5f, -0.5f, 2.0f}), g = Tensor<float>::ones({4});
-  CHECK(testing::bit_equal(run_quantizer(quantizer, x, g, 2, false).values, run_quantizer(quantizer, x, g, 2, true).values));
+  CHECK(testing::bit_equal(run_quantizer(quantizer, x, g, 2, false).values,
+                           run_quantizer(quantizer, x, g, 2, true).values));
   const QuantizerRun one = run_quantizer(quantizer, x, g, 1);
   CHECK(testing::bit_equal(one.values, Tensor<float>::from({4}, {-1, 1, -1, 1})));
   CHECK(testing::bit_equal(one.gradient, Tensor<float>::from({4}, {1, 1, 1, 0})));
-  CHECK_THROWS_WITH_AS(quantizer.lower(x, 3, true), "quantize: tanh activations got 3 bits, but was made for 1, 2", ValueError);
+  CHECK_THROWS_WITH_AS(quantizer.lower(x, 3, true), "quantize: tanh activations got 3 bits, but was made for 1, 2",
+                       ValueError);
 }

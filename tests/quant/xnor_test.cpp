@@ -11,7 +11,8 @@ using namespace spnet;
 
 TEST_CASE("quant: xnor scales each filter's signs by its mean magnitude, and passes gradients through both") {
   XnorWeights quantizer;
-  const Tensor<float> w = testing::random_normal<float>({3, 2, 2, 5}, 1), g = testing::random_normal<float>(w.shape(), 2);
+  const Tensor<float> w = testing::random_normal<float>({3, 2, 2, 5}, 1),
+                      g = testing::random_normal<float>(w.shape(), 2);
   const QuantizerRun r = run_quantizer(quantizer, w, g, 1);
   const auto& map = std::get<AffineCodes>(r.lowered.map);
   CHECK(map.channel_axis == 0);
@@ -42,6 +43,7 @@ TEST_CASE("quant: xnor above 1 bit is dorefa, and a filter of zeros stays usable
   const Tensor<float> w = testing::random_normal<float>({4, 9}, 3), g = testing::random_normal<float>({4, 9}, 4);
   CHECK(testing::bit_equal(run_quantizer(quantizer, w, g, 3).values, run_quantizer(dorefa, w, g, 3).values));
   CHECK(testing::bit_equal(run_quantizer(quantizer, w, g, 3).gradient, run_quantizer(dorefa, w, g, 3).gradient));
-  for (const float v : run_quantizer(quantizer, Tensor<float>::zeros({2, 3}), Tensor<float>::ones({2, 3}), 1).values.span())
+  for (const float v :
+       run_quantizer(quantizer, Tensor<float>::zeros({2, 3}), Tensor<float>::ones({2, 3}), 1).values.span())
     CHECK(std::abs(v) < 1e-30f);
 }

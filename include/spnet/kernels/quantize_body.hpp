@@ -1,72 +1,15 @@
-// The bodies of the quantizers' kernels, written once for every vector length in the compilers' own vector extension.
-// `L` names the vector types. As with the convolution's: no target attribute, no vector by value, always inlined.
+// The bodies of the quantizers' kernels, under the rules of lanes.hpp.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-#include "spnet/kernels/conv_body.hpp"
+#include "spnet/kernels/lanes.hpp"
 #include "spnet/kernels/quantize.hpp"
 
 namespace spnet {
 inline namespace v0 {
 namespace kernels::body {
-
-// How a step moves lanes to and from memory: all of them, or the first `count`, the rest being zero.
-struct AllLanes {
-  template <class V, class E>
-  SPNET_INLINE void load(V& v, const E* from) const {
-    std::memcpy(&v, from, sizeof v);
-  }
-  template <class E, class V>
-  SPNET_INLINE void store(E* to, const V& v) const {
-    std::memcpy(to, &v, sizeof v);
-  }
-};
-struct FirstLanes {
-  std::size_t count;
-  template <class V, class E>
-  SPNET_INLINE void load(V& v, const E* from) const {
-    v = V{};
-    std::memcpy(&v, from, count * sizeof(E));
-  }
-  template <class E, class V>
-  SPNET_INLINE void store(E* to, const V& v) const {
-    std::memcpy(to, &v, count * sizeof(E));
-  }
-};
-
-// Calls pass.step(i, move) for every vector of `count` elements.
-template <class L, class Pass>
-SPNET_INLINE void sweep(Pass& pass, std::int64_t count) {
-  std::int64_t i = 0;
-  for (; i + L::kCount <= count; i += L::kCount) pass.step(i, AllLanes{});
-  if (i < count) pass.step(i, FirstLanes{static_cast<std::size_t>(count - i)});
-}
-
-// x - x is zero for finite x and NaN for the rest, in whose bits something is set.
-template <class L>
-SPNET_INLINE void note_flaws(typename L::Int& flaws, const typename L::Float& x) {
-  flaws |= reinterpret_cast<typename L::Int>(x - x);
-}
-template <class L>
-SPNET_INLINE bool flawless(const typename L::Int& flaws) {
-  std::int32_t any = 0;
-  for (int i = 0; i < L::kCount; ++i) any |= flaws[i];
-  return any == 0;
-}
-
-// By way of 16 bits: the direct conversion is taken apart into single elements.
-template <class L>
-SPNET_INLINE void widen(typename L::Int& v, const typename L::Byte& bytes) {
-  v = __builtin_convertvector(__builtin_convertvector(bytes, typename L::Half), typename L::Int);
-}
-
-template <class L>
-SPNET_INLINE void clamp_lanes(typename L::Float& v, const typename L::Float& low, const typename L::Float& high) {
-  v = v < low ? low : v;
-  v = v > high ? high : v;
-}
 
 // Adding 1.5 · 2^23 leaves the integer nearest to |v| < 2^22, half to even, in the low bits. The caller's clamp stands
 // between its product and this addition, so nothing can be fused.
@@ -77,40 +20,6 @@ SPNET_INLINE void store_codes(const Move& move, std::uint8_t* codes, const typen
   typename L::Byte bytes;
   L::pack(bytes, integers);
   move.store(codes, bytes);
-}
-
-// v = v · factor, rounded, whatever is added to it next.
-template <class V, class F>
-SPNET_INLINE void multiply_rounded(V& v, const F& factor) {
-#if defined(__clang__)
-#pragma clang fp contract(off)
-  v = v * factor;
-#else
-  v = v * factor;
-#if defined(__x86_64__)
-  asm("" : "+v"(v));
-#elif defined(__aarch64__)
-  asm("" : "+w"(v));
-#else
-  asm("" : "+m"(v));
-#endif
-#endif
-}
-
-// sum = sum · z + c, in two roundings.
-template <class V, class C>
-SPNET_INLINE void horner_step(V& sum, const V& z, const C& c) {
-  multiply_rounded(sum, z);
-  sum = sum + c;
-}
-
-// Masks come from sign bits: GCC takes most comparisons apart into single elements when it compiles them before they are
-// inlined into a function that knows the instruction set.
-
-// v = mask's sign bit ? v : 0.
-template <class L>
-SPNET_INLINE void keep_signed(typename L::Float& v, const typename L::Int& mask) {
-  v = reinterpret_cast<typename L::Float>(reinterpret_cast<typename L::Int>(v) & (mask >> 31));
 }
 
 // tanh(x) as x · P(x²) / Q(x²): relative error 2.3e-8 before rounding up to |x| = 9.1, where the result is 1.
@@ -141,7 +50,11 @@ struct UniformCodes {
   std::int32_t first;
   typename L::Int flaws{};
   SPNET_INLINE explicit UniformCodes(const UniformCodesArgs& a)
-      : x(a.x), codes(a.codes), factor(Float{} + a.factor), low(Float{} + a.low), high(Float{} + a.high),
+      : x(a.x),
+        codes(a.codes),
+        factor(Float{} + a.factor),
+        low(Float{} + a.low),
+        high(Float{} + a.high),
         first(static_cast<std::int32_t>(a.low)) {}
   template <class Move>
   SPNET_INLINE void step(std::int64_t i, const Move& move) {
@@ -276,7 +189,8 @@ SPNET_INLINE void clamp_gradient(const ClampGradientArgs& a) {
 // All bits set where |v| = range.
 template <class L>
 SPNET_INLINE void attains(typename L::Int& mask, const typename L::Float& v, const typename L::Float& range) {
-  const typename L::Int differ = (reinterpret_cast<typename L::Int>(v) ^ reinterpret_cast<typename L::Int>(range)) & 0x7fffffff;
+  const typename L::Int differ =
+      (reinterpret_cast<typename L::Int>(v) ^ reinterpret_cast<typename L::Int>(range)) & 0x7fffffff;
   mask = ((differ - 1) & ~differ) >> 31;
 }
 
@@ -429,9 +343,14 @@ struct LogCodes {
   std::int32_t last;
   Int flaws{};
   SPNET_INLINE explicit LogCodes(const LogCodesArgs& args)
-      : a(args), floor(Float{} + args.floor), low(Float{} + args.low), factor(Float{} + args.factor),
-        levels(Float{} + args.levels), magnitude_bits(Int{} + (args.two_sided ? 0x7fffffff : -1)),
-        two_sided(Int{} - (args.two_sided ? 1 : 0)), last(static_cast<std::int32_t>(args.levels)) {}
+      : a(args),
+        floor(Float{} + args.floor),
+        low(Float{} + args.low),
+        factor(Float{} + args.factor),
+        levels(Float{} + args.levels),
+        magnitude_bits(Int{} + (args.two_sided ? 0x7fffffff : -1)),
+        two_sided(Int{} - (args.two_sided ? 1 : 0)),
+        last(static_cast<std::int32_t>(args.levels)) {}
   template <class Move>
   SPNET_INLINE void step(std::int64_t i, const Move& move) {
     Float x;

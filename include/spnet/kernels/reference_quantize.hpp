@@ -66,8 +66,7 @@ inline void decode(const DecodeArgs& a) {
 }
 
 inline void clamp_gradient(const ClampGradientArgs& a) {
-  for (std::int64_t i = 0; i < a.count; ++i)
-    a.dx[i] = a.x[i] >= a.low && a.x[i] <= a.high ? a.gradient[i] : 0.0f;
+  for (std::int64_t i = 0; i < a.count; ++i) a.dx[i] = a.x[i] >= a.low && a.x[i] <= a.high ? a.gradient[i] : 0.0f;
 }
 
 inline double scale_gradient(const ScaleGradientArgs& a) {
@@ -93,7 +92,9 @@ inline bool log_codes(const LogCodesArgs& a) {
     const float magnitude = std::max(a.two_sided ? std::abs(a.x[i]) : a.x[i], a.floor);
     const float place = (static_cast<float>(std::log2(static_cast<double>(magnitude))) - a.low) * a.factor;
     const float code = std::nearbyint(std::clamp(place, 0.0f, a.levels));
-    a.codes[i] = static_cast<std::uint8_t>(!a.two_sided ? code : a.x[i] >= 0.0f ? a.levels + 1 + code : a.levels - code);
+    a.codes[i] = static_cast<std::uint8_t>(!a.two_sided     ? code
+                                           : a.x[i] >= 0.0f ? a.levels + 1 + code
+                                                            : a.levels - code);
   }
   return finite;
 }
@@ -107,9 +108,9 @@ inline void extremes(const float* x, std::int64_t count, bool absolute, float* s
   }
 }
 
-inline constexpr QuantizeKernels kQuantize{uniform_codes,     sign_codes, tanh,           centered_codes, centered_sums,
-                                           centered_gradient, decode,     clamp_gradient, scale_gradient, log_codes,
-                                           log2,              extremes};
+inline constexpr QuantizeKernels kQuantize{uniform_codes,  sign_codes,        tanh,   centered_codes,
+                                           centered_sums,  centered_gradient, decode, clamp_gradient,
+                                           scale_gradient, log_codes,         log2,   extremes};
 
 }  // namespace kernels::reference
 }  // namespace v0

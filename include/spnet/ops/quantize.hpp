@@ -21,11 +21,11 @@ inline namespace v0 {
 
 /// Evenly spaced values: value = scale[c] · float(step·code − zero_point), the integers exact, one float product.
 struct AffineCodes {
-  Tensor<float> scale;          ///< [1], or one for each channel; finite and > 0
-  std::int32_t step = 1;        ///< 2 where values lie symmetrically around zero without touching it, as ±1
+  Tensor<float> scale;    ///< [1], or one for each channel; finite and > 0
+  std::int32_t step = 1;  ///< 2 where values lie symmetrically around zero without touching it, as ±1
   std::int32_t zero_point = 0;
   std::int32_t qmin = 0, qmax = 255;  ///< range of the codes, within 0..255
-  int channel_axis = -1;        ///< axis of `scale`; −1: one scale for the tensor
+  int channel_axis = -1;              ///< axis of `scale`; −1: one scale for the tensor
 };
 
 /// Unevenly spaced values: value = table[code].
@@ -45,8 +45,9 @@ namespace ops {
 inline void check_quantized(const Quantized& q, const char* op) {
   check<ValueError>(q.codes.defined(), op, ": the quantizer gave no codes");
   if (const auto* lut = std::get_if<LutCodes>(&q.map)) {
-    check<ShapeError>(lut->table.defined() && lut->table.rank() == 1 && lut->table.size() >= 1 && lut->table.size() <= 256,
-                      op, ": a table of 1 to 256 values is expected");
+    check<ShapeError>(
+        lut->table.defined() && lut->table.rank() == 1 && lut->table.size() >= 1 && lut->table.size() <= 256, op,
+        ": a table of 1 to 256 values is expected");
     return;
   }
   const auto& affine = std::get<AffineCodes>(q.map);
@@ -95,9 +96,11 @@ inline Tensor<float> decode(const Quantized& q) {
   std::int64_t inner = 1;
   for (int i = axis + 1; i < codes.rank(); ++i) inner *= codes.dim(i);
   if (codes.size() == 0) return values;
-  parallel_ranges(codes.size() / inner, chunk_count(kElementwiseChunk, inner), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) run(row * inner, (row + 1) * inner, scales.data()[row % codes.dim(axis)]);
-  });
+  parallel_ranges(codes.size() / inner, chunk_count(kElementwiseChunk, inner),
+                  [&](std::int64_t begin, std::int64_t end) {
+                    for (std::int64_t row = begin; row < end; ++row)
+                      run(row * inner, (row + 1) * inner, scales.data()[row % codes.dim(axis)]);
+                  });
   return values;
 }
 
@@ -124,7 +127,8 @@ void finite_ranges(const char* quantizer, const Tensor<float>& x, const Kernel& 
 // The formulas. Each throws NumericError, naming `quantizer`, the shape and the first element that is not finite.
 
 /// code = round(clamp(x·factor, low, high)) − low, half to even, the product rounded to float first.
-inline Tensor<std::uint8_t> uniform_codes(const char* quantizer, const Tensor<float>& x, float factor, int low, int high) {
+inline Tensor<std::uint8_t> uniform_codes(const char* quantizer, const Tensor<float>& x, float factor, int low,
+                                          int high) {
   const Tensor<float> dense = x.contiguous();
   Tensor<std::uint8_t> codes(x.shape());
   std::uint8_t* to = codes.data();
@@ -163,7 +167,8 @@ inline Extremes extremes(const Tensor<float>& x, bool absolute) {
   const Tensor<float> dense = x.contiguous();
   const float* from = dense.data();
   const auto kernel = kernels::active().quantize.extremes;
-  std::vector<Extremes, PoolAllocator<Extremes>> partial(static_cast<std::size_t>(chunk_count(x.size(), kElementwiseChunk)));
+  std::vector<Extremes, PoolAllocator<Extremes>> partial(
+      static_cast<std::size_t>(chunk_count(x.size(), kElementwiseChunk)));
   parallel_ranges(x.size(), kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
     Extremes& p = partial[static_cast<std::size_t>(begin / kElementwiseChunk)];
     kernel(from + begin, end - begin, absolute, &p.smallest, &p.largest);
@@ -177,7 +182,8 @@ inline float max_abs(const Tensor<float>& x) { return extremes(x, true).largest;
 /// The gradient where low ≤ x ≤ high, else 0. Written to `dx` where one is given (it may be `gradient`).
 inline Tensor<float> clamp_gradient(const Tensor<float>& gradient, const Tensor<float>& x, float low, float high,
                                     Tensor<float> dx = {}) {
-  check<ShapeError>(gradient.shape() == x.shape(), "clamp_gradient: gradient ", gradient.shape(), ", input ", x.shape());
+  check<ShapeError>(gradient.shape() == x.shape(), "clamp_gradient: gradient ", gradient.shape(), ", input ",
+                    x.shape());
   const Tensor<float> dense_gradient = gradient.contiguous(), dense_x = x.contiguous();
   if (!dx.defined()) dx = Tensor<float>(x.shape());
   const float *g = dense_gradient.data(), *at = dense_x.data();

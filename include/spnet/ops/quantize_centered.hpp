@@ -36,15 +36,17 @@ inline Tensor<std::uint8_t> centered_codes(const Tensor<float>& t, float max_abs
   return codes;
 }
 
-/// The gradient of t/max|t|, t = tanh(x), w.r.t. x: through tanh and through the maximum, which shares its part evenly among
-/// elements that attain it (as PyTorch's max does). Where all t are zero, the maximum counts as a constant 1. Written to
-/// `dx` where one is given (it may be `gradient`).
+/// The gradient of t/max|t|, t = tanh(x), w.r.t. x: through tanh and through the maximum, which shares its part evenly
+/// among elements that attain it (as PyTorch's max does). Where all t are zero, the maximum counts as a constant 1.
+/// Written to `dx` where one is given (it may be `gradient`).
 inline Tensor<float> centered_gradient(const Tensor<float>& gradient, const Tensor<float>& t, Tensor<float> dx = {}) {
-  check<ShapeError>(gradient.shape() == t.shape(), "centered_gradient: gradient ", gradient.shape(), ", tanh ", t.shape());
+  check<ShapeError>(gradient.shape() == t.shape(), "centered_gradient: gradient ", gradient.shape(), ", tanh ",
+                    t.shape());
   if (!dx.defined()) dx = Tensor<float>(t.shape());
   const Tensor<float> dense_gradient = gradient.contiguous(), dense_t = t.contiguous();
   const float most = max_abs(t), range = most > 0 ? most : 1.0f;
-  kernels::CenteredGradientArgs all{dense_gradient.data(), dense_t.data(), t.size(), range, range, 0.0f, dx.span().data()};
+  kernels::CenteredGradientArgs all{dense_gradient.data(), dense_t.data(), t.size(), range, range, 0.0f,
+                                    dx.span().data()};
   const auto chunk = [&](std::int64_t begin, std::int64_t end) {
     kernels::CenteredGradientArgs part = all;
     part.gradient += begin;

@@ -19,7 +19,8 @@ inline float log2_of(float x) {
   return y;
 }
 
-/// Where logarithmic codes lie: levels + 1 exponents evenly spaced in [low, high]; magnitudes below `floor` count as it.
+/// Where logarithmic codes lie: levels + 1 exponents evenly spaced in [low, high]; magnitudes below `floor` count as
+/// it.
 struct LogRange {
   float floor, low, high;
   int levels;
@@ -34,8 +35,8 @@ inline std::array<float, 2> log_extremes(const char* quantizer, const Tensor<flo
   return {log2_of(std::max(e.smallest, floor)), log2_of(std::max(e.largest, floor))};
 }
 
-/// c = round((log2(max(|x|, floor)) − low)/(high − low)·levels), clamped, half to even; for two sides levels + 1 + c where
-/// x ≥ 0, levels − c where x < 0, so that codes rise with values; for one side x itself in place of |x|. Throws
+/// c = round((log2(max(|x|, floor)) − low)/(high − low)·levels), clamped, half to even; for two sides levels + 1 + c
+/// where x ≥ 0, levels − c where x < 0, so that codes rise with values; for one side x itself in place of |x|. Throws
 /// NumericError where x is not finite.
 inline Tensor<std::uint8_t> log_codes(const char* quantizer, const Tensor<float>& x, const LogRange& range) {
   const Tensor<float> dense = x.contiguous();

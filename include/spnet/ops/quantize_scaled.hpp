@@ -17,7 +17,8 @@ namespace detail {
 
 // x as `scales` rows of equal length.
 inline std::int64_t row_length(const char* op, const Tensor<float>& x, std::int64_t scales) {
-  check<ShapeError>(scales == 1 || (x.rank() > 0 && x.dim(0) == scales), op, ": ", scales, " scales given for ", x.shape());
+  check<ShapeError>(scales == 1 || (x.rank() > 0 && x.dim(0) == scales), op, ": ", scales, " scales given for ",
+                    x.shape());
   return x.size() / std::max<std::int64_t>(scales, 1);
 }
 
@@ -36,10 +37,10 @@ void row_pieces(std::int64_t rows, std::int64_t length, const Body& body) {
 
 }  // namespace detail
 
-/// code = round(clamp(x·(1/scale), low, high)) − low, half to even, 1/scale and the product rounded to float; scale [1],
-/// or [C] for x [C,...]. Throws NumericError where x is not finite.
-inline Tensor<std::uint8_t> scaled_codes(const char* quantizer, const Tensor<float>& x, const Tensor<float>& scale, int low,
-                                         int high) {
+/// code = round(clamp(x·(1/scale), low, high)) − low, half to even, 1/scale and the product rounded to float; scale
+/// [1], or [C] for x [C,...]. Throws NumericError where x is not finite.
+inline Tensor<std::uint8_t> scaled_codes(const char* quantizer, const Tensor<float>& x, const Tensor<float>& scale,
+                                         int low, int high) {
   const Tensor<float> dense = x.contiguous();
   const std::int64_t length = detail::row_length("scaled_codes", x, scale.size());
   const float *from = dense.data(), *scales = scale.span().data();
@@ -48,7 +49,8 @@ inline Tensor<std::uint8_t> scaled_codes(const char* quantizer, const Tensor<flo
   const auto kernel = kernels::active().quantize.uniform_codes;
   std::atomic<bool> finite{true};
   detail::row_pieces(scale.size(), length, [&](std::int64_t, std::int64_t row, std::int64_t begin, std::int64_t end) {
-    if (!kernel({from + begin, end - begin, 1.0f / scales[row], static_cast<float>(low), static_cast<float>(high), to + begin}))
+    if (!kernel({from + begin, end - begin, 1.0f / scales[row], static_cast<float>(low), static_cast<float>(high),
+                 to + begin}))
       finite.store(false, std::memory_order_relaxed);
   });
   if (!finite.load()) detail::throw_not_finite(quantizer, dense);
@@ -64,9 +66,10 @@ struct ScaleRange {
 /// From the gradient of values scale·level, level being x/scale rounded and clipped to the range, the gradient of x
 /// (returned: passes strictly inside the range) and of the scale, level − x/scale inside and level outside, times
 /// `factor` (added to `of_scale`, of the scale's shape). `dx` may be the memory of `gradient`. LSQ, eq. 3.
-inline Tensor<float> scale_gradient(const Tensor<float>& gradient, const Tensor<float>& x, const Tensor<std::uint8_t>& codes,
-                                    const AffineCodes& map, const Tensor<float>& scale, ScaleRange range, float factor,
-                                    Tensor<float>& of_scale, Tensor<float> dx = {}) {
+inline Tensor<float> scale_gradient(const Tensor<float>& gradient, const Tensor<float>& x,
+                                    const Tensor<std::uint8_t>& codes, const AffineCodes& map,
+                                    const Tensor<float>& scale, ScaleRange range, float factor, Tensor<float>& of_scale,
+                                    Tensor<float> dx = {}) {
   check<ShapeError>(gradient.shape() == x.shape() && codes.shape() == x.shape(), "scale_gradient: gradient ",
                     gradient.shape(), ", input ", x.shape(), ", codes ", codes.shape());
   if (!dx.defined()) dx = Tensor<float>(x.shape());
@@ -81,8 +84,8 @@ inline Tensor<float> scale_gradient(const Tensor<float>& gradient, const Tensor<
   const auto kernel = kernels::active().quantize.scale_gradient;
   detail::row_pieces(rows, length, [&](std::int64_t piece, std::int64_t row, std::int64_t begin, std::int64_t end) {
     partial[static_cast<std::size_t>(piece)] =
-        kernel({g + begin, at + begin, code + begin, end - begin, map.step, map.zero_point, range.unit, 1.0f / scales[row],
-                range.low, range.high, to + begin});
+        kernel({g + begin, at + begin, code + begin, end - begin, map.step, map.zero_point, range.unit,
+                1.0f / scales[row], range.low, range.high, to + begin});
   });
   float* out = of_scale.span().data();
   for (std::int64_t row = 0; row < rows; ++row) {

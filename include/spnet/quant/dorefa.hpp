@@ -20,8 +20,11 @@ inline float nonzero_range(float max_abs) { return max_abs > 0 ? max_abs : 1.0f;
 inline Quantized lower_centered(const Tensor<float>& tanh_x, float max_abs, int bits) {
   const int levels = (1 << bits) - 1;
   return {ops::centered_codes(tanh_x, max_abs, levels),
-          AffineCodes{.scale = Tensor<float>::full({1}, 1.0f / static_cast<float>(levels)), .step = 2,
-                      .zero_point = levels, .qmin = 0, .qmax = levels}};
+          AffineCodes{.scale = Tensor<float>::full({1}, 1.0f / static_cast<float>(levels)),
+                      .step = 2,
+                      .zero_point = levels,
+                      .qmin = 0,
+                      .qmax = levels}};
 }
 
 }  // namespace detail
@@ -44,16 +47,17 @@ class DorefaWeights : public Quantizer {
   }
 };
 
-/// Activations, half-wave uniform. 2..8 bits: round(clamp(a, 0, 1)·n)/n with n = 2^bits − 1, half to even; gradient 1 on
-/// [0, 1], ends included, 0 outside. 1 bit: +1 where a > 0, else −1 (so 0 → −1); gradient 1 on [−1, 1], 0 outside.
+/// Activations, half-wave uniform. 2..8 bits: round(clamp(a, 0, 1)·n)/n with n = 2^bits − 1, half to even; gradient 1
+/// on [0, 1], ends included, 0 outside. 1 bit: +1 where a > 0, else −1 (so 0 → −1); gradient 1 on [−1, 1], 0 outside.
 class DorefaActivations : public Quantizer {
  public:
   std::string name() const override { return "dorefa"; }
   Quantized lower(const Tensor<float>& x, int bits, bool) override {
     if (bits == 1) return {ops::sign_codes("dorefa activations", x, false), ops::sign_map(detail::unit_scale())};
     const int levels = (1 << bits) - 1;
-    return {ops::uniform_codes("dorefa activations", x, static_cast<float>(levels), 0, levels),
-            AffineCodes{.scale = Tensor<float>::full({1}, 1.0f / static_cast<float>(levels)), .qmin = 0, .qmax = levels}};
+    return {
+        ops::uniform_codes("dorefa activations", x, static_cast<float>(levels), 0, levels),
+        AffineCodes{.scale = Tensor<float>::full({1}, 1.0f / static_cast<float>(levels)), .qmin = 0, .qmax = levels}};
   }
   void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
     if (!into.needs(0)) return;

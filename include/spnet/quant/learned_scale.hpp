@@ -15,9 +15,9 @@
 namespace spnet {
 inline namespace v0 {
 
-/// A trained scale, [1] or one for each filter. Zero means not started yet: in training it starts from the first data, in
-/// evaluation it is computed from the data and not kept. Its magnitude, at least kSmallest, is what counts, so that no
-/// step of an optimizer makes it useless.
+/// A trained scale, [1] or one for each filter. Zero means not started yet: in training it starts from the first data,
+/// in evaluation it is computed from the data and not kept. Its magnitude, at least kSmallest, is what counts, so that
+/// no step of an optimizer makes it useless.
 class LearnedScale {
  public:
   static constexpr float kSmallest = 1e-10f;

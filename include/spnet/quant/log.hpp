@@ -17,7 +17,8 @@ namespace detail {
 
 // g·|y|/|x| where the magnitude is at least `floor`, else 0: the derivative of ±2^log2|x|, the rounding's being 1 and
 // the range held fast.
-inline Tensor<float> log_gradient(const Tensor<float>& gradient, const QuantizerCall& call, bool two_sided, float floor) {
+inline Tensor<float> log_gradient(const Tensor<float>& gradient, const QuantizerCall& call, bool two_sided,
+                                  float floor) {
   const Tensor<float> dense = gradient.contiguous();
   const Tensor<float>& table = std::get<LutCodes>(call.lowered.map).table;
   const float *g = dense.data(), *x = call.x.data(), *values = table.data();
@@ -36,8 +37,8 @@ inline Tensor<float> log_gradient(const Tensor<float>& gradient, const Quantizer
 }  // namespace detail
 
 /// Weights: |w|, floored at m = .33/.15/.03 for 2/3/4..8 bits, as 2 to one of 2^(b−1) exponents that are evenly spaced
-/// between the tensor's smallest and largest, times sign(w), sign(0) = +1; so 2^b codes. The gradient is |w_q|/|w| where
-/// |w| ≥ m, 0 below; the range takes no part in it [open]. 1 bit: sign(w), the gradient passes unchanged.
+/// between the tensor's smallest and largest, times sign(w), sign(0) = +1; so 2^b codes. The gradient is |w_q|/|w|
+/// where |w| ≥ m, 0 below; the range takes no part in it [open]. 1 bit: sign(w), the gradient passes unchanged.
 class LogWeights : public Quantizer {
  public:
   std::string name() const override { return "log"; }

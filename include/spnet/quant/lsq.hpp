@@ -5,6 +5,7 @@
 #include <cmath>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "spnet/quant/learned_scale.hpp"
@@ -41,10 +42,11 @@ inline void sign_gradient(const Tensor<float>& gradient, const QuantizerCall& ca
 
 /// The gradient of uniform codes with a learned scale; `rate` multiplies that of the scale.
 inline void learned_gradient(const Tensor<float>& gradient, const QuantizerCall& call, const LearnedScale& scale,
-                             const Tensor<float>& used, ops::ScaleRange range, float rate, InputGradients<float>& into) {
+                             const Tensor<float>& used, ops::ScaleRange range, float rate,
+                             InputGradients<float>& into) {
   Tensor<float> of_scale = Tensor<float>::zeros(used.shape());
-  Tensor<float> dx = ops::scale_gradient(gradient, call.x, call.lowered.codes, std::get<AffineCodes>(call.lowered.map), used,
-                                         range, rate, of_scale, ops::reuse(gradient));
+  Tensor<float> dx = ops::scale_gradient(gradient, call.x, call.lowered.codes, std::get<AffineCodes>(call.lowered.map),
+                                         used, range, rate, of_scale, ops::reuse(gradient));
   into.add(1, scale.through_magnitude(std::move(of_scale)));
   into.add(0, std::move(dx));
 }
@@ -61,7 +63,8 @@ class Lsq : public Quantizer {
   enum class Kind { kWeights, kActivations };
   Lsq(Kind kind, const QuantizerOptions& options)
       : kind_(kind), scales_(options.widths, kind == Kind::kWeights && options.per_channel ? options.channels : 1) {
-    check<ValueError>(kind == Kind::kWeights || !options.per_channel, "quantizer lsq: activations have one scale a layer");
+    check<ValueError>(kind == Kind::kWeights || !options.per_channel,
+                      "quantizer lsq: activations have one scale a layer");
   }
   std::string name() const override { return "lsq"; }
   Quantized lower(const Tensor<float>& x, int bits, bool training) override {
@@ -70,9 +73,9 @@ class Lsq : public Quantizer {
     const Tensor<float> scale = learned.use(label(), x, is_sign(bits) ? 1.0f : 2.0f / std::sqrt(high), training);
     if (is_sign(bits)) return detail::lower_sign(label(), x, scale);
     const int first = static_cast<int>(low), last = static_cast<int>(high);
-    return {ops::scaled_codes(label(), x, scale, first, last),
-            AffineCodes{.scale = scale, .zero_point = -first, .qmin = 0, .qmax = last - first,
-                        .channel_axis = scale.size() == 1 ? -1 : 0}};
+    AffineCodes map{.scale = scale, .zero_point = -first, .qmin = 0, .qmax = last - first};
+    if (scale.size() > 1) map.channel_axis = 0;
+    return {ops::scaled_codes(label(), x, scale, first, last), std::move(map)};
   }
   void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
     const LearnedScale& learned = scales_.at(label(), call.bits);

@@ -14,8 +14,8 @@ inline namespace v0 {
 
 /// What the nested quantizers share: one learned scale s of the 8-bit master, which every width from 2 to 8 trains, and
 /// a sign plane (master ≥ 0) with a scale of its own at 1 bit [open: the published forms degenerate there].
-/// With S = s·2^Δ, Δ = 8 − b, values are code·S. Gradients as in LSQ with step S and this width's clip levels, that of s
-/// times 2^−Δ/√(N·high): each width pulls s as far, relative to it, as LSQ would pull a step of its own [open].
+/// With S = s·2^Δ, Δ = 8 − b, values are code·S. Gradients as in LSQ with step S and this width's clip levels, that of
+/// s times 2^−Δ/√(N·high): each width pulls s as far, relative to it, as LSQ would pull a step of its own [open].
 class NestedWeights : public Quantizer {
  public:
   Quantized lower(const Tensor<float>& x, int bits, bool training) override {
@@ -29,8 +29,9 @@ class NestedWeights : public Quantizer {
     const int first = static_cast<int>(low);
     Tensor<float> scale = master_scale.clone();
     scale.data()[0] = std::ldexp(scale.data()[0], ops::kMasterBits - bits);
-    return {narrow(master, bits, -first), AffineCodes{.scale = std::move(scale), .zero_point = -first, .qmin = 0,
-                                                      .qmax = static_cast<int>(high) - first}};
+    return {narrow(master, bits, -first),
+            AffineCodes{
+                .scale = std::move(scale), .zero_point = -first, .qmin = 0, .qmax = static_cast<int>(high) - first}};
   }
   void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
     if (call.bits == 1) return detail::sign_gradient(gradient, call, sign_scale_, into);
@@ -48,7 +49,8 @@ class NestedWeights : public Quantizer {
 
  protected:
   NestedWeights(const char* label, const QuantizerOptions& options) : label_(label), scale_(1), sign_scale_(1) {
-    check<ValueError>(!options.per_channel, "quantizer ", label, ": there is no form with a learned scale for each channel");
+    check<ValueError>(!options.per_channel, "quantizer ", label,
+                      ": there is no form with a learned scale for each channel");
   }
   struct Range {
     float low, high;
@@ -63,8 +65,8 @@ class NestedWeights : public Quantizer {
   const char* label_;
 
  private:
-  // At 2 bits, S = 2·mean|w|, where LSQ starts too; the master then reaches 4·mean|w|. From LSQ's own start at 8 bits every
-  // 2-bit weight would be zero.
+  // At 2 bits, S = 2·mean|w|, where LSQ starts too; the master then reaches 4·mean|w|. From LSQ's own start at 8 bits
+  // every 2-bit weight would be zero.
   static constexpr float kStart = 1.0f / 32;
   LearnedScale scale_, sign_scale_;
 };
@@ -89,8 +91,8 @@ class DoubleRoundingWeights : public NestedWeights {
   }
 };
 
-/// Bit-Mixer's weights (arXiv 2103.17267, as later papers give them): at b bits clamp(⌊w/(s·2^Δ)⌋, ±(2^(b−1) − 1)), so that
-/// b bit-planes of one master decide. Values are code·s·2^Δ, without an offset of half a step [open].
+/// Bit-Mixer's weights (arXiv 2103.17267, as later papers give them): at b bits clamp(⌊w/(s·2^Δ)⌋, ±(2^(b−1) − 1)), so
+/// that b bit-planes of one master decide. Values are code·s·2^Δ, without an offset of half a step [open].
 class FloorNestedWeights : public NestedWeights {
  public:
   explicit FloorNestedWeights(const QuantizerOptions& options = {}) : NestedWeights("floor_nested weights", options) {}

@@ -58,7 +58,8 @@ class Quantizer {
 
   /// The surrogate gradient: from the gradient of the decoded values, adds that of x as input 0 and those of
   /// `parameters_at(bits)` as inputs 1, 2, …
-  virtual void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const = 0;
+  virtual void backward(const Tensor<float>& gradient, const QuantizerCall& call,
+                        InputGradients<float>& into) const = 0;
 
   /// The trained parameters that `lower` reads at `bits`.
   virtual std::span<const Variable<float>> parameters_at(int /*bits*/) const { return {}; }

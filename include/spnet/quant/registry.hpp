@@ -36,7 +36,8 @@ QuantizerFactory quantizer_factory() {
     if constexpr (std::is_constructible_v<Q, const QuantizerOptions&>) {
       return std::make_unique<Q>(options);
     } else {
-      check<ValueError>(!options.per_channel, "quantizer ", Q().name(), ": there is no form with a learned scale for each channel");
+      check<ValueError>(!options.per_channel, "quantizer ", Q().name(),
+                        ": there is no form with a learned scale for each channel");
       return std::make_unique<Q>();
     }
   };
@@ -55,7 +56,7 @@ class QuantizerRegistry {
     check<ValueError>(schemes_.emplace(name, std::move(scheme)).second, "register_quantizer: '", name,
                       "' is registered already");
   }
-  QuantizerFactory find(const std::string& name, QuantizerFactory QuantizerScheme::* which, const char* what) const {
+  QuantizerFactory find(const std::string& name, QuantizerFactory QuantizerScheme::*which, const char* what) const {
     const std::lock_guard lock(mutex_);
     const auto at = schemes_.find(name);
     if (at != schemes_.end() && at->second.*which) return at->second.*which;
@@ -81,7 +82,7 @@ class QuantizerRegistry {
     schemes_["double_rounding"] = {quantizer_factory<DoubleRoundingWeights>(), quantizer_factory<LsqActivations>()};
     schemes_["floor_nested"] = {quantizer_factory<FloorNestedWeights>(), quantizer_factory<LsqActivations>()};
   }
-  std::string joined(QuantizerFactory QuantizerScheme::* which) const {
+  std::string joined(QuantizerFactory QuantizerScheme::*which) const {
     std::string out;
     for (const auto& [name, scheme] : schemes_)
       if (scheme.*which) out += (out.empty() ? "" : ", ") + name;
@@ -93,7 +94,7 @@ class QuantizerRegistry {
 };
 
 inline std::unique_ptr<Quantizer> make_quantizer(const std::string& name, const QuantizerOptions& options,
-                                                 QuantizerFactory QuantizerScheme::* which, const char* what) {
+                                                 QuantizerFactory QuantizerScheme::*which, const char* what) {
   for (const int bits : options.widths)
     check<ValueError>(bits >= 1 && bits <= 8, "quantizer: '", name, "' asked for ", bits, " bits, expected 1..8");
   check<ValueError>(options.channels > 0, "quantizer: '", name, "' asked for ", options.channels, " channels");
@@ -107,13 +108,14 @@ inline void register_quantizer(const std::string& name, QuantizerScheme scheme) 
   detail::QuantizerRegistry::global().add(name, std::move(scheme));
 }
 
-/// The weight quantizer of the scheme `name`. Throws ValueError, listing the known names, on another one, and on options
-/// the quantizer cannot serve.
+/// The weight quantizer of the scheme `name`. Throws ValueError, listing the known names, on another one, and on
+/// options the quantizer cannot serve.
 inline std::unique_ptr<Quantizer> make_weight_quantizer(const std::string& name, const QuantizerOptions& options = {}) {
   return detail::make_quantizer(name, options, &QuantizerScheme::weights, "weights");
 }
 /// The activation quantizer of the scheme `name`; throws as `make_weight_quantizer`.
-inline std::unique_ptr<Quantizer> make_activation_quantizer(const std::string& name, const QuantizerOptions& options = {}) {
+inline std::unique_ptr<Quantizer> make_activation_quantizer(const std::string& name,
+                                                            const QuantizerOptions& options = {}) {
   return detail::make_quantizer(name, options, &QuantizerScheme::activations, "activations");
 }
 /// The names of all schemes, sorted.

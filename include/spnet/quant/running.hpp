@@ -25,8 +25,8 @@ class RunningRanges {
       values_.push_back(Tensor<float>::zeros({static_cast<std::int64_t>(names_.size() + 1)}));
   }
 
-  /// Takes in the values of a training batch, one for each name. Throws ValueError, naming `quantizer`, on a width that is
-  /// not in the list; so does `recall`.
+  /// Takes in the values of a training batch, one for each name. Throws ValueError, naming `quantizer`, on a width that
+  /// is not in the list; so does `recall`.
   void take_in(const char* quantizer, int bits, std::span<const float> batch) {
     const std::span<float> running = values_[index(quantizer, bits)].span();
     float& seen = running[names_.size()];
@@ -44,7 +44,8 @@ class RunningRanges {
     std::vector<Quantizer::NamedBuffer> out;
     std::string name;
     for (const auto& part : names_) name += (name.empty() ? "running_" : "_") + part;
-    for (std::size_t i = 0; i < widths_.size(); ++i) out.push_back({name + "." + std::to_string(widths_[i]), values_[i]});
+    for (std::size_t i = 0; i < widths_.size(); ++i)
+      out.push_back({name + "." + std::to_string(widths_[i]), values_[i]});
     return out;
   }
 

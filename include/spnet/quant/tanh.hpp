@@ -12,10 +12,10 @@
 namespace spnet {
 inline namespace v0 {
 
-/// Activations in [−1, 1] by DoReFa's weight form, for blocks ordered conv, ReLU, norm. 2..8 bits: in training the maximum
-/// is the batch's and takes part in the gradient, as for weights; a running mean of it, one for each width, stands in at
-/// evaluation, where values beyond it are clipped and get no gradient. 1 bit: +1 where a > 0, else −1; gradient 1 on
-/// [−1, 1], 0 outside.
+/// Activations in [−1, 1] by DoReFa's weight form, for blocks ordered conv, ReLU, norm. 2..8 bits: in training the
+/// maximum is the batch's and takes part in the gradient, as for weights; a running mean of it, one for each width,
+/// stands in at evaluation, where values beyond it are clipped and get no gradient. 1 bit: +1 where a > 0, else −1;
+/// gradient 1 on [−1, 1], 0 outside.
 class TanhActivations : public Quantizer {
  public:
   explicit TanhActivations(const QuantizerOptions& options = {}) : ranges_(options.widths, {"max"}) {
@@ -41,8 +41,9 @@ class TanhActivations : public Quantizer {
     std::array<float, 1> most{ops::max_abs(t)};
     ranges_.recall(kLabel, call.bits, most);
     const float range = detail::nonzero_range(most[0]);
-    into.add(0, ops::zip("tanh", gradient, t,
-                         [range](float g, float v) { return std::abs(v) <= range ? g / range * (1.0f - v * v) : 0.0f; }));
+    into.add(0, ops::zip("tanh", gradient, t, [range](float g, float v) {
+               return std::abs(v) <= range ? g / range * (1.0f - v * v) : 0.0f;
+             }));
   }
   std::vector<NamedBuffer> buffers() const override { return ranges_.buffers(); }
 

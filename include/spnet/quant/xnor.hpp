@@ -11,9 +11,9 @@
 namespace spnet {
 inline namespace v0 {
 
-/// Weights, 1 bit: α·sign(w), sign(0) = +1, with α = mean|w| of each filter (each slice of the first axis). The gradient
-/// of sign is taken as 1 and that of α is included: dw_i = α·g_i + sign(w_i)/n · Σ_j g_j·sign(w_j) over the filter's n
-/// weights. Above 1 bit: as DoReFa, which is how SP-Nets mixes widths.
+/// Weights, 1 bit: α·sign(w), sign(0) = +1, with α = mean|w| of each filter (each slice of the first axis). The
+/// gradient of sign is taken as 1 and that of α is included: dw_i = α·g_i + sign(w_i)/n · Σ_j g_j·sign(w_j) over the
+/// filter's n weights. Above 1 bit: as DoReFa, which is how SP-Nets mixes widths.
 class XnorWeights : public Quantizer {
  public:
   std::string name() const override { return "xnor"; }

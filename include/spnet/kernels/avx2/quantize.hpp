@@ -42,9 +42,8 @@ SPNET_AVX2 inline void extremes(const float* x, std::int64_t count, bool absolut
 }
 
 constexpr QuantizeKernels quantize_kernels() {
-  return {uniform_codes,     sign_codes, tanh,           centered_codes, centered_sums,
-          centered_gradient, decode,     clamp_gradient, scale_gradient, log_codes,
-          log2,              extremes};
+  return {uniform_codes, sign_codes,     tanh,           centered_codes, centered_sums, centered_gradient,
+          decode,        clamp_gradient, scale_gradient, log_codes,      log2,          extremes};
 }
 
 }  // namespace kernels::avx2

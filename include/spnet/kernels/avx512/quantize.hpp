@@ -38,9 +38,8 @@ SPNET_AVX512 inline void extremes(const float* x, std::int64_t count, bool absol
 }
 
 constexpr QuantizeKernels quantize_kernels() {
-  return {uniform_codes,     sign_codes, tanh,           centered_codes, centered_sums,
-          centered_gradient, decode,     clamp_gradient, scale_gradient, log_codes,
-          log2,              extremes};
+  return {uniform_codes, sign_codes,     tanh,           centered_codes, centered_sums, centered_gradient,
+          decode,        clamp_gradient, scale_gradient, log_codes,      log2,          extremes};
 }
 
 }  // namespace kernels::avx512

@@ -48,9 +48,8 @@ inline void extremes(const float* x, std::int64_t count, bool absolute, float* s
 }
 
 constexpr QuantizeKernels quantize_kernels() {
-  return {uniform_codes,     sign_codes, tanh,           centered_codes, centered_sums,
-          centered_gradient, decode,     clamp_gradient, scale_gradient, log_codes,
-          log2,              extremes};
+  return {uniform_codes, sign_codes,     tanh,           centered_codes, centered_sums, centered_gradient,
+          decode,        clamp_gradient, scale_gradient, log_codes,      log2,          extremes};
 }
 
 }  // namespace kernels::simd

@@ -1,0 +1,108 @@
+// The common steps of kernel bodies that are written once for every vector length, in the compilers' own vector
+// extension. `L` names the vector types of an instruction set. No target attribute, no vector by value, always inlined
+// into functions that have one: see conv_body.hpp.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "spnet/kernels/conv_body.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::body {
+
+// How a step moves lanes to and from memory: all of them, or the first `count`, the rest being zero.
+struct AllLanes {
+  template <class V, class E>
+  SPNET_INLINE void load(V& v, const E* from) const {
+    std::memcpy(&v, from, sizeof v);
+  }
+  template <class E, class V>
+  SPNET_INLINE void store(E* to, const V& v) const {
+    std::memcpy(to, &v, sizeof v);
+  }
+};
+struct FirstLanes {
+  std::size_t count;
+  template <class V, class E>
+  SPNET_INLINE void load(V& v, const E* from) const {
+    v = V{};
+    std::memcpy(&v, from, count * sizeof(E));
+  }
+  template <class E, class V>
+  SPNET_INLINE void store(E* to, const V& v) const {
+    std::memcpy(to, &v, count * sizeof(E));
+  }
+};
+
+// Calls pass.step(i, move) for every vector of `count` elements.
+template <class L, class Pass>
+SPNET_INLINE void sweep(Pass& pass, std::int64_t count) {
+  std::int64_t i = 0;
+  for (; i + L::kCount <= count; i += L::kCount) pass.step(i, AllLanes{});
+  if (i < count) pass.step(i, FirstLanes{static_cast<std::size_t>(count - i)});
+}
+
+// x - x is zero for finite x and NaN for the rest, in whose bits something is set.
+template <class L>
+SPNET_INLINE void note_flaws(typename L::Int& flaws, const typename L::Float& x) {
+  flaws |= reinterpret_cast<typename L::Int>(x - x);
+}
+template <class L>
+SPNET_INLINE bool flawless(const typename L::Int& flaws) {
+  std::int32_t any = 0;
+  for (int i = 0; i < L::kCount; ++i) any |= flaws[i];
+  return any == 0;
+}
+
+// By way of 16 bits: the direct conversion is taken apart into single elements.
+template <class L>
+SPNET_INLINE void widen(typename L::Int& v, const typename L::Byte& bytes) {
+  v = __builtin_convertvector(__builtin_convertvector(bytes, typename L::Half), typename L::Int);
+}
+
+template <class L>
+SPNET_INLINE void clamp_lanes(typename L::Float& v, const typename L::Float& low, const typename L::Float& high) {
+  v = v < low ? low : v;
+  v = v > high ? high : v;
+}
+
+// v = v · factor, rounded, whatever is added to it next.
+template <class V, class F>
+SPNET_INLINE void multiply_rounded(V& v, const F& factor) {
+#if defined(__clang__)
+#pragma clang fp contract(off)
+  v = v * factor;
+#else
+  v = v * factor;
+#if defined(__x86_64__)
+  asm("" : "+v"(v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(v));
+#else
+  asm("" : "+m"(v));
+#endif
+#endif
+}
+
+// sum = sum · z + c, in two roundings.
+template <class V, class C>
+SPNET_INLINE void horner_step(V& sum, const V& z, const C& c) {
+  multiply_rounded(sum, z);
+  sum = sum + c;
+}
+
+// Masks come from sign bits: GCC takes most comparisons apart into single elements when it compiles them before they
+// are inlined into a function that knows the instruction set.
+
+// v = mask's sign bit ? v : 0.
+template <class L>
+SPNET_INLINE void keep_signed(typename L::Float& v, const typename L::Int& mask) {
+  v = reinterpret_cast<typename L::Float>(reinterpret_cast<typename L::Int>(v) & (mask >> 31));
+}
+
+}  // namespace kernels::body
+}  // namespace v0
+}  // namespace spnet
