@@ -1,6 +1,8 @@
 // A folder of its own for a test, and what the tests of data sets write into it.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <unistd.h>
 
 #include <atomic>
@@ -48,8 +50,8 @@ class TemporaryFolder {
 
 // A stand-in for real formats: "IMG", height, width, pixels; for .gz, "GZ" and the bytes themselves.
 inline std::vector<std::uint8_t> image_bytes(std::uint8_t height, std::uint8_t width, std::uint8_t level) {
-  std::vector<std::uint8_t> out{'I', 'M', 'G', height, width};
-  out.resize(5 + std::size_t{3} * height * width, level);
+  std::vector<std::uint8_t> out(5 + std::size_t{3} * height * width, level);
+  std::ranges::copy(std::array<std::uint8_t, 5>{'I', 'M', 'G', height, width}, out.begin());
   return out;
 }
 inline data::Codecs test_codecs() {
