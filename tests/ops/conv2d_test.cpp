@@ -121,6 +121,8 @@ TEST_CASE("ops: conv2d and its gradients agree with float64 loops") {
       {{1, 70, 90, 16}, {16, 3, 3, 16}, {.padding = 1}},
       {{1, 66, 65, 32}, {8, 3, 3, 32}, {.stride = 2, .padding = 1}},
       {{1, 4, 4, 96}, {320, 3, 3, 96}, {.padding = 1}},
+      {{19, 4, 4, 20}, {24, 3, 3, 20}, {.padding = 1}},
+      {{21, 6, 6, 16}, {16, 3, 3, 16}, {.stride = 2, .padding = 1}},
   };
   for (const Case& t : cases) check_case(t);
 }

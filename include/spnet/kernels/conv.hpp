@@ -78,12 +78,14 @@ struct DepthwiseGradArgs {
 };
 
 /// Copies `pixels` runs of `channels` <= kBlock elements, `step` apart, into blocks; the rest of each block is zeroed.
+/// What follows in `ahead` elements is likely to be gathered next, and is fetched into the cache.
 struct GatherArgs {
   const float* source;
   std::int64_t step;
   std::int64_t pixels;
   std::int64_t channels;
   float* blocks;
+  std::int64_t ahead;
 };
 
 /// One instruction set's convolution kernels.

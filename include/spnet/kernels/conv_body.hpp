@@ -3,6 +3,7 @@
 // into functions that have one, and compiled for its instruction set.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 
 #include "spnet/kernels/conv.hpp"
@@ -189,27 +190,30 @@ SPNET_INLINE void gather(const GatherArgs& a) {
   constexpr int kParts = static_cast<int>(kBlock) / I::kLanes;
   const float* from = a.source;
   float* to = a.blocks;
-  // The input's next row usually follows at once, and is gathered next.
-  const std::int64_t ahead = a.pixels * a.step;
   if (a.channels == kBlock) {
     for (std::int64_t p = 0; p < a.pixels; ++p, from += a.step, to += kBlock) {
-      __builtin_prefetch(from + ahead);
+      __builtin_prefetch(from + a.ahead);
       V v[kParts];
       SPNET_UNROLL for (int k = 0; k < kParts; ++k) I::load(v[k], from + k * I::kLanes);
       SPNET_UNROLL for (int k = 0; k < kParts; ++k) I::store(to + k * I::kLanes, v[k]);
     }
     return;
   }
-  // Whole vectors while they stay within the source; the zeros that pass a block's end are overwritten by the next.
+  // Whole vectors while they stay within the source, but of their bits only those of the channels.
+  float kept[kBlock];
+  for (std::int64_t c = 0; c < kBlock; ++c) kept[c] = std::bit_cast<float>(c < a.channels ? ~std::uint32_t{0} : 0u);
+  V mask[kParts];
+  SPNET_UNROLL for (int k = 0; k < kParts; ++k) I::load(mask[k], kept + k * I::kLanes);
   std::int64_t p = 0;
-  V zero;
-  I::zero(zero);
-  for (const float* last = from + ahead - a.step + a.channels; p + 1 < a.pixels && from + kBlock <= last;
-       ++p, from += a.step, to += kBlock) {
-    V v[kParts];
-    SPNET_UNROLL for (int k = 0; k < kParts; ++k) I::load(v[k], from + k * I::kLanes);
-    SPNET_UNROLL for (int k = 0; k < kParts; ++k) I::store(to + k * I::kLanes, v[k]);
-    SPNET_UNROLL for (int k = 0; k < kParts; ++k) I::store(to + a.channels + k * I::kLanes, zero);
+  const std::int64_t whole = a.pixels - 1 - (kBlock - a.channels + a.step - 1) / a.step;
+  for (; p < whole; ++p, from += a.step, to += kBlock) {
+    __builtin_prefetch(from + a.ahead);
+    SPNET_UNROLL for (int k = 0; k < kParts; ++k) {
+      V v;
+      I::load(v, from + k * I::kLanes);
+      I::keep(v, mask[k]);
+      I::store(to + k * I::kLanes, v);
+    }
   }
   for (; p < a.pixels; ++p, from += a.step, to += kBlock) {
     for (std::int64_t c = 0; c < kBlock; ++c) to[c] = c < a.channels ? from[c] : 0.0f;

@@ -189,6 +189,9 @@ inline void correlate(const Correlation& c, const float* x, const float* w, floa
   }
 
   const std::int64_t image = c.in_rows * c.in_cols * c.in_step;
+  // Where a stride skips pixels, and all the band's outputs are this task's, zeros are written in one go.
+  const bool clear = c.whole_rows && splits == 1 &&
+                     std::any_of(c.phases.begin(), c.phases.end(), [](const Phase& p) { return p.taps.empty(); });
   // Images inside, so that the threads go through them with one part of the weights after another.
   parallel_for(splits * c.batch * bands, [&](std::int64_t task) {
     const std::int64_t first = task % bands * band;
@@ -198,10 +201,13 @@ inline void correlate(const Correlation& c, const float* x, const float* w, floa
     Buffer buffer(static_cast<std::size_t>(layout.floats()) * sizeof(float));
     float* scratch = static_cast<float*>(buffer.data());
     layout.fill(k, x + n * image, first, count, scratch);
+    float* y_image = y + n * c.y_image;
+    if (clear) std::fill(y_image + first * c.y_row, y_image + std::min((first + count) * c.y_row, c.y_image), 0.0f);
     for (std::size_t i = 0; i < c.phases.size(); ++i) {
       const Phase& phase = c.phases[i];
+      if (clear && phase.taps.empty()) continue;
       RowProducts{k, panels, runs[i], weights[i], scratch, kBlock, layout.row_step(),
-                  y + n * c.y_image + phase.y + first * c.y_row, c.y_step, c.y_row,
+                  y_image + phase.y + first * c.y_row, c.y_step, c.y_row,
                   std::clamp<std::int64_t>(phase.rows - first, 0, count), phase.cols}(
           split * panels.count() / splits, (split + 1) * panels.count() / splits);
     }

@@ -90,6 +90,7 @@ struct Correlation {
   std::int64_t outputs, y_image, y_row, y_step;
   std::int64_t w_output, w_channel;  // steps of the weights
   PoolVector<Phase> phases;
+  bool whole_rows = false;  // y_row elements from a row's first on belong to this group alone
 };
 
 inline Correlation forward_correlation(const ConvSizes& s) {
@@ -98,7 +99,7 @@ inline Correlation forward_correlation(const ConvSizes& s) {
                 s.c,        group_c,    s.stride_h,
                 s.stride_w, s.o / s.groups, s.oh * s.ow * s.o,
                 s.ow * s.o, s.o,        s.kh * s.kw * group_c,
-                1,          {}};
+                1,          {},         false};
   c.phases.push_back({0, s.oh, s.ow, {}});
   for (std::int64_t ky = 0; ky < s.kh; ++ky) {
     for (std::int64_t kx = 0; kx < s.kw; ++kx) {
@@ -114,7 +115,7 @@ inline Correlation forward_correlation(const ConvSizes& s) {
 inline Correlation backward_correlation(const ConvSizes& s) {
   const std::int64_t group_c = s.c / s.groups;
   Correlation c{s.n, s.oh, s.ow, s.o, s.o / s.groups, 1, 1, group_c, s.h * s.w * s.c, s.stride_h * s.w * s.c,
-                s.stride_w * s.c, 1, s.kh * s.kw * group_c, {}};
+                s.stride_w * s.c, 1, s.kh * s.kw * group_c, {}, s.groups == 1};
   for (std::int64_t ry = 0; ry < s.stride_h && ry < s.h; ++ry) {
     for (std::int64_t rx = 0; rx < s.stride_w && rx < s.w; ++rx) {
       Phase phase{(ry * s.w + rx) * s.c, (s.h - ry + s.stride_h - 1) / s.stride_h,

@@ -92,8 +92,8 @@ class ScratchLayout {
   std::int64_t blocks() const { return blocks_; }
   /// Channels of block `b`.
   std::int64_t channels(std::int64_t b) const { return std::min(kBlock, channels_ - b * kBlock); }
-  /// Floats to allocate: the scratch, and a padded line of the input where taps are folded.
-  std::int64_t floats() const { return rows_.length * row_step() + (folded_ ? line_floats() : 0) + kBlock; }
+  /// Floats to allocate: the scratch, and one pixel's window where taps are folded.
+  std::int64_t floats() const { return rows_.length * row_step() + (folded_ ? channels_ : 0) + kBlock; }
 
   /// True where the taps of a row are folded into the channels.
   bool folded() const { return folded_; }
@@ -146,9 +146,6 @@ class ScratchLayout {
     return c.w_channel == 1 && c.channels > 0 && c.channels < kBlock / 2 && fold_width(c) > 1;
   }
 
-  std::int64_t line_floats() const {
-    return ((cols_.length - 1) * cols_.stride * c_.channels + channels_ + kBlock - 1) / kBlock * kBlock;
-  }
   void fill_row(const kernels::ConvKernels& k, const float* x, float* line) const {
     for (std::int64_t b = 0; b < blocks_; ++b, line += block_step()) {
       for (const Axis::Part& part : cols_.parts) {
@@ -160,27 +157,41 @@ class ScratchLayout {
         std::fill_n(to, begin * kBlock, 0.0f);
         if (end > begin) {
           k.gather({x + (left + begin * cols_.stride) * c_.in_step + b * kBlock, cols_.stride * c_.in_step,
-                    end - begin, channels(b), to + begin * kBlock});
+                    end - begin, channels(b), to + begin * kBlock, rows_.stride * c_.in_cols * c_.in_step});
         }
         std::fill_n(to + end * kBlock, (part.size - end) * kBlock, 0.0f);
       }
     }
   }
-  void fill_folded(const kernels::ConvKernels& k, const float* x, float* line, float* padded) const {
-    const std::int64_t width = (cols_.length - 1) * cols_.stride + channels_ / c_.channels;
-    const std::int64_t begin = std::clamp<std::int64_t>(-cols_.origin, 0, width);
-    const std::int64_t end = std::clamp<std::int64_t>(c_.in_cols - cols_.origin, begin, width);
-    std::fill_n(padded, begin * c_.channels, 0.0f);
-    const float* from = x + (cols_.origin + begin) * c_.in_step;
-    if (c_.in_step == c_.channels) {
-      std::copy_n(from, (end - begin) * c_.channels, padded + begin * c_.channels);
-    } else {
-      for (std::int64_t i = begin; i < end; ++i, from += c_.in_step)
-        std::copy_n(from, c_.channels, padded + i * c_.channels);
+  // Pixels whose taps all lie within the row are gathered where they are, others through `window`.
+  void fill_folded(const kernels::ConvKernels& k, const float* x, float* line, float* window) const {
+    const std::int64_t width = channels_ / c_.channels;
+    const bool dense = c_.in_step == c_.channels;
+    const std::int64_t begin = std::clamp<std::int64_t>(ceil_div(-cols_.origin, cols_.stride), 0, cols_.length);
+    const std::int64_t end = std::clamp<std::int64_t>(
+        ceil_div(c_.in_cols - width + 1 - cols_.origin, cols_.stride), begin, cols_.length);
+    if (dense && end > begin) {
+      for (std::int64_t b = 0; b < blocks_; ++b) {
+        k.gather({x + (cols_.origin + begin * cols_.stride) * c_.channels + b * kBlock, cols_.stride * c_.channels,
+                  end - begin, channels(b), line + b * block_step() + begin * kBlock,
+                  rows_.stride * c_.in_cols * c_.in_step});
+      }
     }
-    std::fill_n(padded + end * c_.channels, (width - end) * c_.channels, 0.0f);
-    for (std::int64_t b = 0; b < blocks_; ++b, line += block_step())
-      k.gather({padded + b * kBlock, cols_.stride * c_.channels, cols_.length, channels(b), line});
+    for (std::int64_t j = 0; j < cols_.length; ++j) {
+      if (dense && j == begin) j = end;
+      if (j == cols_.length) break;
+      for (std::int64_t t = 0; t < width; ++t) {
+        const std::int64_t col = cols_.origin + j * cols_.stride + t;
+        float* to = window + t * c_.channels;
+        if (col < 0 || col >= c_.in_cols) {
+          std::fill_n(to, c_.channels, 0.0f);
+        } else {
+          std::copy_n(x + col * c_.in_step, c_.channels, to);
+        }
+      }
+      for (std::int64_t b = 0; b < blocks_; ++b)
+        k.gather({window + b * kBlock, channels_, 1, channels(b), line + b * block_step() + j * kBlock, 0});
+    }
   }
 
   const Correlation& c_;

@@ -38,7 +38,7 @@ inline void gather_rows(const kernels::ConvKernels& k, const float* dy, std::int
                         std::int64_t cols, std::int64_t step, std::int64_t channels, float* to) {
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int64_t b = 0; b < channels; b += kBlock, to += cols * kBlock)
-      k.gather({dy + row * row_step + b, step, cols, std::min(kBlock, channels - b), to});
+      k.gather({dy + row * row_step + b, step, cols, std::min(kBlock, channels - b), to, row_step});
   }
 }
 
@@ -78,12 +78,12 @@ inline void pointwise_weight_grad(std::int64_t pixels, std::int64_t outputs, con
       const std::int64_t begin = unit * kBand, cols = std::min(kBand, pixels - begin);
       for (std::int64_t b = 0; b < count; ++b) {
         k.gather({x + begin * x_step + b * kBlock, x_step, cols, std::min(kBlock, channels - b * kBlock),
-                  x_scratch + b * kBand * kBlock});
+                  x_scratch + b * kBand * kBlock, kBand * x_step});
       }
       for (std::int64_t b = first_block; b < last_block; ++b) {
         const std::int64_t valid = std::min(kBlock, outputs - b * kBlock);
         float* at = dy_scratch + (b - first_block) * kBand * kBlock;
-        k.gather({dy + begin * dy_step + b * kBlock, dy_step, cols, valid, at});
+        k.gather({dy + begin * dy_step + b * kBlock, dy_step, cols, valid, at, kBand * dy_step});
         k.weight_grad({x_scratch, kBlock, 0, 0, at, kBlock, 0, 0, 1, 1, cols, offsets.data(), count,
                        ceil_div(valid, kernels::kGradRows) * kernels::kGradRows,
                        to + (b - first_block) * kBlock * dw_step, dw_step});

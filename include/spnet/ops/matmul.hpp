@@ -17,7 +17,7 @@ namespace detail {
 // c [m,n] = a [m,k] · b, where b(l, j) is b[l * b_row + j * b_col].
 inline void matmul(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, const float* b, std::int64_t b_row,
                    std::int64_t b_col, float* c) {
-  Correlation pixels{1, 1, m, k, k, 1, 1, n, m * n, m * n, n, b_col, b_row, {}};
+  Correlation pixels{1, 1, m, k, k, 1, 1, n, m * n, m * n, n, b_col, b_row, {}, false};
   pixels.phases.push_back({0, 1, m, {}});
   pixels.phases[0].taps.push_back({0, 0, 0});
   correlate_pointwise(pixels, a, b, c);

@@ -14,6 +14,7 @@ namespace kernels::avx512 {
 struct Float {
   static constexpr int kLanes = 16;
   typedef float Vector __attribute__((vector_size(64)));
+  typedef std::int32_t Bits __attribute__((vector_size(64)));
   typedef float Unaligned __attribute__((vector_size(64), aligned(4), may_alias));
 
   [[gnu::always_inline]] static void zero(Vector& v) { v = Vector{}; }
@@ -21,6 +22,9 @@ struct Float {
     v = *reinterpret_cast<const Unaligned*>(from);
   }
   [[gnu::always_inline]] static void store(float* to, const Vector& v) { *reinterpret_cast<Unaligned*>(to) = v; }
+  [[gnu::always_inline]] static void keep(Vector& v, const Vector& mask) {
+    v = reinterpret_cast<Vector>(reinterpret_cast<Bits>(v) & reinterpret_cast<Bits>(mask));
+  }
   [[gnu::always_inline]] static void add(Vector& sum, const Vector& v) { sum += v; }
   [[gnu::always_inline]] static void multiply_add(Vector& sum, const Vector& a, const Vector& b) { sum += a * b; }
   // Multiplying by a scalar, not by a vector made of it, leaves the compiler free to fold the broadcast into the FMA.

@@ -14,6 +14,7 @@ struct Float {
   [[gnu::always_inline]] static void zero(Vector& v) { v = Vector(0.0f); }
   [[gnu::always_inline]] static void load(Vector& v, const float* from) { v = Vector::load_unaligned(from); }
   [[gnu::always_inline]] static void store(float* to, const Vector& v) { v.store_unaligned(to); }
+  [[gnu::always_inline]] static void keep(Vector& v, const Vector& mask) { v = v & mask; }
   [[gnu::always_inline]] static void add(Vector& sum, const Vector& v) { sum = sum + v; }
   [[gnu::always_inline]] static void multiply_add(Vector& sum, const Vector& a, const Vector& b) {
     sum = xsimd::fma(a, b, sum);
