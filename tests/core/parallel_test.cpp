@@ -47,6 +47,26 @@ TEST_CASE("core: ranges cover the items without overlap, the last may be short")
   CHECK(longest == 10);
 }
 
+TEST_CASE("core: a loop's scratch is one thread's alone, aligned, and asked for before the loop") {
+  for (int threads : {1, 2, 4}) {
+    const ThreadsGuard guard(threads);
+    std::atomic<int> wrong{0};
+    const auto heap_allocations = [] { return MemoryPool::global().statistics().heap_allocations; };
+    std::size_t first = 0;
+    for (int round = 0; round < 20; ++round) {
+      parallel_for_scratch<std::int32_t>(50, 1001, [&](std::int64_t chunk, std::int32_t* scratch) {
+        if (reinterpret_cast<std::uintptr_t>(scratch) % kAlignment != 0) ++wrong;
+        for (int i = 0; i < 1001; ++i) scratch[i] = static_cast<std::int32_t>(chunk);
+        std::this_thread::yield();
+        for (int i = 0; i < 1001; ++i) wrong += scratch[i] != chunk;
+      });
+      if (round == 0) first = heap_allocations();
+    }
+    CHECK(wrong == 0);
+    CHECK(heap_allocations() == first);
+  }
+}
+
 TEST_CASE("core: chunk counts round up") {
   CHECK(chunk_count(0, 4) == 0);
   CHECK(chunk_count(1, 4) == 1);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 
@@ -12,6 +13,7 @@
 #endif
 
 #include "spnet/core/error.hpp"
+#include "spnet/core/memory.hpp"
 
 namespace spnet {
 inline namespace v0 {
@@ -36,20 +38,28 @@ inline void set_num_threads(int threads) {
   detail::requested_threads = threads;
 }
 
-/// Calls `body(chunk)` for every chunk in [0, chunks), in any order, on several threads. The first exception thrown by
-/// a chunk is rethrown here. With one thread or one chunk no parallel region is opened; nested calls run in the caller.
-template <class Body>
-void parallel_for(std::int64_t chunks, const Body& body) {
+namespace detail {
+/// Number of threads that a loop over `chunks` would use here; nested loops run in their caller.
+inline int loop_threads(std::int64_t chunks) {
 #ifdef _OPENMP
-  const int threads = static_cast<int>(std::min<std::int64_t>(num_threads(), chunks));
-  if (threads > 1 && !omp_in_parallel()) {
+  if (!omp_in_parallel()) return static_cast<int>(std::clamp<std::int64_t>(chunks, 1, num_threads()));
+#endif
+  static_cast<void>(chunks);
+  return 1;
+}
+
+/// Calls `body(chunk, thread)` with thread in [0, threads), where `threads` is loop_threads(chunks).
+template <class Body>
+void parallel_loop(std::int64_t chunks, int threads, const Body& body) {
+#ifdef _OPENMP
+  if (threads > 1) {
     std::exception_ptr error;
     std::atomic<bool> failed{false};
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
       if (failed.load(std::memory_order_relaxed)) continue;
       try {
-        body(chunk);
+        body(chunk, omp_get_thread_num());
       } catch (...) {
         if (!failed.exchange(true)) error = std::current_exception();
       }
@@ -58,7 +68,29 @@ void parallel_for(std::int64_t chunks, const Body& body) {
     return;
   }
 #endif
-  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) body(chunk);
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) body(chunk, 0);
+}
+}  // namespace detail
+
+/// Calls `body(chunk)` for every chunk in [0, chunks), in any order, on several threads. The first exception thrown by
+/// a chunk is rethrown here. With one thread or one chunk no parallel region is opened; nested calls run in the caller.
+template <class Body>
+void parallel_for(std::int64_t chunks, const Body& body) {
+  detail::parallel_loop(chunks, detail::loop_threads(chunks), [&](std::int64_t chunk, int) { body(chunk); });
+}
+
+/// Calls `body(chunk, scratch)` as parallel_for does, where `scratch` is a cache-line-aligned array of `count` T that
+/// no other thread uses; its contents are those of the chunk before. All of it is asked for before the loop, so that
+/// what the loop needs does not hang on how the threads meet.
+template <class T, class Body>
+void parallel_for_scratch(std::int64_t chunks, std::int64_t count, const Body& body) {
+  const int threads = detail::loop_threads(chunks);
+  const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+  const Buffer buffer(bytes * static_cast<std::size_t>(threads));
+  auto* const scratch = static_cast<std::byte*>(buffer.data());
+  detail::parallel_loop(chunks, threads, [&](std::int64_t chunk, int thread) {
+    body(chunk, reinterpret_cast<T*>(scratch + bytes * static_cast<std::size_t>(thread)));
+  });
 }
 
 /// Number of chunks of `size` that cover `count` items.

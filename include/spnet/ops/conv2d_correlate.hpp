@@ -193,13 +193,11 @@ inline void correlate(const Correlation& c, const float* x, const float* w, floa
   const bool clear = c.whole_rows && splits == 1 &&
                      std::any_of(c.phases.begin(), c.phases.end(), [](const Phase& p) { return p.taps.empty(); });
   // Images inside, so that the threads go through them with one part of the weights after another.
-  parallel_for(splits * c.batch * bands, [&](std::int64_t task) {
+  parallel_for_scratch<float>(splits * c.batch * bands, layout.floats(), [&](std::int64_t task, float* scratch) {
     const std::int64_t first = task % bands * band;
     const std::int64_t n = task / bands % c.batch;
     const std::int64_t split = task / bands / c.batch;
     const std::int64_t count = std::min(band, most_rows - first);
-    Buffer buffer(static_cast<std::size_t>(layout.floats()) * sizeof(float));
-    float* scratch = static_cast<float*>(buffer.data());
     layout.fill(k, x + n * image, first, count, scratch);
     float* y_image = y + n * c.y_image;
     if (clear) std::fill(y_image + first * c.y_row, y_image + std::min((first + count) * c.y_row, c.y_image), 0.0f);
@@ -241,12 +239,10 @@ inline void correlate_depthwise(const Correlation& c, std::int64_t w_step, const
     for (const Tap& tap : phase.taps) offsets.push_back(layout.offset(tap, 0));
   }
   const std::int64_t image = c.in_rows * c.in_cols * c.in_step;
-  parallel_for(c.batch * bands, [&](std::int64_t task) {
+  parallel_for_scratch<float>(c.batch * bands, layout.floats(), [&](std::int64_t task, float* scratch) {
     const std::int64_t first = task % bands * band;
     const std::int64_t n = task / bands;
     const std::int64_t count = std::min(band, most_rows - first);
-    Buffer buffer(static_cast<std::size_t>(layout.floats()) * sizeof(float));
-    float* scratch = static_cast<float*>(buffer.data());
     layout.fill(k, x + n * image, first, count, scratch);
     const float* weights = static_cast<const float*>(packed.data());
     const std::int64_t* at = offsets.data();

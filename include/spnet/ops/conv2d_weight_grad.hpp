@@ -65,12 +65,11 @@ inline void pointwise_weight_grad(std::int64_t pixels, std::int64_t outputs, con
   for (std::int64_t b = 0; b < count; ++b) offsets.push_back(b * kBand * kBlock);
   Buffer sums(static_cast<std::size_t>(size * chunks.count) * sizeof(float));
   float* partial = static_cast<float*>(sums.data());
-  parallel_for(chunks.count * splits, [&](std::int64_t task) {
+  const std::int64_t scratch_floats = (count + ceil_div(out_blocks, splits)) * kBand * kBlock;
+  parallel_for_scratch<float>(chunks.count * splits, scratch_floats, [&](std::int64_t task, float* x_scratch) {
     const std::int64_t chunk = task % chunks.count;
     const std::int64_t first_block = task / chunks.count * out_blocks / splits;
     const std::int64_t last_block = (task / chunks.count + 1) * out_blocks / splits;
-    Buffer buffer(static_cast<std::size_t>((count + last_block - first_block) * kBand * kBlock) * sizeof(float));
-    float* x_scratch = static_cast<float*>(buffer.data());
     float* dy_scratch = x_scratch + count * kBand * kBlock;
     float* to = partial + chunk * size + first_block * kBlock * dw_step;
     std::fill_n(to, (last_block - first_block) * kBlock * dw_step, 0.0f);
@@ -131,14 +130,13 @@ inline void correlate_weight_grad(const Correlation& c, const float* dy, const f
   const bool copy_dy = c.outputs != kBlock || c.y_step != kBlock;
   const std::int64_t image = c.in_rows * c.in_cols * c.in_step;
 
-  parallel_for(chunks.count * splits, [&](std::int64_t task) {
+  const std::int64_t dy_floats = copy_dy ? pixels * ceil_div(out_blocks, splits) * kBlock : 0;
+  const std::int64_t scratch_floats = images * (x_floats + dy_floats);
+  parallel_for_scratch<float>(chunks.count * splits, scratch_floats, [&](std::int64_t task, float* scratch) {
     const std::int64_t chunk = task % chunks.count;
     const std::int64_t first_block = task / chunks.count * out_blocks / splits;
     const std::int64_t last_block = (task / chunks.count + 1) * out_blocks / splits;
     const std::int64_t outputs = std::min(last_block * kBlock, c.outputs) - first_block * kBlock;
-    const std::int64_t dy_floats = copy_dy ? pixels * (last_block - first_block) * kBlock : 0;
-    Buffer buffer(static_cast<std::size_t>(images * (x_floats + dy_floats)) * sizeof(float));
-    float* scratch = static_cast<float*>(buffer.data());
     float* dy_scratch = scratch + images * x_floats;
     float* to = partial + chunk * size + first_block * kBlock * dw_step;
     std::fill_n(to, (last_block - first_block) * kBlock * dw_step, 0.0f);
@@ -193,10 +191,10 @@ inline void correlate_depthwise_grad(const Correlation& c, std::int64_t w_step, 
   Buffer sums(static_cast<std::size_t>(size * chunks.count) * sizeof(float));
   float* partial = static_cast<float*>(sums.data());
   const std::int64_t image = c.in_rows * c.in_cols * c.in_step;
-  parallel_for(chunks.count, [&](std::int64_t chunk) {
-    Buffer buffer(static_cast<std::size_t>(layout.floats() + band * blocks * phase.cols * kBlock) * sizeof(float));
-    float* scratch = static_cast<float*>(buffer.data());
-    float* dy_scratch = scratch + (layout.floats() + kBlock - 1) / kBlock * kBlock;
+  const std::int64_t x_floats = (layout.floats() + kBlock - 1) / kBlock * kBlock;
+  const std::int64_t scratch_floats = x_floats + band * blocks * phase.cols * kBlock;
+  parallel_for_scratch<float>(chunks.count, scratch_floats, [&](std::int64_t chunk, float* scratch) {
+    float* dy_scratch = scratch + x_floats;
     std::fill_n(partial + chunk * size, size, 0.0f);
     for (std::int64_t unit = chunks.begin(chunk); unit < chunks.begin(chunk + 1); ++unit) {
       const std::int64_t first = unit % bands * band;
