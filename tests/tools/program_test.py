@@ -133,7 +133,8 @@ class Program(unittest.TestCase):
     def test_every_quantizer_and_distillation_trains(self):
         short = [w if w != "2" else "1" for w in TRAIN]
         for quantizer in ["dorefa", "tanh", "log", "binary", "xnor", "lsq", "double_rounding"]:
-            self.ok(*short, "--quantizer", quantizer, "--out", self.folder / quantizer)
+            order = ["--relu-before-norm"] if quantizer == "tanh" else []
+            self.ok(*short, "--quantizer", quantizer, *order, "--out", self.folder / quantizer)
         for plan in ["none", "top", "recursive", "sandwich"]:
             self.ok(*short, "--distill", plan, "--temperature", "3", "--feature-weight", "0.1", "--out", self.folder / plan)
         self.ok(*short, "--optimizer", "adamw", "--clip-norm", "1", "--schedule", "step:1:0.5", "--out", self.folder / "adamw")

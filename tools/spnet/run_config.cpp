@@ -16,7 +16,8 @@ models::ModelOptions RunConfig::model_options() const {
           .stem = stem,
           .quantization = {.switches = switches,
                            .weight_quantizer = quantizer,
-                           .activation_quantizer = activation_quantizer.empty() ? quantizer : activation_quantizer},
+                           .activation_quantizer = activation_quantizer.empty() ? quantizer : activation_quantizer,
+                           .block_order = relu_before_norm ? nn::BlockOrder::kReluNorm : nn::BlockOrder::kNormRelu},
           .seed = seed};
 }
 
@@ -35,6 +36,7 @@ void for_each_entry(Config& c, const Visit& visit) {
   visit("augment", c.augment);
   visit("quantizer", c.quantizer);
   visit("activation_quantizer", c.activation_quantizer);
+  visit("relu_before_norm", c.relu_before_norm);
   visit("distill", c.distillation.name);
   visit("temperature", c.distillation.temperature);
   visit("feature_weight", c.distillation.feature_weight);

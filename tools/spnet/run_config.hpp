@@ -28,6 +28,7 @@ struct RunConfig {
   std::vector<Precision> switches;
   std::string quantizer = "dorefa";
   std::string activation_quantizer;  ///< empty: the scheme's own
+  bool relu_before_norm = false;
   train::DistillationOptions distillation;
   std::int64_t epochs = 10;
   std::int64_t batch = 128;

@@ -81,6 +81,8 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
       command->add_option("--switches", arguments->switches, "precisions, as w1a1,w2a2,w32a32"),
       command->add_option("--quantizer", c.quantizer, "scheme for weights and activations"),
       command->add_option("--activation-quantizer", c.activation_quantizer, "another scheme for the activations"),
+      command->add_flag("--relu-before-norm", c.relu_before_norm,
+                        "blocks of convolution, ReLU, norm, as tanh activations want them"),
       command->add_option("--distill", c.distillation.name, "none, top, recursive or sandwich"),
       command->add_option("--temperature", c.distillation.temperature, "of the distillation")->check(CLI::PositiveNumber),
       command->add_option("--label-weight", arguments->label_weight, "of the labels in the taught switches' loss")

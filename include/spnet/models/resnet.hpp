@@ -18,7 +18,8 @@ inline namespace v0 {
 namespace models {
 
 /// Two 3×3 convolutions and a shortcut, which carries the unquantized post-ReLU value; where the shape changes, the
-/// shortcut is a quantized 1×1 convolution with its own batch norm (SP-Nets).
+/// shortcut is a quantized 1×1 convolution with its own batch norm (SP-Nets). In the block order kReluNorm the shortcut is
+/// added after the second norm [our form: the paper's is not known].
 class BasicBlock : public nn::Module {
  public:
   BasicBlock(std::int64_t in_channels, std::int64_t out_channels, std::int64_t stride, const nn::Quantization& quantization,

@@ -11,12 +11,17 @@ namespace spnet {
 inline namespace v0 {
 namespace nn {
 
+/// What a block does after its convolution. The second order, of SP-Nets' tanh activations, hands values of both signs
+/// to the next quantizer.
+enum class BlockOrder { kNormRelu, kReluNorm };
+
 /// The switches that a network is made for and the quantizers of its layers, by their registered names.
 /// Without switches a layer is a plain float layer at every precision, as first and last layers are.
 struct Quantization {
   std::vector<Precision> switches;
   std::string weight_quantizer = "dorefa";
   std::string activation_quantizer = "dorefa";
+  BlockOrder block_order = BlockOrder::kNormRelu;
 
   /// Distinct weight widths below float, ascending.
   std::vector<int> weight_widths() const { return widths(&Precision::weight_bits); }
