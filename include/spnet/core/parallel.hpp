@@ -50,7 +50,7 @@ inline int loop_threads(std::int64_t chunks) {
 
 /// Calls `body(chunk, thread)` with thread in [0, threads), where `threads` is loop_threads(chunks).
 template <class Body>
-void parallel_loop(std::int64_t chunks, int threads, const Body& body) {
+void parallel_loop(std::int64_t chunks, [[maybe_unused]] int threads, const Body& body) {
 #ifdef _OPENMP
   if (threads > 1) {
     std::exception_ptr error;
