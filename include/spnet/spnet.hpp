@@ -14,6 +14,7 @@
 #include "spnet/ops/activation.hpp"
 #include "spnet/ops/batch_norm.hpp"
 #include "spnet/ops/conv2d.hpp"
+#include "spnet/ops/conv2d_codes.hpp"
 #include "spnet/ops/elementwise.hpp"
 #include "spnet/ops/matmul.hpp"
 #include "spnet/ops/pool.hpp"

@@ -33,9 +33,10 @@ struct Available {
     // __builtin_cpu_supports also asks whether the operating system saves the wide registers.
     __builtin_cpu_init();
     const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-      tables[count++] = &avx512::kTable;
+    const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+    if (has_avx512 && __builtin_cpu_supports("avx512vnni")) tables[count++] = &avx512::kVnniTable;
+    if (has_avx512) tables[count++] = &avx512::kTable;
     if (has_avx2) tables[count++] = &avx2::kTable;
 #endif
     tables[count++] = &simd::kTable;

@@ -3,6 +3,7 @@
 
 #include "spnet/kernels/conv.hpp"
 #include "spnet/kernels/elementwise.hpp"
+#include "spnet/kernels/integer.hpp"
 #include "spnet/kernels/quantize.hpp"
 
 namespace spnet {
@@ -15,6 +16,7 @@ struct KernelTable {
   ConvKernels conv;
   ElementwiseKernels elementwise;
   QuantizeKernels quantize;
+  CodeKernels codes;
 };
 
 }  // namespace kernels

@@ -24,7 +24,9 @@ inline Correlation depthwise(Correlation c, const ConvSizes& s) {
   return c;
 }
 
-inline void conv2d(const ConvSizes& s, const float* x, const float* w, float* y) {
+// x is floats or a CodeSource.
+template <class Source>
+void conv2d(const ConvSizes& s, const Source& x, const float* w, float* y) {
   const Correlation c = forward_correlation(s);
   if (is_depthwise(s)) return correlate_depthwise(depthwise(c, s), s.kh * s.kw, x, w, y);
   for (std::int64_t g = 0; g < s.groups; ++g)
@@ -46,7 +48,8 @@ inline void conv2d_backward_data(const ConvSizes& s, const double* dy, const dou
   kernels::reference::conv2d_backward_data(s, dy, w, dx);
 }
 
-inline void conv2d_backward_weight(const ConvSizes& s, const float* dy, const float* x, float* dw) {
+template <class Source>
+void conv2d_backward_weight(const ConvSizes& s, const float* dy, const Source& x, float* dw) {
   const Correlation c = forward_correlation(s);
   if (is_depthwise(s)) return correlate_depthwise_grad(depthwise(c, s), s.kh * s.kw, dy, x, dw);
   for (std::int64_t g = 0; g < s.groups; ++g)

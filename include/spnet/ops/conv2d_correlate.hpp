@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "spnet/core/memory.hpp"
 #include "spnet/core/parallel.hpp"
@@ -28,7 +29,8 @@ inline constexpr std::int64_t kGroupFloats = 128 * 1024;
 struct Panels {
   std::int64_t panel, lanes, outputs;
 
-  Panels(const kernels::ConvKernels& k, std::int64_t count) : panel(k.panel), lanes(k.lanes), outputs(count) {}
+  template <class Kernels>
+  Panels(const Kernels& k, std::int64_t count) : panel(k.panel), lanes(k.lanes), outputs(count) {}
   std::int64_t count() const { return ceil_div(outputs, panel); }
   std::int64_t valid(std::int64_t p) const { return std::min(panel, outputs - p * panel); }
   std::int64_t width(std::int64_t p) const { return ceil_div(valid(p), lanes) * lanes; }
@@ -156,9 +158,14 @@ inline void correlate_pointwise(const Correlation& c, const float* x, const floa
   });
 }
 
-/// Computes one group of a convolution; x and y point at the group's first channel, w at its first weight.
-inline void correlate(const Correlation& c, const float* x, const float* w, float* y) {
-  if (is_pointwise(c)) return correlate_pointwise(c, x, w, y);
+/// Computes one group of a convolution; x and y point at the group's first channel, w at its first weight. x is floats
+/// or a CodeSource.
+template <class Source>
+void correlate(const Correlation& c, const Source& x, const float* w, float* y) {
+  constexpr bool kFloats = std::is_pointer_v<Source>;
+  if constexpr (kFloats) {
+    if (is_pointwise(c)) return correlate_pointwise(c, x, w, y);
+  }
   const kernels::ConvKernels& k = kernels::active().conv;
   const Panels panels(k, c.outputs);
   std::int64_t most_rows = 0, all_weights = 0;
@@ -167,9 +174,9 @@ inline void correlate(const Correlation& c, const float* x, const float* w, floa
     all_weights += static_cast<std::int64_t>(phase.taps.size()) * c.channels * panels.total();
   }
   const std::int64_t splits = std::clamp<std::int64_t>(ceil_div(all_weights, kGroupFloats), 1, panels.count());
-  const std::int64_t band = ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch * splits));
+  const std::int64_t band = ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch * splits), kBandFloats, kFloats);
   const std::int64_t bands = ceil_div(most_rows, band);
-  const ScratchLayout layout(c, band);
+  const ScratchLayout layout(c, band, kFloats);
 
   Buffer packed(static_cast<std::size_t>(all_weights) * sizeof(float));
   PoolVector<const float*> weights(c.phases.size());
@@ -193,12 +200,12 @@ inline void correlate(const Correlation& c, const float* x, const float* w, floa
   const bool clear = c.whole_rows && splits == 1 &&
                      std::any_of(c.phases.begin(), c.phases.end(), [](const Phase& p) { return p.taps.empty(); });
   // Images inside, so that the threads go through them with one part of the weights after another.
-  parallel_for_scratch<float>(splits * c.batch * bands, layout.floats(), [&](std::int64_t task, float* scratch) {
+  parallel_for_scratch<float>(splits * c.batch * bands, layout.elements(), [&](std::int64_t task, float* scratch) {
     const std::int64_t first = task % bands * band;
     const std::int64_t n = task / bands % c.batch;
     const std::int64_t split = task / bands / c.batch;
     const std::int64_t count = std::min(band, most_rows - first);
-    layout.fill(k, x + n * image, first, count, scratch);
+    layout.fill(copy_of(x + n * image, scratch), first, count);
     float* y_image = y + n * c.y_image;
     if (clear) std::fill(y_image + first * c.y_row, y_image + std::min((first + count) * c.y_row, c.y_image), 0.0f);
     for (std::size_t i = 0; i < c.phases.size(); ++i) {
@@ -213,7 +220,8 @@ inline void correlate(const Correlation& c, const float* x, const float* w, floa
 }
 
 /// The depthwise form: output channel i reads input channel i alone; weights w[channel * w_output + tap.weight].
-inline void correlate_depthwise(const Correlation& c, std::int64_t w_step, const float* x, const float* w, float* y) {
+template <class Source>
+void correlate_depthwise(const Correlation& c, std::int64_t w_step, const Source& x, const float* w, float* y) {
   const kernels::ConvKernels& k = kernels::active().conv;
   std::int64_t most_rows = 0;
   std::size_t all_taps = 0;
@@ -239,11 +247,11 @@ inline void correlate_depthwise(const Correlation& c, std::int64_t w_step, const
     for (const Tap& tap : phase.taps) offsets.push_back(layout.offset(tap, 0));
   }
   const std::int64_t image = c.in_rows * c.in_cols * c.in_step;
-  parallel_for_scratch<float>(c.batch * bands, layout.floats(), [&](std::int64_t task, float* scratch) {
+  parallel_for_scratch<float>(c.batch * bands, layout.elements(), [&](std::int64_t task, float* scratch) {
     const std::int64_t first = task % bands * band;
     const std::int64_t n = task / bands;
     const std::int64_t count = std::min(band, most_rows - first);
-    layout.fill(k, x + n * image, first, count, scratch);
+    layout.fill(copy_of(x + n * image, scratch), first, count);
     const float* weights = static_cast<const float*>(packed.data());
     const std::int64_t* at = offsets.data();
     for (const Phase& phase : c.phases) {

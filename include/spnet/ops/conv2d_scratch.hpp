@@ -4,16 +4,14 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
+#include <type_traits>
 
-#include "spnet/kernels/dispatch.hpp"
+#include "spnet/ops/conv2d_copy.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
 
 namespace spnet {
 inline namespace v0 {
 namespace ops::detail {
-
-using kernels::kBlock;
 
 /// Largest scratch of one band: it stays in a core's second-level cache beside a panel of weights.
 inline constexpr std::int64_t kBandFloats = 48 * 1024;
@@ -62,13 +60,14 @@ struct Axis {
   }
 };
 
-/// The layout [row][block][column][kBlock] of the scratch for bands of at most `band` output rows.
+/// The layout [row][block][column][kBlock] of the scratch for bands of at most `band` output rows. Where the input has
+/// few channels, and `may_fold`, the taps of a row are folded into the channels; only floats are copied so.
 class ScratchLayout {
  public:
-  ScratchLayout(const Correlation& c, std::int64_t band)
+  ScratchLayout(const Correlation& c, std::int64_t band, bool may_fold = true)
       : c_(c),
         band_(band),
-        folded_(folds(c)),
+        folded_(may_fold && folds(c)),
         channels_(folded_ ? c.channels * fold_width(c) : c.channels),
         blocks_(ceil_div(channels_, kBlock)),
         cols_(c, false, columns(c)),
@@ -77,8 +76,9 @@ class ScratchLayout {
   }
 
   /// Rows in a band so that the scratch stays within kBandFloats; fewer where the batch alone makes too few tasks.
-  static std::int64_t band_rows(const Correlation& c, std::int64_t least_bands, std::int64_t limit = kBandFloats) {
-    const ScratchLayout one(c, 1);
+  static std::int64_t band_rows(const Correlation& c, std::int64_t least_bands, std::int64_t limit = kBandFloats,
+                                bool may_fold = true) {
+    const ScratchLayout one(c, 1, may_fold);
     std::int64_t rows = 0;
     for (const Phase& phase : c.phases) rows = std::max(rows, phase.rows);
     const std::int64_t parts = std::max<std::int64_t>(1, static_cast<std::int64_t>(one.rows_.parts.size()));
@@ -92,30 +92,35 @@ class ScratchLayout {
   std::int64_t blocks() const { return blocks_; }
   /// Channels of block `b`.
   std::int64_t channels(std::int64_t b) const { return std::min(kBlock, channels_ - b * kBlock); }
-  /// Floats to allocate: the scratch, and one pixel's window where taps are folded.
-  std::int64_t floats() const { return rows_.length * row_step() + (folded_ ? channels_ : 0) + kBlock; }
+  std::int64_t rows() const { return rows_.length; }
+  std::int64_t columns() const { return cols_.length; }
+  /// Elements to allocate: the scratch, and one pixel's window where taps are folded.
+  std::int64_t elements() const { return rows_.length * row_step() + (folded_ ? channels_ : 0) + kBlock; }
 
   /// True where the taps of a row are folded into the channels.
   bool folded() const { return folded_; }
+  /// Which pixel of the scratch, counted [row][column], output pixel 0 reads at `tap`.
+  std::int64_t pixel(const Tap& tap) const { return rows_.position(tap.row) * cols_.length + cols_.position(tap.col); }
   /// Where the segment of (tap, block) begins for output pixel 0; tap is the leftmost of its row where folded.
   std::int64_t offset(const Tap& tap, std::int64_t block) const {
     const std::int64_t col = folded_ ? 0 : cols_.position(tap.col);
     return rows_.position(tap.row) * row_step() + block * block_step() + col * kBlock;
   }
 
-  /// Copies what output rows [first, first + count) of one image read; `x` is the image at the group's first channel.
-  void fill(const kernels::ConvKernels& k, const float* x, std::int64_t first, std::int64_t count, float* to) const {
+  /// Copies what output rows [first, first + count) of one image read, from the image at the group's first channel.
+  template <class Copy>
+  void fill(const Copy& copy, std::int64_t first, std::int64_t count) const {
     for (const Axis::Part& part : rows_.parts) {
       const std::int64_t used = part.size - band_ + count;
       for (std::int64_t j = 0; j < used; ++j) {
         const std::int64_t row = rows_.origin + part.residue + (first + j) * rows_.stride;
-        float* line = to + (part.first + j) * row_step();
+        const std::int64_t line = (part.first + j) * row_step(), from = row * c_.in_cols * c_.in_step;
         if (row < 0 || row >= c_.in_rows) {
-          std::fill_n(line, row_step(), 0.0f);
-        } else if (folded_) {
-          fill_folded(k, x + row * c_.in_cols * c_.in_step, line, to + rows_.length * row_step());
-        } else {
-          fill_row(k, x + row * c_.in_cols * c_.in_step, line);
+          copy.zero(line, row_step());
+        } else if (!folded_) {
+          fill_row(copy, from, line);
+        } else if constexpr (std::is_same_v<Copy, FloatCopy>) {
+          fill_folded(copy.k, copy.x + from, copy.to + line, copy.to + rows_.length * row_step());
         }
       }
     }
@@ -146,20 +151,21 @@ class ScratchLayout {
     return c.w_channel == 1 && c.channels > 0 && c.channels < kBlock / 2 && fold_width(c) > 1;
   }
 
-  void fill_row(const kernels::ConvKernels& k, const float* x, float* line) const {
+  template <class Copy>
+  void fill_row(const Copy& copy, std::int64_t from, std::int64_t line) const {
     for (std::int64_t b = 0; b < blocks_; ++b, line += block_step()) {
       for (const Axis::Part& part : cols_.parts) {
         const std::int64_t left = cols_.origin + part.residue;
         const std::int64_t begin = std::clamp<std::int64_t>(ceil_div(-left, cols_.stride), 0, part.size);
         const std::int64_t end =
             std::clamp<std::int64_t>(ceil_div(c_.in_cols - left, cols_.stride), begin, part.size);
-        float* to = line + part.first * kBlock;
-        std::fill_n(to, begin * kBlock, 0.0f);
+        const std::int64_t to = line + part.first * kBlock;
+        copy.zero(to, begin * kBlock);
         if (end > begin) {
-          k.gather({x + (left + begin * cols_.stride) * c_.in_step + b * kBlock, cols_.stride * c_.in_step,
-                    end - begin, channels(b), to + begin * kBlock, rows_.stride * c_.in_cols * c_.in_step});
+          copy.gather(from + (left + begin * cols_.stride) * c_.in_step + b * kBlock, cols_.stride * c_.in_step,
+                      end - begin, channels(b), to + begin * kBlock, rows_.stride * c_.in_cols * c_.in_step);
         }
-        std::fill_n(to + end * kBlock, (part.size - end) * kBlock, 0.0f);
+        copy.zero(to + end * kBlock, (part.size - end) * kBlock);
       }
     }
   }

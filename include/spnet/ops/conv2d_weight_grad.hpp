@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "spnet/core/memory.hpp"
 #include "spnet/core/parallel.hpp"
@@ -95,17 +96,22 @@ inline void pointwise_weight_grad(std::int64_t pixels, std::int64_t outputs, con
   });
 }
 
-/// dw of one group; `c` is its forward correlation, dy and x point at the group's first channel.
-inline void correlate_weight_grad(const Correlation& c, const float* dy, const float* x, float* dw) {
-  if (is_pointwise(c)) {
-    pointwise_weight_grad(c.batch * c.in_rows * c.in_cols, c.outputs, dy, c.y_step, c.channels, x, c.in_step, dw);
-    return;
+/// dw of one group; `c` is its forward correlation, dy and x point at the group's first channel. x is floats or a
+/// CodeSource.
+template <class Source>
+void correlate_weight_grad(const Correlation& c, const float* dy, const Source& x, float* dw) {
+  constexpr bool kFloats = std::is_pointer_v<Source>;
+  if constexpr (kFloats) {
+    if (is_pointwise(c)) {
+      pointwise_weight_grad(c.batch * c.in_rows * c.in_cols, c.outputs, dy, c.y_step, c.channels, x, c.in_step, dw);
+      return;
+    }
   }
   const kernels::ConvKernels& k = kernels::active().conv;
   const Phase& phase = c.phases[0];
-  const std::int64_t band = ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch), kBandFloats / 2);
+  const std::int64_t band = ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch), kBandFloats / 2, kFloats);
   const std::int64_t bands = ceil_div(phase.rows, band);
-  const ScratchLayout layout(c, band);
+  const ScratchLayout layout(c, band, kFloats);
   PoolVector<std::int64_t> offsets;
   for (std::size_t t = 0; t < phase.taps.size(); ++t) {
     if (layout.folded() && t > 0 && phase.taps[t].row == phase.taps[t - 1].row) continue;
@@ -116,7 +122,7 @@ inline void correlate_weight_grad(const Correlation& c, const float* dy, const f
   const std::int64_t out_blocks = ceil_div(c.outputs, kBlock);
   const std::int64_t size = out_blocks * kBlock * dw_step;
   // A unit is a band of an image, or several whole images where they are small: sums stay in registers for longer.
-  const std::int64_t x_floats = (layout.floats() + kBlock - 1) / kBlock * kBlock;
+  const std::int64_t x_floats = (layout.elements() + kBlock - 1) / kBlock * kBlock;
   const std::int64_t pixels = band * phase.cols;
   const std::int64_t images =
       bands > 1 ? 1
@@ -146,7 +152,7 @@ inline void correlate_weight_grad(const Correlation& c, const float* dy, const f
       const std::int64_t here = std::min(images, c.batch - first_image);
       const float* at = dy + first_image * c.y_image + first * c.y_row + first_block * kBlock;
       for (std::int64_t i = 0; i < here; ++i) {
-        layout.fill(k, x + (first_image + i) * image, first, rows, scratch + i * x_floats);
+        layout.fill(copy_of(x + (first_image + i) * image, scratch + i * x_floats), first, rows);
         if (copy_dy)
           gather_rows(k, at + i * c.y_image, rows, c.y_row, phase.cols, c.y_step, outputs, dy_scratch + i * dy_floats);
       }
@@ -175,8 +181,8 @@ inline void correlate_weight_grad(const Correlation& c, const float* dy, const f
 }
 
 /// The depthwise form: dw[channel * w_step + tap.weight].
-inline void correlate_depthwise_grad(const Correlation& c, std::int64_t w_step, const float* dy, const float* x,
-                                     float* dw) {
+template <class Source>
+void correlate_depthwise_grad(const Correlation& c, std::int64_t w_step, const float* dy, const Source& x, float* dw) {
   const kernels::ConvKernels& k = kernels::active().conv;
   const Phase& phase = c.phases[0];
   const std::int64_t band = ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch), kBandFloats / 2);
@@ -191,7 +197,7 @@ inline void correlate_depthwise_grad(const Correlation& c, std::int64_t w_step, 
   Buffer sums(static_cast<std::size_t>(size * chunks.count) * sizeof(float));
   float* partial = static_cast<float*>(sums.data());
   const std::int64_t image = c.in_rows * c.in_cols * c.in_step;
-  const std::int64_t x_floats = (layout.floats() + kBlock - 1) / kBlock * kBlock;
+  const std::int64_t x_floats = (layout.elements() + kBlock - 1) / kBlock * kBlock;
   const std::int64_t scratch_floats = x_floats + band * blocks * phase.cols * kBlock;
   parallel_for_scratch<float>(chunks.count, scratch_floats, [&](std::int64_t chunk, float* scratch) {
     float* dy_scratch = scratch + x_floats;
@@ -199,7 +205,7 @@ inline void correlate_depthwise_grad(const Correlation& c, std::int64_t w_step, 
     for (std::int64_t unit = chunks.begin(chunk); unit < chunks.begin(chunk + 1); ++unit) {
       const std::int64_t first = unit % bands * band;
       const std::int64_t rows = std::min(band, phase.rows - first);
-      layout.fill(k, x + unit / bands * image, first, rows, scratch);
+      layout.fill(copy_of(x + unit / bands * image, scratch), first, rows);
       gather_rows(k, dy + unit / bands * c.y_image + first * c.y_row, rows, c.y_row, phase.cols, c.y_step, c.channels,
                   dy_scratch);
       for (std::int64_t b = 0; b < blocks; ++b) {

@@ -4,6 +4,7 @@
 #if defined(__x86_64__)
 #include "spnet/kernels/avx2/conv.hpp"
 #include "spnet/kernels/avx2/elementwise.hpp"
+#include "spnet/kernels/avx2/integer.hpp"
 #include "spnet/kernels/avx2/quantize.hpp"
 #include "spnet/kernels/table.hpp"
 
@@ -11,7 +12,7 @@ namespace spnet {
 inline namespace v0 {
 namespace kernels::avx2 {
 
-inline constexpr KernelTable kTable{"avx2", conv_kernels(), elementwise_kernels(), quantize_kernels()};
+inline constexpr KernelTable kTable{"avx2", conv_kernels(), elementwise_kernels(), quantize_kernels(), code_kernels()};
 
 }  // namespace kernels::avx2
 }  // namespace v0

@@ -4,6 +4,7 @@
 #if defined(__x86_64__)
 #include "spnet/kernels/avx512/conv.hpp"
 #include "spnet/kernels/avx512/elementwise.hpp"
+#include "spnet/kernels/avx512/integer.hpp"
 #include "spnet/kernels/avx512/quantize.hpp"
 #include "spnet/kernels/table.hpp"
 
@@ -11,7 +12,9 @@ namespace spnet {
 inline namespace v0 {
 namespace kernels::avx512 {
 
-inline constexpr KernelTable kTable{"avx512", conv_kernels(), elementwise_kernels(), quantize_kernels()};
+inline constexpr KernelTable kTable{"avx512", conv_kernels(), elementwise_kernels(), quantize_kernels(), code_kernels()};
+inline constexpr KernelTable kVnniTable{"avx512_vnni", conv_kernels(), elementwise_kernels(), quantize_kernels(),
+                                        vnni_code_kernels()};
 
 }  // namespace kernels::avx512
 }  // namespace v0

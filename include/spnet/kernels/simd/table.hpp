@@ -3,6 +3,7 @@
 
 #include "spnet/kernels/simd/conv.hpp"
 #include "spnet/kernels/simd/elementwise.hpp"
+#include "spnet/kernels/simd/integer.hpp"
 #include "spnet/kernels/simd/quantize.hpp"
 #include "spnet/kernels/table.hpp"
 
@@ -10,7 +11,7 @@ namespace spnet {
 inline namespace v0 {
 namespace kernels::simd {
 
-inline constexpr KernelTable kTable{"simd", conv_kernels(), elementwise_kernels(), quantize_kernels()};
+inline constexpr KernelTable kTable{"simd", conv_kernels(), elementwise_kernels(), quantize_kernels(), code_kernels()};
 
 }  // namespace kernels::simd
 }  // namespace v0

@@ -1,0 +1,99 @@
+// Integer convolution kernels of avx2.
+#pragma once
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include "spnet/kernels/avx2/quantize.hpp"
+#include "spnet/kernels/avx2/vector.hpp"
+#include "spnet/kernels/integer_body.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::avx2 {
+
+struct Units {
+  static constexpr int kLanes = 8;
+  typedef std::int32_t Vector __attribute__((vector_size(32)));
+  typedef std::uint32_t Bits __attribute__((vector_size(32)));
+
+  [[gnu::always_inline]] static void load(Vector& v, const std::byte* from) { std::memcpy(&v, from, sizeof v); }
+  [[gnu::always_inline]] static void store(std::int32_t* to, const Vector& v) { std::memcpy(to, &v, sizeof v); }
+  [[gnu::always_inline]] static void broadcast(Vector& v, const std::byte* from) {
+#if defined(__clang__)
+    std::int32_t unit;
+    std::memcpy(&unit, from, sizeof unit);
+    v = unit - Vector{};
+#else
+    // Neighbouring broadcasts must stay loads: GCC merges them into permutations.
+    typedef std::int32_t Unaligned __attribute__((aligned(1), may_alias));
+    asm("vpbroadcastd %1, %0" : "=x"(v) : "m"(*reinterpret_cast<const Unaligned*>(from)));
+#endif
+  }
+};
+
+// Products of bytes by way of int16, which their pairs must fit.
+struct Bytes : Units {
+  static constexpr int kElementBytes = 1;
+#if defined(__clang__)
+  SPNET_AVX2 static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    sum += (Vector)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)x, (__m256i)w), _mm256_set1_epi16(1));
+  }
+#else
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    const Vector ones = 0x10001 - Vector{};
+    Vector products;
+    asm("vpmaddubsw %2, %1, %0" : "=x"(products) : "x"(x), "x"(w));
+    asm("vpmaddwd %1, %0, %0" : "+x"(products) : "x"(ones));
+    sum += products;
+  }
+#endif
+};
+
+struct Words : Units {
+  static constexpr int kElementBytes = 2;
+#if defined(__clang__)
+  SPNET_AVX2 static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    sum += (Vector)_mm256_madd_epi16((__m256i)x, (__m256i)w);
+  }
+#else
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    Vector products;
+    asm("vpmaddwd %2, %1, %0" : "=x"(products) : "x"(x), "x"(w));
+    sum += products;
+  }
+#endif
+};
+
+// The largest tiles whose sums, weights and codes fit 16 registers.
+template <class I>
+SPNET_INLINE void integer_product(const IntegerProductArgs& a) {
+  std::int64_t pixel = 0;
+  if (a.width == 2 * Units::kLanes) {
+    body::integer_tiles<I, 4, 2>(a, pixel);
+    body::integer_tiles<I, 2, 2>(a, pixel);
+    body::integer_tiles<I, 1, 2>(a, pixel);
+  } else {
+    body::integer_tiles<I, 8, 1>(a, pixel);
+    body::integer_tiles<I, 2, 1>(a, pixel);
+    body::integer_tiles<I, 1, 1>(a, pixel);
+  }
+}
+
+SPNET_AVX2 inline void byte_product(const IntegerProductArgs& a) { integer_product<Bytes>(a); }
+SPNET_AVX2 inline void word_product(const IntegerProductArgs& a) { integer_product<Words>(a); }
+SPNET_AVX2 inline void gather_bytes(const CodeGatherArgs& a) { body::gather_codes<std::uint8_t>(a); }
+SPNET_AVX2 inline void gather_words(const CodeGatherArgs& a) { body::gather_codes<std::int16_t>(a); }
+SPNET_AVX2 inline void finish_sums(const IntegerFinishArgs& a) { body::finish_sums<Units>(a); }
+SPNET_AVX2 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
+
+constexpr CodeKernels code_kernels() {
+  return {{"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, gather_bytes, byte_product},
+          {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, gather_words, word_product},
+          finish_sums, gather_values};
+}
+
+}  // namespace kernels::avx2
+}  // namespace v0
+}  // namespace spnet
+#endif  // __x86_64__

@@ -1,0 +1,134 @@
+// Integer convolution kernels of avx512, without and with VNNI.
+#pragma once
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include "spnet/kernels/avx512/quantize.hpp"
+#include "spnet/kernels/avx512/vector.hpp"
+#include "spnet/kernels/integer_body.hpp"
+
+#define SPNET_AVX512_VNNI __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")))
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::avx512 {
+
+struct Units {
+  static constexpr int kLanes = 16;
+  typedef std::int32_t Vector __attribute__((vector_size(64)));
+  typedef std::uint32_t Bits __attribute__((vector_size(64)));
+
+  [[gnu::always_inline]] static void load(Vector& v, const std::byte* from) { std::memcpy(&v, from, sizeof v); }
+  [[gnu::always_inline]] static void store(std::int32_t* to, const Vector& v) { std::memcpy(to, &v, sizeof v); }
+  [[gnu::always_inline]] static void broadcast(Vector& v, const std::byte* from) {
+#if defined(__clang__)
+    std::int32_t unit;
+    std::memcpy(&unit, from, sizeof unit);
+    v = unit - Vector{};
+#else
+    // Neighbouring broadcasts must stay loads: GCC merges them into permutations.
+    typedef std::int32_t Unaligned __attribute__((aligned(1), may_alias));
+    asm("vpbroadcastd %1, %0" : "=v"(v) : "m"(*reinterpret_cast<const Unaligned*>(from)));
+#endif
+  }
+};
+
+// GCC spills the sums around the intrinsics; Clang does not take 512-bit operands of `asm` in a body without target.
+struct Vnni : Units {
+  static constexpr int kElementBytes = 1;
+#if defined(__clang__)
+  SPNET_AVX512_VNNI static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    sum = (Vector)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)x, (__m512i)w);
+  }
+#else
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+  }
+#endif
+};
+
+// Products of bytes by way of int16, which their pairs must fit.
+struct Bytes : Units {
+  static constexpr int kElementBytes = 1;
+#if defined(__clang__)
+  SPNET_AVX512 static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    sum += (Vector)_mm512_madd_epi16(_mm512_maddubs_epi16((__m512i)x, (__m512i)w), _mm512_set1_epi16(1));
+  }
+#else
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    const Vector ones = 0x10001 - Vector{};
+    Vector products;
+    asm("vpmaddubsw %2, %1, %0" : "=v"(products) : "v"(x), "v"(w));
+    asm("vpmaddwd %1, %0, %0" : "+v"(products) : "v"(ones));
+    sum += products;
+  }
+#endif
+};
+
+struct Words : Units {
+  static constexpr int kElementBytes = 2;
+#if defined(__clang__)
+  SPNET_AVX512 static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    sum += (Vector)_mm512_madd_epi16((__m512i)x, (__m512i)w);
+  }
+#else
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    Vector products;
+    asm("vpmaddwd %2, %1, %0" : "=v"(products) : "v"(x), "v"(w));
+    sum += products;
+  }
+#endif
+};
+
+// The largest tiles whose sums, weights and codes fit 32 registers.
+template <class I>
+SPNET_INLINE void integer_product(const IntegerProductArgs& a) {
+  std::int64_t pixel = 0;
+  switch (a.width / Units::kLanes) {
+    case 4:
+      body::integer_tiles<I, 6, 4>(a, pixel);
+      body::integer_tiles<I, 4, 4>(a, pixel);
+      body::integer_tiles<I, 1, 4>(a, pixel);
+      break;
+    case 3:
+      body::integer_tiles<I, 8, 3>(a, pixel);
+      body::integer_tiles<I, 4, 3>(a, pixel);
+      body::integer_tiles<I, 1, 3>(a, pixel);
+      break;
+    case 2:
+      body::integer_tiles<I, 14, 2>(a, pixel);
+      body::integer_tiles<I, 8, 2>(a, pixel);
+      body::integer_tiles<I, 4, 2>(a, pixel);
+      body::integer_tiles<I, 1, 2>(a, pixel);
+      break;
+    default:
+      body::integer_tiles<I, 16, 1>(a, pixel);
+      body::integer_tiles<I, 8, 1>(a, pixel);
+      body::integer_tiles<I, 4, 1>(a, pixel);
+      body::integer_tiles<I, 1, 1>(a, pixel);
+  }
+}
+
+SPNET_AVX512_VNNI inline void vnni_product(const IntegerProductArgs& a) { integer_product<Vnni>(a); }
+SPNET_AVX512 inline void byte_product(const IntegerProductArgs& a) { integer_product<Bytes>(a); }
+SPNET_AVX512 inline void word_product(const IntegerProductArgs& a) { integer_product<Words>(a); }
+SPNET_AVX512 inline void gather_bytes(const CodeGatherArgs& a) { body::gather_codes<std::uint8_t>(a); }
+SPNET_AVX512 inline void gather_words(const CodeGatherArgs& a) { body::gather_codes<std::int16_t>(a); }
+SPNET_AVX512 inline void finish_sums(const IntegerFinishArgs& a) { body::finish_sums<Units>(a); }
+SPNET_AVX512 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
+
+constexpr CodeKernels code_kernels() {
+  return {{"avx512 maddubs", Units::kLanes, 4 * Units::kLanes, 1, gather_bytes, byte_product},
+          {"avx512 madd", Units::kLanes, 4 * Units::kLanes, 2, gather_words, word_product},
+          finish_sums, gather_values};
+}
+constexpr CodeKernels vnni_code_kernels() {
+  constexpr IntegerKernels vnni{"avx512 vnni", Units::kLanes, 4 * Units::kLanes, 1, gather_bytes, vnni_product};
+  return {vnni, vnni, finish_sums, gather_values};
+}
+
+}  // namespace kernels::avx512
+}  // namespace v0
+}  // namespace spnet
+#endif  // __x86_64__

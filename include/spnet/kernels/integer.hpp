@@ -1,0 +1,84 @@
+// The contract of the integer convolution kernels: codes of 8 bits at most times signed weights, summed in int32, with
+// the same result on every instruction set. Like the float kernels (conv.hpp) they see segments of a padded scratch.
+// Both factors come in units of 32 bits: four bytes (codes unsigned, weights signed), or two int16.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "spnet/kernels/conv.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels {
+
+/// y[p][o] (+)= sum over segments s and channels c of x[p * kBlock + s.offset + c] * w[s, c][o], modulo 2^32. Offsets
+/// and channels count elements; channels are a multiple of 4. `w` holds units of consecutive channels, `width` outputs
+/// a row of units: a multiple of IntegerKernels::lanes and at most IntegerKernels::panel.
+struct IntegerProductArgs {
+  const std::byte* x;
+  std::int64_t pixels;
+  const Segment* segments;
+  std::int64_t segment_count;
+  const std::byte* w;
+  std::int64_t width;
+  std::int64_t outputs;
+  std::int32_t* y;
+  std::int64_t y_step;
+  bool accumulate;
+};
+
+/// Copies `pixels` runs of `channels` <= kBlock codes, `step` apart, into blocks of elements; the rest of each block is
+/// zeroed.
+struct CodeGatherArgs {
+  const std::uint8_t* source;
+  std::int64_t step;
+  std::int64_t pixels;
+  std::int64_t channels;
+  std::byte* blocks;
+};
+
+/// The same copy to blocks of floats: float(step * code - zero_point).
+struct ValueGatherArgs {
+  const std::uint8_t* source;
+  std::int64_t step;
+  std::int64_t pixels;
+  std::int64_t channels;
+  std::int32_t code_step, zero_point;
+  float* blocks;
+};
+
+/// One way to multiply codes on one instruction set.
+struct IntegerKernels {
+  const char* name;
+  std::int64_t lanes;          ///< outputs are handled in multiples of this
+  std::int64_t panel;          ///< widest panel of packed weights
+  std::int64_t element_bytes;  ///< 1: codes are uint8 and weights int8; 2: both are int16
+  void (*gather)(const CodeGatherArgs&);
+  void (*product)(const IntegerProductArgs&);
+};
+
+/// y[p][o] = factor * y[p][o] + offsets[o] + pixel_factor * pixel_sums[p], modulo 2^32; offsets and pixel_sums may be null.
+struct IntegerFinishArgs {
+  std::int32_t* y;
+  std::int64_t y_step;
+  std::int64_t pixels, outputs;
+  std::int32_t factor;
+  const std::int32_t* offsets;
+  std::int32_t pixel_factor;
+  const std::int32_t* pixel_sums;
+};
+
+/// The integer kernels of one instruction set.
+struct CodeKernels {
+  /// Exact where every sum of two products of a code and a weight stays within int16.
+  IntegerKernels small;
+  /// Exact wherever sums stay within int32.
+  IntegerKernels exact;
+  void (*finish)(const IntegerFinishArgs&);
+  void (*gather_values)(const ValueGatherArgs&);
+};
+
+}  // namespace kernels
+}  // namespace v0
+}  // namespace spnet

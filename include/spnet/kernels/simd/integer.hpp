@@ -1,0 +1,59 @@
+// Integer convolution kernels of the portable tier: vectors of 16 bytes, which every CPU of interest has.
+#pragma once
+
+#include "spnet/kernels/integer_body.hpp"
+#include "spnet/kernels/simd/quantize.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::simd {
+
+// Units of two int16.
+struct Words {
+  static constexpr int kLanes = 4;
+  static constexpr int kElementBytes = 2;
+  typedef std::int32_t Vector __attribute__((vector_size(16)));
+  typedef std::uint32_t Bits __attribute__((vector_size(16)));
+
+  [[gnu::always_inline]] static void load(Vector& v, const std::byte* from) { std::memcpy(&v, from, sizeof v); }
+  [[gnu::always_inline]] static void store(std::int32_t* to, const Vector& v) { std::memcpy(to, &v, sizeof v); }
+  [[gnu::always_inline]] static void broadcast(Vector& v, const std::byte* from) {
+    std::int32_t unit;
+    std::memcpy(&unit, from, sizeof unit);
+    v = unit - Vector{};
+  }
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+#if defined(__SSE2__)
+    typedef short Halves __attribute__((vector_size(16)));
+    sum += reinterpret_cast<Vector>(
+        __builtin_ia32_pmaddwd128(reinterpret_cast<Halves>(x), reinterpret_cast<Halves>(w)));
+#else
+    const Vector x_low = reinterpret_cast<Vector>(reinterpret_cast<Bits>(x) << 16) >> 16;
+    const Vector w_low = reinterpret_cast<Vector>(reinterpret_cast<Bits>(w) << 16) >> 16;
+    sum += x_low * w_low + (x >> 16) * (w >> 16);
+#endif
+  }
+};
+
+inline void word_product(const IntegerProductArgs& a) {
+  std::int64_t pixel = 0;
+  if (a.width == 2 * Words::kLanes) {
+    body::integer_tiles<Words, 4, 2>(a, pixel);
+    body::integer_tiles<Words, 1, 2>(a, pixel);
+  } else {
+    body::integer_tiles<Words, 4, 1>(a, pixel);
+    body::integer_tiles<Words, 1, 1>(a, pixel);
+  }
+}
+inline void gather_words(const CodeGatherArgs& a) { body::gather_codes<std::int16_t>(a); }
+inline void finish_sums(const IntegerFinishArgs& a) { body::finish_sums<Words>(a); }
+inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
+
+constexpr CodeKernels code_kernels() {
+  constexpr IntegerKernels words{"simd madd", Words::kLanes, 2 * Words::kLanes, 2, gather_words, word_product};
+  return {words, words, finish_sums, gather_values};
+}
+
+}  // namespace kernels::simd
+}  // namespace v0
+}  // namespace spnet

@@ -1,0 +1,177 @@
+#include "spnet/ops/conv2d_codes.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "spnet/testing/compare.hpp"
+
+using namespace spnet;
+
+namespace {
+
+struct ForcedIsa {
+  explicit ForcedIsa(const char* name) { kernels::force(name); }
+  ~ForcedIsa() { kernels::force(""); }
+};
+
+Quantized random_codes(const Shape& shape, AffineCodes map, std::uint64_t seed) {
+  Random random(seed);
+  Quantized q{Tensor<std::uint8_t>(shape), map};
+  for (auto& code : q.codes.span())
+    code = static_cast<std::uint8_t>(map.qmin + static_cast<int>(random.uniform() * static_cast<float>(map.qmax - map.qmin + 1)));
+  return q;
+}
+
+AffineCodes unsigned_map(int bits) {
+  return {.scale = Tensor<float>::full({1}, 0.5f), .qmin = 0, .qmax = (1 << bits) - 1};
+}
+// As DoReFa's weights: odd multiples on both sides of zero.
+AffineCodes centered_map(int bits) {
+  const int levels = (1 << bits) - 1;
+  return {.scale = Tensor<float>::full({1}, 0.25f), .step = 2, .zero_point = levels, .qmin = 0, .qmax = levels};
+}
+AffineCodes twos_complement_map(int bits) {
+  const int half = 1 << (bits - 1);
+  return {.scale = Tensor<float>::full({1}, 2.0f), .zero_point = half, .qmin = 0, .qmax = 2 * half - 1};
+}
+
+struct Problem {
+  Shape x, w;
+  ops::Conv2dOptions options;
+};
+
+std::vector<std::int64_t> expected_sums(const Quantized& x, const Quantized& w, const Problem& p) {
+  const auto s = ops::detail::conv_sizes("test", p.x, p.w, p.options);
+  const auto &xm = std::get<AffineCodes>(x.map), &wm = std::get<AffineCodes>(w.map);
+  std::vector<std::int64_t> sums(static_cast<std::size_t>(s.n * s.oh * s.ow * s.o));
+  kernels::reference::for_each_product(s, [&](std::int64_t y, std::int64_t at, std::int64_t w_at) {
+    sums[static_cast<std::size_t>(y)] += (std::int64_t{xm.step} * x.codes.data()[at] - xm.zero_point) *
+                                         (std::int64_t{wm.step} * w.codes.data()[w_at] - wm.zero_point);
+  });
+  return sums;
+}
+
+std::int64_t count_wrong(const Sums& actual, const std::vector<std::int64_t>& expected) {
+  std::int64_t wrong = 0;
+  for (std::int64_t i = 0; i < actual.sums.size(); ++i)
+    wrong += actual.sums.data()[i] != expected[static_cast<std::size_t>(i)];
+  return wrong;
+}
+
+}  // namespace
+
+TEST_CASE("ops: convolution of codes is exact on every instruction set") {
+  const std::vector<Problem> problems = {
+      {{2, 7, 9, 16}, {16, 3, 3, 16}, {.padding = 1}},
+      {{1, 8, 8, 32}, {40, 3, 3, 32}, {.stride = 2, .padding = 1}},
+      {{3, 5, 6, 19}, {21, 3, 3, 19}, {.padding = {1, 2}}},
+      {{2, 6, 6, 3}, {5, 5, 3, 3}, {.stride = {1, 2}, .padding = {2, 1}, .dilation = {1, 2}}},
+      {{2, 5, 5, 24}, {70, 1, 1, 24}, {}},
+      {{2, 9, 9, 20}, {33, 1, 1, 20}, {.stride = 2}},
+      {{1, 6, 5, 12}, {8, 3, 3, 6}, {.padding = 1, .groups = 2}},
+      {{2, 6, 5, 10}, {10, 3, 3, 1}, {.padding = 1, .groups = 10}},
+      {{2, 4, 4, 100}, {130, 3, 3, 100}, {.padding = 1}},
+  };
+  const std::vector<std::pair<AffineCodes, AffineCodes>> maps = {
+      {ops::sign_map(Tensor<float>::ones({1})), ops::sign_map(Tensor<float>::ones({1}))},
+      {unsigned_map(2), centered_map(2)},
+      {unsigned_map(8), ops::sign_map(Tensor<float>::ones({1}))},
+      {ops::sign_map(Tensor<float>::ones({1})), centered_map(8)},
+      {unsigned_map(7), centered_map(7)},
+      {unsigned_map(8), centered_map(8)},
+      {centered_map(8), centered_map(8)},
+      {twos_complement_map(4), twos_complement_map(8)},
+      {unsigned_map(8), twos_complement_map(8)},
+  };
+  for (const kernels::KernelTable* table : kernels::available()) {
+    const ForcedIsa forced(table->name);
+    std::uint64_t seed = 0;
+    for (const Problem& p : problems) {
+      for (const auto& [x_map, w_map] : maps) {
+        const Quantized x = random_codes(p.x, x_map, ++seed), w = random_codes(p.w, w_map, ++seed);
+        const auto expected = expected_sums(x, w, p);
+        const Sums sums = ops::conv2d_sums(x, w, p.options);
+        INFO(table->name, " x ", p.x, " w ", p.w, " codes to ", x_map.qmax, " and ", w_map.qmax);
+        CHECK(count_wrong(sums, expected) == 0);
+        const auto zeros = std::count(expected.begin(), expected.end(), 0);
+        CHECK(zeros < 0.7 * static_cast<double>(expected.size()));
+      }
+    }
+  }
+}
+
+TEST_CASE("ops: convolution of codes is exact up to the last sum that fits int32") {
+  // 33,025 · 255 · 255 = 2^31 − 1 − 1.
+  for (const kernels::KernelTable* table : kernels::available()) {
+    const ForcedIsa forced(table->name);
+    for (const int sign : {1, -1}) {
+      const Problem p{{1, 1, 1, 33025}, {2, 1, 1, 33025}, {}};
+      Quantized x{Tensor<std::uint8_t>::full(p.x, 255), unsigned_map(8)};
+      Quantized w{Tensor<std::uint8_t>::full(p.w, sign > 0 ? 255 : 0), centered_map(8)};
+      const Sums sums = ops::conv2d_sums(x, w);
+      CHECK(sums.sums(0, 0, 0, 0) == sign * 33025 * 255 * 255);
+      CHECK(sums.sums(0, 0, 0, 1) == sign * 33025 * 255 * 255);
+    }
+  }
+  const Quantized x{Tensor<std::uint8_t>::full({1, 1, 1, 33026}, 255), unsigned_map(8)};
+  const Quantized w{Tensor<std::uint8_t>::full({1, 1, 1, 33026}, 255), centered_map(8)};
+  CHECK_FALSE(ops::has_integer_form(x, w));
+  CHECK_THROWS_WITH_AS(ops::conv2d_sums(x, w), doctest::Contains("no integer form"), ValueError);
+}
+
+TEST_CASE("ops: sums carry the scales of both factors") {
+  const Problem p{{1, 4, 4, 8}, {6, 3, 3, 8}, {.padding = 1}};
+  AffineCodes per_output = centered_map(4);
+  per_output.scale = Tensor<float>({6});
+  for (std::int64_t o = 0; o < 6; ++o) per_output.scale(o) = 0.1f * static_cast<float>(o + 1);
+  per_output.channel_axis = 0;
+  const Quantized x = random_codes(p.x, unsigned_map(4), 1), w = random_codes(p.w, per_output, 2);
+  const Tensor<float> values = ops::decode(ops::conv2d_sums(x, w, p.options));
+  const auto close = testing::allclose(values, ops::conv2d(ops::decode(x), ops::decode(w), p.options), 1e-5, 1e-4);
+  CHECK_MESSAGE(close, close.message);
+
+  AffineCodes per_channel = unsigned_map(4);
+  per_channel.scale = Tensor<float>::ones({8});
+  per_channel.channel_axis = 3;
+  CHECK_FALSE(ops::has_integer_form({x.codes, per_channel}, w));
+  CHECK_FALSE(ops::has_integer_form(x, {w.codes, LutCodes{Tensor<float>::ones({16})}}));
+}
+
+TEST_CASE("ops: floats and codes are multiplied without a float copy of the codes") {
+  for (const kernels::KernelTable* table : kernels::available()) {
+    const ForcedIsa forced(table->name);
+    for (const Problem& p : {Problem{{2, 7, 6, 20}, {18, 3, 3, 20}, {.stride = 2, .padding = 1}},
+                             Problem{{2, 6, 6, 3}, {8, 3, 3, 3}, {.padding = 1}},
+                             Problem{{2, 6, 6, 16}, {24, 1, 1, 16}, {}},
+                             Problem{{2, 6, 5, 10}, {10, 3, 3, 1}, {.padding = 1, .groups = 10}}}) {
+      for (const auto& map : {unsigned_map(3), ops::sign_map(Tensor<float>::full({1}, 0.75f))}) {
+        const Quantized x = random_codes(p.x, map, 3);
+        const Tensor<float> w = testing::random_normal<float>(p.w, 4);
+        const Tensor<float> values = ops::decode(x);
+        const Tensor<float> y = ops::conv2d(values, w, p.options);
+        auto close = testing::allclose(ops::conv2d(x, w, p.options), y, 1e-4, 1e-4);
+        CHECK_MESSAGE(close, close.message);
+        const Tensor<float> grad = testing::random_normal<float>(y.shape(), 5);
+        close = testing::allclose(ops::conv2d_backward_weight(grad, x, p.w, p.options),
+                                  ops::conv2d_backward_weight(grad, values, p.w, p.options), 1e-4, 1e-3);
+        CHECK_MESSAGE(close, close.message);
+      }
+    }
+  }
+}
+
+TEST_CASE("ops: convolution of codes has the same bits for any number of threads") {
+  const Problem p{{5, 9, 9, 32}, {48, 3, 3, 32}, {.padding = 1}};
+  const Quantized x = random_codes(p.x, unsigned_map(8), 1), w = random_codes(p.w, centered_map(8), 2);
+  set_num_threads(1);
+  const Sums one = ops::conv2d_sums(x, w, p.options);
+  for (const int threads : {2, 3, 8}) {
+    set_num_threads(threads);
+    CHECK(testing::bit_equal(ops::conv2d_sums(x, w, p.options).sums, one.sums));
+  }
+  set_num_threads(0);
+}
