@@ -48,7 +48,7 @@ TEST_CASE("kernels: moments agree with the reference, far from zero and with an 
       auto x = normal(rows, channels, 1, 1, offset);
       if (offset != 0) x.data()[0] = -5e4f;
       std::vector<double> mean(static_cast<std::size_t>(channels), 7), squares = mean, mean_ref = mean, squares_ref = mean;
-      k.moments({x.data(), rows, channels, mean.data(), squares.data()});
+      k.of_values.moments({x.data(), rows, channels, mean.data(), squares.data()});
       kernels::reference::moments<float>({x.data(), rows, channels, mean_ref.data(), squares_ref.data()});
       for (std::size_t c = 0; c < mean.size(); ++c) {
         CHECK(mean[c] == doctest::Approx(mean_ref[c]).epsilon(1e-6));
@@ -67,8 +67,8 @@ TEST_CASE("kernels: normalize has the bits of the reference on every instruction
     for (const bool added : {false, true}) {
       for (const bool relu : {false, true}) {
         Tensor<float> y(x.shape()), expected(x.shape());
-        k.normalize({x.data(), added ? residual.data() : nullptr, scale.data(), shift.data(), relu, y.data(), rows, channels});
-        kernels::reference::normalize<float>(
+        k.of_values.normalize({x.data(), added ? residual.data() : nullptr, scale.data(), shift.data(), relu, y.data(), rows, channels});
+        kernels::reference::normalize<float, float>(
             {x.data(), added ? residual.data() : nullptr, scale.data(), shift.data(), relu, expected.data(), rows, channels});
         for (std::int64_t i = 0; i < y.size(); ++i) {
           const bool same = std::isnan(expected.data()[i]) ? std::isnan(y.data()[i]) : y.data()[i] == expected.data()[i];
@@ -83,26 +83,91 @@ TEST_CASE("kernels: sums and gradients of a normalisation agree with the referen
   for_every_table([](const kernels::ElementwiseKernels& k, std::int64_t rows, std::int64_t channels) {
     const auto g = normal(rows, channels, 6), x = normal(rows, channels, 7), y = normal(rows, channels, 8);
     const auto mean = normal(1, channels, 9), scale = normal(1, channels, 10), shift = normal(1, channels, 11);
-    const auto slope = normal(1, channels, 12), offset = normal(1, channels, 13);
-    for (const GradientMask mask : {GradientMask::kNone, GradientMask::kInput, GradientMask::kOutput}) {
+    const auto slope = normal(1, channels, 12), offset = normal(1, channels, 13), gain = normal(1, channels, 16);
+    for (const auto& [mask, most] : {std::pair{GradientMask::kNone, 1.0f}, std::pair{GradientMask::kInput, 1.0f},
+                                     std::pair{GradientMask::kInput, std::numeric_limits<float>::infinity()},
+                                     std::pair{GradientMask::kOutput, 1.0f}}) {
       CAPTURE(static_cast<int>(mask));
       Tensor<float> masked = Tensor<float>::zeros(x.shape()), masked_ref = masked.clone();
       Tensor<double> sums = Tensor<double>::full({2, channels}, 3), sums_ref = sums.clone();
-      k.normalize_sums({g.data(), x.data(), y.data(), masked.data(), mean.data(), scale.data(), shift.data(), mask, rows,
-                        channels, sums.data()});
-      kernels::reference::normalize_sums<float>({g.data(), x.data(), y.data(), masked_ref.data(), mean.data(), scale.data(),
-                                                 shift.data(), mask, rows, channels, sums_ref.data()});
+      k.of_values.normalize_sums({g.data(), x.data(), y.data(), masked.data(), mean.data(), scale.data(), shift.data(), mask, most,
+                        rows, channels, sums.data()});
+      kernels::reference::normalize_sums<float, float>({g.data(), x.data(), y.data(), masked_ref.data(), mean.data(), scale.data(),
+                                                 shift.data(), mask, most, rows, channels, sums_ref.data()});
       CHECK(testing::bit_equal(masked, masked_ref));
       const auto same = testing::allclose(sums, sums_ref, 1e-5, 1e-4);
       CHECK_MESSAGE(same.ok, same.message);
       if (mask == GradientMask::kOutput) continue;
       Tensor<float> dx = g.clone(), expected(x.shape());  // dx over the gradient
-      k.normalize_gradient({dx.data(), x.data(), mean.data(), scale.data(), shift.data(), slope.data(), offset.data(), mask,
-                            dx.data(), rows, channels});
-      kernels::reference::normalize_gradient<float>({g.data(), x.data(), mean.data(), scale.data(), shift.data(), slope.data(),
-                                                     offset.data(), mask, expected.data(), rows, channels});
+      k.of_values.normalize_gradient({dx.data(), x.data(), gain.data(), mean.data(), scale.data(), shift.data(), slope.data(),
+                                      offset.data(), mask, most, dx.data(), rows, channels});
+      kernels::reference::normalize_gradient<float, float>({g.data(), x.data(), gain.data(), mean.data(), scale.data(), shift.data(),
+                                                     slope.data(), offset.data(), mask, most, expected.data(), rows, channels});
       check_close(dx, expected, 1e-5, 1e-5);
     }
+  });
+}
+
+TEST_CASE("kernels: codes of a normalisation have the bits of the reference on every instruction set") {
+  for_every_table([](const kernels::ElementwiseKernels& k, std::int64_t rows, std::int64_t channels) {
+    const auto x = normal(rows, channels, 2, 3), residual = normal(rows, channels, 3);
+    const auto scale = normal(1, channels, 4), shift = normal(1, channels, 5);
+    for (const bool added : {false, true}) {
+      for (const bool relu : {false, true}) {
+        for (const bool sign : {false, true}) {
+          Tensor<float> y(x.shape()), y_ref(x.shape());
+          Tensor<std::uint8_t> codes(x.shape()), expected(x.shape()), alone(x.shape());
+          const kernels::NormalizeArgs<float> n{x.data(),     added ? residual.data() : nullptr,
+                                                scale.data(), shift.data(),
+                                                relu,         y.data(),
+                                                rows,         channels};
+          auto without = n, reference = n;
+          without.y = nullptr;
+          reference.y = y_ref.data();
+          CHECK(k.of_values.normalize_codes({n, sign, 15, 0, 15, codes.data()}));
+          CHECK(k.of_values.normalize_codes({without, sign, 15, 0, 15, alone.data()}));
+          CHECK(kernels::reference::normalize_codes<float, float>({reference, sign, 15, 0, 15, expected.data()}));
+          CHECK(testing::bit_equal(y, y_ref));
+          CHECK(testing::bit_equal(codes, expected));
+          CHECK(testing::bit_equal(alone, expected));
+        }
+      }
+    }
+    auto bad = x.clone();
+    bad.data()[bad.size() - 1] = std::numeric_limits<float>::quiet_NaN();
+    Tensor<std::uint8_t> codes(x.shape());
+    CHECK_FALSE(k.of_values.normalize_codes(
+        {{bad.data(), nullptr, scale.data(), shift.data(), true, nullptr, rows, channels}, false, 15, 0, 15, codes.data()}));
+  });
+}
+
+TEST_CASE("kernels: normalising int32 sums is normalising their floats") {
+  for_every_table([](const kernels::ElementwiseKernels& k, std::int64_t rows, std::int64_t channels) {
+    const auto values = normal(rows, channels, 2, 1000), g = normal(rows, channels, 3);
+    Tensor<std::int32_t> sums(values.shape());
+    Tensor<float> x(values.shape());
+    for (std::int64_t i = 0; i < x.size(); ++i)
+      x.data()[i] = static_cast<float>(sums.data()[i] = static_cast<std::int32_t>(values.data()[i]));
+    const auto mean = normal(1, channels, 9), scale = normal(1, channels, 10), shift = normal(1, channels, 11);
+    const auto slope = normal(1, channels, 12), offset = normal(1, channels, 13), gain = normal(1, channels, 16);
+    const auto run = [&](const auto& f, const auto* in, Tensor<float>& y, Tensor<float>& dx, Tensor<double>& moments,
+                         Tensor<double>& totals) {
+      double* m = moments.data();
+      f.moments({in, rows, channels, m, m + channels});
+      f.normalize({in, nullptr, scale.data(), shift.data(), true, y.data(), rows, channels});
+      f.normalize_sums({g.data(), in, nullptr, nullptr, mean.data(), scale.data(), shift.data(), GradientMask::kInput, 1.0f,
+                        rows, channels, totals.data()});
+      f.normalize_gradient({g.data(), in, gain.data(), mean.data(), scale.data(), shift.data(), slope.data(), offset.data(),
+                            GradientMask::kInput, 1.0f, dx.data(), rows, channels});
+    };
+    Tensor<float> y(x.shape()), y_ref(x.shape()), dx(x.shape()), dx_ref(x.shape());
+    Tensor<double> moments({2, channels}), moments_ref({2, channels}), totals({2, channels}), totals_ref({2, channels});
+    run(k.of_sums, sums.data(), y, dx, moments, totals);
+    run(k.of_values, x.data(), y_ref, dx_ref, moments_ref, totals_ref);
+    CHECK(testing::bit_equal(y, y_ref));
+    CHECK(testing::bit_equal(dx, dx_ref));
+    CHECK(testing::bit_equal(moments, moments_ref));
+    CHECK(testing::bit_equal(totals, totals_ref));
   });
 }
 

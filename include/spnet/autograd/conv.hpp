@@ -2,10 +2,14 @@
 #pragma once
 
 #include <concepts>
+#include <memory>
+#include <type_traits>
+#include <utility>
 
 #include "spnet/autograd/arithmetic.hpp"
 #include "spnet/autograd/variable.hpp"
 #include "spnet/ops/conv2d.hpp"
+#include "spnet/ops/conv2d_codes.hpp"
 #include "spnet/ops/matmul.hpp"
 #include "spnet/ops/reduce.hpp"
 
@@ -14,10 +18,33 @@ inline namespace v0 {
 
 using ops::Conv2dOptions;
 
+namespace detail {
+
+inline Variable<float> conv2d_codes(const Quantized& x_codes, const Variable<float>& x, const Variable<float>& w,
+                                    const Conv2dOptions& options) {
+  const auto backward = [x = x_codes, w = w.detach(), options](const Tensor<float>& g, InputGradients<float>& into) {
+    if (into.needs(0)) into.add(0, ops::conv2d_backward_data(g, w.value(), x.codes.shape(), options));
+    if (into.needs(1)) into.add(1, ops::conv2d_backward_weight(g, x, w.shape(), options));
+  };
+  const auto* w_codes = w.deferred_as<DeferredCodes>();
+  if (w_codes && ops::has_integer_form(x_codes, w_codes->quantized)) {
+    std::shared_ptr<const Deferred<float>> sums =
+        make_deferred<DeferredSums>(ops::conv2d_sums(x_codes, w_codes->quantized, options));
+    return make_result<float>(std::move(sums), {x, w}, backward);
+  }
+  return make_result<float>(ops::conv2d(x_codes, w.value(), options), {x, w}, backward);
+}
+
+}  // namespace detail
+
 /// Cross-correlation of x [N,H,W,C] with w [O,kH,kW,C/groups] → [N,H',W',O],
 /// H' = ⌊(H + 2·padding − dilation·(kH − 1) − 1)/stride⌋ + 1. Throws ShapeError or ValueError on sizes that do not fit.
+/// Where both are codes the sums are exact integers; where x alone is, it is read as codes.
 template <class T>
 Variable<T> conv2d(const Variable<T>& x, const Variable<T>& w, const Conv2dOptions& options = {}) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (const auto* codes = x.template deferred_as<DeferredCodes>()) return detail::conv2d_codes(codes->quantized, x, w, options);
+  }
   return make_result<T>(ops::conv2d(x.value(), w.value(), options), {x, w},
                         [x = x.value(), w = w.value(), options](const Tensor<T>& g, InputGradients<T>& into) {
                           if (into.needs(0)) into.add(0, ops::conv2d_backward_data(g, w, x.shape(), options));

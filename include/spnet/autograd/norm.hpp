@@ -1,7 +1,13 @@
 // Differentiable batch normalisation, alone and fused with what follows it in a residual network.
 #pragma once
 
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <type_traits>
 #include <utility>
+#include <variant>
+#include <vector>
 
 #include "spnet/autograd/variable.hpp"
 #include "spnet/ops/batch_norm.hpp"
@@ -10,6 +16,71 @@ namespace spnet {
 inline namespace v0 {
 
 using ops::BatchNormOptions;
+
+namespace detail {
+
+template <class T, class X>
+void backward_normalize(const ops::NormalizeContext<T, X>& context, const Tensor<T>& g, InputGradients<T>& into);
+
+}  // namespace detail
+
+/// A normalisation that is yet to be applied, with a residual and a relu where there are such. What quantizes it may do
+/// both in one pass, forward and backward.
+class DeferredNormalized final : public Deferred<float> {
+ public:
+  using Context =
+      std::variant<ops::NormalizeContext<float>, ops::NormalizeContext<float, std::int32_t>>;
+  using Nodes = std::vector<NodeRef<float>, PoolAllocator<NodeRef<float>>>;
+
+  /// `inputs` are the nodes of x, gamma, beta and the residual.
+  DeferredNormalized(Context context, Nodes inputs, Tensor<float> residual, bool relu)
+      : context_(std::move(context)), inputs_(std::move(inputs)), residual_(std::move(residual)), relu_(relu) {}
+  const Shape& shape() const override {
+    return std::visit([](const auto& c) -> const Shape& { return c.input.x.shape(); }, context_);
+  }
+
+  /// The codes of the value, by `form`. The value itself is computed with them where it is part of a residual path,
+  /// whose next join will want it. Throws NumericError, naming `quantizer`, where a value is not finite.
+  Tensor<std::uint8_t> codes(const char* quantizer, const ops::UniformForm& form) const {
+    if (is_computed()) return form.codes(quantizer, value_);
+    Tensor<float> y = residual_.defined() ? Tensor<float>(shape()) : Tensor<float>();
+    Tensor<std::uint8_t> out(shape());
+    const bool finite = std::visit(
+        [&](const auto& c) { return ops::normalize_codes(c.input, c.affine, residual_, relu_, form, y, out); }, context_);
+    if (!finite) ops::detail::throw_not_finite(quantizer, value());
+    value_ = y;
+    return out;
+  }
+
+  /// True where a gradient that passes only up to some value may go to the inputs in one pass.
+  bool clips() const { return relu_ && !residual_.defined(); }
+  const Nodes& inputs() const { return inputs_; }
+
+  /// Passes the gradient on to the inputs, from where the value is at most `most`, if it clips().
+  void backward(const Tensor<float>& g, InputGradients<float>& into,
+                float most = std::numeric_limits<float>::infinity()) const {
+    std::visit(
+        [&](const auto& c) {
+          auto with = c;
+          with.most = most;
+          // This mask reads the output, which the residual path keeps anyway.
+          if (with.mask == kernels::GradientMask::kOutput) with.y = value();
+          detail::backward_normalize(with, g, into);
+        },
+        context_);
+  }
+
+ protected:
+  Tensor<float> compute() const override {
+    return std::visit([&](const auto& c) { return ops::normalize(c.input, c.affine, residual_, relu_); }, context_);
+  }
+
+ private:
+  Context context_;
+  Nodes inputs_;
+  Tensor<float> residual_;
+  bool relu_;
+};
 
 namespace detail {
 
@@ -38,15 +109,24 @@ void update_running(Tensor<T>& running, const Tensor<double>& batch, double corr
     running(c) = static_cast<T>((1 - momentum) * static_cast<double>(running(c)) + momentum * correction * batch(c));
 }
 
+// Passes the gradient of a normalisation on to x, gamma, beta and, where there is one, the residual.
+template <class T, class X>
+void backward_normalize(const ops::NormalizeContext<T, X>& context, const Tensor<T>& g, InputGradients<T>& into) {
+  auto gradients = ops::normalize_backward(g, context, into.needs(0), ops::reuse(g));
+  into.add(0, std::move(gradients.x));
+  into.add(1, std::move(gradients.gamma));
+  into.add(2, std::move(gradients.beta));
+  if (gradients.residual.defined()) into.add(3, std::move(gradients.residual));
+}
+
 // `residual` is undefined or added before the relu.
-template <class T>
-Variable<T> batch_norm(const char* op, const Variable<T>& x, const Variable<T>& residual, const Variable<T>& gamma,
-                       const Variable<T>& beta, Tensor<T> running_mean, Tensor<T> running_var,
-                       const BatchNormOptions& options, bool relu) {
-  check_batch_norm(op, x, gamma.value(), beta.value(), running_mean, running_var, options);
+template <class T, class X>
+Variable<T> batch_norm_of(const ops::NormalizeInput<T, X>& input, const Variable<T>& x, const Variable<T>& residual,
+                          const Variable<T>& gamma, const Variable<T>& beta, Tensor<T>& running_mean,
+                          Tensor<T>& running_var, const BatchNormOptions& options, bool relu) {
   ops::ChannelMoments moments;
   if (options.training) {
-    moments = ops::channel_moments(x.value());
+    moments = ops::channel_moments(input);
     const double count = static_cast<double>(x.size() / x.dim(-1));
     if (running_mean.defined()) update_running(running_mean, moments.mean, 1.0, options.momentum);
     if (running_var.defined()) update_running(running_var, moments.variance, count / (count - 1), options.momentum);
@@ -56,30 +136,46 @@ Variable<T> batch_norm(const char* op, const Variable<T>& x, const Variable<T>& 
   const auto affine =
       ops::fold_batch_norm(gamma.value(), beta.value(), moments.mean, moments.variance, options.epsilon);
   using kernels::GradientMask;
-  if (!residual.defined()) {
-    const GradientMask mask = relu ? GradientMask::kInput : GradientMask::kNone;
-    return make_result<T>(ops::normalize(x.value(), affine, {}, relu), {x, gamma, beta},
-                          [context = ops::NormalizeContext<T>{x.value(), {}, affine, moments.mean, moments.variance,
-                                                              options.epsilon, mask, options.training}](
-                              const Tensor<T>& g, InputGradients<T>& into) {
-                            auto gradients = ops::normalize_backward(g, context, into.needs(0), ops::reuse(g));
-                            into.add(0, std::move(gradients.x));
-                            into.add(1, std::move(gradients.gamma));
-                            into.add(2, std::move(gradients.beta));
-                          });
+  const Tensor<T> added = residual.defined() ? residual.value() : Tensor<T>();
+  const GradientMask mask = residual.defined() ? GradientMask::kOutput : relu ? GradientMask::kInput : GradientMask::kNone;
+  ops::NormalizeContext<T, X> context{.input = input,
+                                      .y = {},
+                                      .affine = affine,
+                                      .mean = moments.mean,
+                                      .variance = moments.variance,
+                                      .epsilon = options.epsilon,
+                                      .mask = mask,
+                                      .training = options.training};
+  std::vector<NodeRef<T>, PoolAllocator<NodeRef<T>>> nodes{x.node(), gamma.node(), beta.node()};
+  if (residual.defined()) nodes.push_back(residual.node());
+  if constexpr (std::is_same_v<T, float>) {
+    const auto y = make_deferred<DeferredNormalized>(std::move(context), nodes, added, relu);
+    return make_result_of_nodes<float>(std::shared_ptr<const Deferred<float>>(y), std::move(nodes),
+                                       [y](const Tensor<float>& g, InputGradients<float>& into) { y->backward(g, into); });
+  } else {
+    const Tensor<T> y = ops::normalize(input, affine, added, relu);
+    if (residual.defined()) context.y = y;
+    return make_result_of_nodes<T>(y, std::move(nodes),
+                                   [context = std::move(context)](const Tensor<T>& g, InputGradients<T>& into) {
+                                     backward_normalize(context, g, into);
+                                   });
   }
-  check<ShapeError>(residual.shape() == x.shape(), op, ": residual ", residual.shape(), " given, input is ", x.shape());
-  const Tensor<T> y = ops::normalize(x.value(), affine, residual.value(), relu);
-  return make_result<T>(y, {x, gamma, beta, residual},
-                        [context = ops::NormalizeContext<T>{x.value(), y, affine, moments.mean, moments.variance,
-                                                            options.epsilon, GradientMask::kOutput, options.training}](
-                            const Tensor<T>& g, InputGradients<T>& into) {
-                          auto gradients = ops::normalize_backward(g, context, into.needs(0), ops::reuse(g));
-                          into.add(0, std::move(gradients.x));
-                          into.add(1, std::move(gradients.gamma));
-                          into.add(2, std::move(gradients.beta));
-                          into.add(3, std::move(gradients.residual));
-                        });
+}
+
+template <class T>
+Variable<T> batch_norm(const char* op, const Variable<T>& x, const Variable<T>& residual, const Variable<T>& gamma,
+                       const Variable<T>& beta, Tensor<T> running_mean, Tensor<T> running_var,
+                       const BatchNormOptions& options, bool relu) {
+  check_batch_norm(op, x, gamma.value(), beta.value(), running_mean, running_var, options);
+  if (residual.defined())
+    check<ShapeError>(residual.shape() == x.shape(), op, ": residual ", residual.shape(), " given, input is ", x.shape());
+  if constexpr (std::is_same_v<T, float>) {
+    if (const auto* sums = x.template deferred_as<DeferredSums>())
+      return batch_norm_of(ops::NormalizeSums{sums->sums.sums, sums->sums.scale}, x, residual, gamma, beta, running_mean,
+                           running_var, options, relu);
+  }
+  return batch_norm_of(ops::NormalizeInput<T>{x.value(), {}}, x, residual, gamma, beta, running_mean, running_var, options,
+                       relu);
 }
 
 }  // namespace detail

@@ -1,11 +1,14 @@
 // Variable<T>: a tensor that remembers how it was made.
 #pragma once
 
+#include <algorithm>
 #include <initializer_list>
 #include <memory>
 #include <span>
 #include <utility>
+#include <vector>
 
+#include "spnet/autograd/deferred.hpp"
 #include "spnet/autograd/node.hpp"
 #include "spnet/tensor/tensor.hpp"
 
@@ -44,9 +47,15 @@ class Variable {
       : state_(std::allocate_shared<State>(PoolAllocator<State>(), std::move(value))) {
     if (requires_grad) state_->node = NodeRef<T>(new Node<T>);
   }
-  /// The output of an operator, made by `node`; use `make_result`.
+  /// The output of an operator, made by `node` (null: a constant); use `make_result`.
   Variable(Tensor<T> value, NodeRef<T> node)
       : state_(std::allocate_shared<State>(PoolAllocator<State>(), std::move(value))) {
+    state_->node = std::move(node);
+  }
+  /// The same where the value is yet to be computed.
+  Variable(std::shared_ptr<const Deferred<T>> deferred, NodeRef<T> node)
+      : state_(std::allocate_shared<State>(PoolAllocator<State>(), Tensor<T>())) {
+    state_->deferred = std::move(deferred);
     state_->node = std::move(node);
   }
 
@@ -54,12 +63,18 @@ class Variable {
   bool requires_grad() const { return static_cast<bool>(state_->node); }
   bool is_leaf() const { return !state_->node || state_->node->is_leaf(); }
 
-  Tensor<T>& value() { return state_->value; }
-  const Tensor<T>& value() const { return state_->value; }
-  const Shape& shape() const { return state_->value.shape(); }
-  std::int64_t dim(int axis) const { return state_->value.dim(axis); }
-  std::int64_t size() const { return state_->value.size(); }
-  T item() const { return state_->value.item(); }
+  Tensor<T>& value() { return state_->deferred ? state_->deferred->value() : state_->value; }
+  const Tensor<T>& value() const { return state_->deferred ? state_->deferred->value() : state_->value; }
+  const Shape& shape() const { return state_->deferred ? state_->deferred->shape() : state_->value.shape(); }
+  std::int64_t dim(int axis) const { return shape()[axis]; }
+  std::int64_t size() const { return element_count(shape()); }
+  T item() const { return value().item(); }
+  /// The value's other form, where it is a D; null otherwise.
+  template <class D>
+  const D* deferred_as() const {
+    return dynamic_cast<const D*>(state_->deferred.get());
+  }
+  const std::shared_ptr<const Deferred<T>>& deferred() const { return state_->deferred; }
 
   /// The collected gradient; undefined before the first backward pass, and always for what is no leaf.
   const Tensor<T>& grad() const {
@@ -75,7 +90,9 @@ class Variable {
   }
 
   /// Same value, cut off from the tape; shares the memory.
-  Variable detach() const { return Variable(state_->value); }
+  Variable detach() const {
+    return state_->deferred ? Variable(state_->deferred, NodeRef<T>()) : Variable(state_->value);
+  }
 
   /// Adds d(this)/d(leaf) to the gradient of every leaf. This must be a scalar (one element) and require a gradient.
   /// The graph is dropped on the way unless `retain_graph`.
@@ -96,28 +113,48 @@ class Variable {
   struct State {
     explicit State(Tensor<T> v) : value(std::move(v)) {}
     Tensor<T> value;
+    std::shared_ptr<const Deferred<T>> deferred;
     NodeRef<T> node;
   };
   std::shared_ptr<State> state_;
 };
 
+namespace detail {
+
+// The result of an operator whose inputs have these nodes; null where an input requires no gradient.
+template <class T, class Value, class Backward>
+Variable<T> make_result_of_nodes(Value value, std::vector<NodeRef<T>, PoolAllocator<NodeRef<T>>> inputs, Backward backward) {
+  const bool needed = grad_enabled && std::any_of(inputs.begin(), inputs.end(), [](const auto& n) { return bool(n); });
+  if (!needed) return Variable<T>(std::move(value), NodeRef<T>());
+  NodeRef<T> node(new FunctionNode<T, Backward>(std::move(backward)));
+  node->inputs = std::move(inputs);
+  return Variable<T>(std::move(value), std::move(node));
+}
+
+}  // namespace detail
+
 /// The result of an operator on `inputs`. `backward(gradient, InputGradients&)` gets the gradient of `value` and adds
 /// those of the inputs, by position; it should capture tensors, never the result itself. Recorded only where gradients
 /// are enabled and an input requires one. This is the way to write an operator of one's own.
-template <class T, class Backward>
-Variable<T> make_result(Tensor<T> value, std::span<const Variable<T>> inputs, Backward backward) {
-  bool needed = false;
-  if (grad_enabled())
-    for (const auto& input : inputs) needed = needed || input.requires_grad();
-  if (!needed) return Variable<T>(std::move(value));
-  NodeRef<T> node(new FunctionNode<T, Backward>(std::move(backward)));
-  node->inputs.reserve(inputs.size());
-  for (const auto& input : inputs) node->inputs.push_back(input.node());
-  return Variable<T>(std::move(value), std::move(node));
+/// The value may be a tensor or a shared Deferred.
+template <class T, class Value, class Backward>
+Variable<T> make_result(Value value, std::span<const Variable<T>> inputs, Backward backward) {
+  std::vector<NodeRef<T>, PoolAllocator<NodeRef<T>>> nodes;
+  if (grad_enabled()) {
+    nodes.reserve(inputs.size());
+    for (const auto& input : inputs) nodes.push_back(input.node());
+  }
+  return detail::make_result_of_nodes<T>(std::move(value), std::move(nodes), std::move(backward));
 }
-template <class T, class Backward>
-Variable<T> make_result(Tensor<T> value, std::initializer_list<Variable<T>> inputs, Backward backward) {
-  return make_result(std::move(value), std::span<const Variable<T>>(inputs.begin(), inputs.size()), std::move(backward));
+template <class T, class Value, class Backward>
+Variable<T> make_result(Value value, std::initializer_list<Variable<T>> inputs, Backward backward) {
+  return make_result<T>(std::move(value), std::span<const Variable<T>>(inputs.begin(), inputs.size()), std::move(backward));
+}
+
+/// A deferred value of type D, from pooled memory.
+template <class D, class... Args>
+std::shared_ptr<const D> make_deferred(Args&&... args) {
+  return std::allocate_shared<D>(PoolAllocator<D>(), std::forward<Args>(args)...);
 }
 
 }  // namespace v0

@@ -9,19 +9,21 @@ namespace spnet {
 inline namespace v0 {
 namespace kernels {
 
+// What is normalised, x, is of type X: T, or int32 sums, which count as T(x).
+
 /// mean[c], squares[c] = the mean and the sum of squared deviations of column c. Overwrites.
-template <class T>
+template <class X>
 struct MomentsArgs {
-  const T* x;
+  const X* x;
   std::int64_t rows, channels;
   double* mean;
   double* squares;
 };
 
 /// y = x·scale[c] + shift[c], plus residual where there is one, then zero where that is < 0 if `relu`.
-template <class T>
+template <class T, class X = T>
 struct NormalizeArgs {
-  const T* x;
+  const X* x;
   const T* residual;  ///< or null
   const T* scale;
   const T* shift;
@@ -30,52 +32,73 @@ struct NormalizeArgs {
   std::int64_t rows, channels;
 };
 
+/// The same y, of one of T or none, and its codes at once: code = round(clamp(y·factor, low, high)) − low, half to even, or
+/// y > 0 where `sign`. Returns false where a y is not finite.
+template <class T, class X = T>
+struct NormalizeCodesArgs {
+  NormalizeArgs<T, X> normalize;  ///< its y may be null
+  bool sign;
+  T factor, low, high;
+  std::uint8_t* codes;
+};
+
 /// Which elements of a gradient pass a normalisation's activation.
 enum class GradientMask {
   kNone,    ///< all
-  kInput,   ///< where x·scale + shift > 0, rounded as in NormalizeArgs: the input is read anyway, so no output needs to be kept
+  kInput,   ///< where 0 < x·scale + shift ≤ most, rounded as in NormalizeArgs: x is read anyway, so no output needs to be kept
   kOutput,  ///< where y > 0
 };
 
 /// sums[c] = Σ g, sums[channels + c] = Σ g·(x − mean[c]) over the rows, g the gradient through the mask. Overwrites.
 /// With kOutput, g is also written to `masked`, which may be `gradient`.
-template <class T>
+template <class T, class X = T>
 struct NormalizeSumsArgs {
   const T* gradient;
-  const T* x;
+  const X* x;
   const T* y;
   T* masked;
   const T* mean;
   const T* scale;
   const T* shift;
-  GradientMask mask;  ///< kInput reads scale and shift, kOutput y and masked
+  GradientMask mask;  ///< kInput reads scale, shift and most, kOutput y and masked
+  T most;
   std::int64_t rows, channels;
   double* sums;
 };
 
-/// dx = g·scale[c] + (x − mean[c])·slope[c] + offset[c], g the gradient through the mask (not kOutput).
+/// dx = g·gain[c] + (x − mean[c])·slope[c] + offset[c], g the gradient through the mask (not kOutput).
 /// dx may be `gradient`.
-template <class T>
+template <class T, class X = T>
 struct NormalizeGradientArgs {
   const T* gradient;
-  const T* x;
+  const X* x;
+  const T* gain;
   const T* mean;
   const T* scale;
   const T* shift;
   const T* slope;
   const T* offset;
   GradientMask mask;
+  T most;
   T* dx;
   std::int64_t rows, channels;
+};
+
+/// The passes of a normalisation of X.
+template <class T, class X = T>
+struct NormalizeFunctions {
+  void (*moments)(const MomentsArgs<X>&);
+  void (*normalize)(const NormalizeArgs<T, X>&);
+  bool (*normalize_codes)(const NormalizeCodesArgs<T, X>&);
+  void (*normalize_sums)(const NormalizeSumsArgs<T, X>&);
+  void (*normalize_gradient)(const NormalizeGradientArgs<T, X>&);
 };
 
 /// One instruction set's element-wise kernels.
 template <class T>
 struct ElementwiseFunctions {
-  void (*moments)(const MomentsArgs<T>&);
-  void (*normalize)(const NormalizeArgs<T>&);
-  void (*normalize_sums)(const NormalizeSumsArgs<T>&);
-  void (*normalize_gradient)(const NormalizeGradientArgs<T>&);
+  NormalizeFunctions<T> of_values;
+  NormalizeFunctions<T, std::int32_t> of_sums;
   /// sum[i] += term[i]
   void (*add)(T* sum, const T* term, std::int64_t count);
   /// y[i] = x[i] < 0 ? 0 : x[i]; NaN stays. y may be x.

@@ -35,26 +35,44 @@ SPNET_INLINE void keep_where(typename L::Float& v, const typename L::Int& mask) 
   v = reinterpret_cast<typename L::Float>(reinterpret_cast<typename L::Int>(v) & mask);
 }
 
+// v = y <= most ? v : 0, by the sign: see lanes.hpp.
+template <class L>
+SPNET_INLINE void keep_up_to(typename L::Float& v, const typename L::Float& y, const typename L::Float& most) {
+  keep_signed<L>(v, ~reinterpret_cast<typename L::Int>(most - y));
+}
+
+// v = x as floats.
+template <class L, class X, class Move>
+SPNET_INLINE void load_values(typename L::Float& v, const X* x, const Move& move) {
+  if constexpr (sizeof(X) == sizeof(float) && X(0.5f) != X(0)) {
+    move.load(v, x);
+  } else {
+    typename L::Int n;
+    move.load(n, x);
+    v = __builtin_convertvector(n, typename L::Float);
+  }
+}
+
 // A block of rows short enough for its float sums to be accurate and for a second look to find it in L1.
 template <class L, int N>
 inline constexpr std::int64_t kBlockRows = 16384 / (N * L::kCount * static_cast<int>(sizeof(float)));
 
 // N vectors of columns, from `column` on, of which `width` exist.
-template <class L, int N, class Move>
-SPNET_INLINE void moments_columns(const MomentsArgs<float>& a, std::int64_t column, std::int64_t width, const Move& move) {
+template <class L, int N, class X, class Move>
+SPNET_INLINE void moments_columns(const MomentsArgs<X>& a, std::int64_t column, std::int64_t width, const Move& move) {
   using Float = typename L::Float;
   double* const mean = a.mean + column;
   double* const squares = a.squares + column;
   for (std::int64_t i = 0; i < width; ++i) mean[i] = squares[i] = 0;
   for (std::int64_t begin = 0; begin < a.rows; begin += kBlockRows<L, N>) {
     const std::int64_t rows = a.rows - begin < kBlockRows<L, N> ? a.rows - begin : kBlockRows<L, N>;
-    const float* const block = a.x + begin * a.channels + column;
+    const X* const block = a.x + begin * a.channels + column;
     Float centre[N], sum[N], square[N], v;
     SPNET_UNROLL for (int j = 0; j < N; ++j) centre[j] = sum[j] = square[j] = Float{};
-    const float* x = block;
+    const X* x = block;
     for (std::int64_t r = 0; r < rows; ++r, x += a.channels) {
       SPNET_UNROLL for (int j = 0; j < N; ++j) {
-        move.load(v, x + j * L::kCount);
+        load_values<L>(v, x + j * L::kCount, move);
         centre[j] += v;
       }
     }
@@ -62,7 +80,7 @@ SPNET_INLINE void moments_columns(const MomentsArgs<float>& a, std::int64_t colu
     x = block;
     for (std::int64_t r = 0; r < rows; ++r, x += a.channels) {
       SPNET_UNROLL for (int j = 0; j < N; ++j) {
-        move.load(v, x + j * L::kCount);
+        load_values<L>(v, x + j * L::kCount, move);
         v -= centre[j];
         sum[j] += v;
         square[j] += v * v;
@@ -87,21 +105,22 @@ SPNET_INLINE void moments_columns(const MomentsArgs<float>& a, std::int64_t colu
   }
 }
 
-template <class L>
-SPNET_INLINE void moments(const MomentsArgs<float>& a) {
+template <class L, class X>
+SPNET_INLINE void moments(const MomentsArgs<X>& a) {
   std::int64_t c = 0;
   for (; c + 4 * L::kCount <= a.channels; c += 4 * L::kCount) moments_columns<L, 4>(a, c, 4 * L::kCount, AllLanes{});
   for (; c + L::kCount <= a.channels; c += L::kCount) moments_columns<L, 1>(a, c, L::kCount, AllLanes{});
   if (c < a.channels) moments_columns<L, 1>(a, c, a.channels - c, FirstLanes{static_cast<std::size_t>(a.channels - c)});
 }
 
-template <class L, GradientMask kMask, int N, class Move>
-SPNET_INLINE void sums_columns(const NormalizeSumsArgs<float>& a, std::int64_t column, std::int64_t width, const Move& move) {
+template <class L, GradientMask kMask, int N, class X, class Move>
+SPNET_INLINE void sums_columns(const NormalizeSumsArgs<float, X>& a, std::int64_t column, std::int64_t width, const Move& move) {
   using Float = typename L::Float;
   double* const sums = a.sums + column;
   double* const products = a.sums + a.channels + column;
   for (std::int64_t i = 0; i < width; ++i) sums[i] = products[i] = 0;
   Float mean[N], scale[N], shift[N];
+  const Float most = Float{} + a.most;
   SPNET_UNROLL for (int j = 0; j < N; ++j) {
     move.load(mean[j], a.mean + column + j * L::kCount);
     if constexpr (kMask == GradientMask::kInput) {
@@ -118,11 +137,12 @@ SPNET_INLINE void sums_columns(const NormalizeSumsArgs<float>& a, std::int64_t c
       SPNET_UNROLL for (int j = 0; j < N; ++j) {
         const std::int64_t i = at + j * L::kCount;
         move.load(g, a.gradient + i);
-        move.load(v, a.x + i);
+        load_values<L>(v, a.x + i, move);
         if constexpr (kMask == GradientMask::kInput) {
           y = v;
           scale_shift(y, scale[j], shift[j]);
           keep_where<L>(g, y > 0.0f);
+          keep_up_to<L>(g, y, most);
         }
         if constexpr (kMask == GradientMask::kOutput) {
           move.load(y, a.y + i);
@@ -145,17 +165,17 @@ SPNET_INLINE void sums_columns(const NormalizeSumsArgs<float>& a, std::int64_t c
   }
 }
 
-template <class L, GradientMask kMask>
-SPNET_INLINE void masked_sums(const NormalizeSumsArgs<float>& args) {
-  const NormalizeSumsArgs<float> a = args;  // a copy of its own, which stores through `masked` cannot change
+template <class L, GradientMask kMask, class X>
+SPNET_INLINE void masked_sums(const NormalizeSumsArgs<float, X>& args) {
+  const NormalizeSumsArgs<float, X> a = args;  // a copy of its own, which stores through `masked` cannot change
   std::int64_t c = 0;
   for (; c + 4 * L::kCount <= a.channels; c += 4 * L::kCount) sums_columns<L, kMask, 4>(a, c, 4 * L::kCount, AllLanes{});
   for (; c + L::kCount <= a.channels; c += L::kCount) sums_columns<L, kMask, 1>(a, c, L::kCount, AllLanes{});
   if (c < a.channels)
     sums_columns<L, kMask, 1>(a, c, a.channels - c, FirstLanes{static_cast<std::size_t>(a.channels - c)});
 }
-template <class L>
-SPNET_INLINE void normalize_sums(const NormalizeSumsArgs<float>& a) {
+template <class L, class X>
+SPNET_INLINE void normalize_sums(const NormalizeSumsArgs<float, X>& a) {
   if (a.mask == GradientMask::kNone) masked_sums<L, GradientMask::kNone>(a);
   if (a.mask == GradientMask::kInput) masked_sums<L, GradientMask::kInput>(a);
   if (a.mask == GradientMask::kOutput) masked_sums<L, GradientMask::kOutput>(a);
@@ -172,67 +192,123 @@ SPNET_INLINE void sweep_rows(Pass& pass, std::int64_t rows, std::int64_t channel
   }
 }
 
-template <class L, bool kResidual, bool kRelu>
+// v = x·scale + shift, plus the residual, through relu: of one vector.
+template <class L, bool kResidual, bool kRelu, class X, class Move>
+SPNET_INLINE void normalize_lanes(typename L::Float& v, const NormalizeArgs<float, X>& a, std::int64_t c, std::int64_t i,
+                                  const Move& move) {
+  typename L::Float factor, term;
+  load_values<L>(v, a.x + i, move);
+  move.load(factor, a.scale + c);
+  move.load(term, a.shift + c);
+  scale_shift(v, factor, term);
+  if constexpr (kResidual) {
+    move.load(term, a.residual + i);
+    v = v + term;
+  }
+  if constexpr (kRelu) v = v < 0.0f ? typename L::Float{} : v;
+}
+
+template <class L, bool kResidual, bool kRelu, class X>
 struct Normalize {
-  const NormalizeArgs<float> a;
+  const NormalizeArgs<float, X> a;
   template <class Move>
   SPNET_INLINE void step(std::int64_t c, std::int64_t i, const Move& move) {
-    typename L::Float v, factor, term;
-    move.load(v, a.x + i);
-    move.load(factor, a.scale + c);
-    move.load(term, a.shift + c);
-    scale_shift(v, factor, term);
-    if constexpr (kResidual) {
-      move.load(term, a.residual + i);
-      v = v + term;
-    }
-    if constexpr (kRelu) v = v < 0.0f ? typename L::Float{} : v;
+    typename L::Float v;
+    normalize_lanes<L, kResidual, kRelu>(v, a, c, i, move);
     move.store(a.y + i, v);
   }
 };
-template <class L, bool kResidual, bool kRelu>
-SPNET_INLINE void normalize_as(const NormalizeArgs<float>& a) {
-  Normalize<L, kResidual, kRelu> pass{a};
+template <class L, bool kResidual, bool kRelu, class X>
+SPNET_INLINE void normalize_as(const NormalizeArgs<float, X>& a) {
+  Normalize<L, kResidual, kRelu, X> pass{a};
   sweep_rows<L>(pass, a.rows, a.channels);
 }
-template <class L>
-SPNET_INLINE void normalize(const NormalizeArgs<float>& a) {
+template <class L, class X>
+SPNET_INLINE void normalize(const NormalizeArgs<float, X>& a) {
   if (a.residual && a.relu) return normalize_as<L, true, true>(a);
   if (a.residual) return normalize_as<L, true, false>(a);
   if (a.relu) return normalize_as<L, false, true>(a);
   normalize_as<L, false, false>(a);
 }
 
-template <class L, bool kMasked>
-struct NormalizeGradient {
-  const NormalizeGradientArgs<float> a;
+template <class L, bool kResidual, bool kRelu, bool kSign, class X>
+struct NormalizeCodes {
+  const NormalizeCodesArgs<float, X> a;
+  typename L::Float factor, low, high;
+  std::int32_t first;
+  typename L::Int flaws{};
+  SPNET_INLINE explicit NormalizeCodes(const NormalizeCodesArgs<float, X>& args)
+      : a(args), factor(typename L::Float{} + args.factor), low(typename L::Float{} + args.low),
+        high(typename L::Float{} + args.high), first(static_cast<std::int32_t>(args.low)) {}
   template <class Move>
   SPNET_INLINE void step(std::int64_t c, std::int64_t i, const Move& move) {
-    typename L::Float g, v, scale, mean, slope, offset;
+    typename L::Float v;
+    normalize_lanes<L, kResidual, kRelu>(v, a.normalize, c, i, move);
+    note_flaws<L>(flaws, v);
+    if (a.normalize.y) move.store(a.normalize.y + i, v);
+    if constexpr (kSign) {
+      const typename L::Int positive = (v > 0.0f) & 1;
+      typename L::Byte bytes;
+      L::pack(bytes, positive);
+      move.store(a.codes + i, bytes);
+    } else {
+      v = v * factor;
+      clamp_lanes<L>(v, low, high);
+      store_codes<L>(move, a.codes + i, v, first);
+    }
+  }
+};
+template <class L, bool kResidual, bool kRelu, class X>
+SPNET_INLINE bool normalize_codes_as(const NormalizeCodesArgs<float, X>& a) {
+  if (a.sign) {
+    NormalizeCodes<L, kResidual, kRelu, true, X> pass(a);
+    sweep_rows<L>(pass, a.normalize.rows, a.normalize.channels);
+    return flawless<L>(pass.flaws);
+  }
+  NormalizeCodes<L, kResidual, kRelu, false, X> pass(a);
+  sweep_rows<L>(pass, a.normalize.rows, a.normalize.channels);
+  return flawless<L>(pass.flaws);
+}
+template <class L, class X>
+SPNET_INLINE bool normalize_codes(const NormalizeCodesArgs<float, X>& a) {
+  if (a.normalize.residual && a.normalize.relu) return normalize_codes_as<L, true, true>(a);
+  if (a.normalize.residual) return normalize_codes_as<L, true, false>(a);
+  if (a.normalize.relu) return normalize_codes_as<L, false, true>(a);
+  return normalize_codes_as<L, false, false>(a);
+}
+
+template <class L, bool kMasked, class X>
+struct NormalizeGradient {
+  const NormalizeGradientArgs<float, X> a;
+  template <class Move>
+  SPNET_INLINE void step(std::int64_t c, std::int64_t i, const Move& move) {
+    typename L::Float g, v, gain, mean, slope, offset;
     move.load(g, a.gradient + i);
-    move.load(v, a.x + i);
-    move.load(scale, a.scale + c);
+    load_values<L>(v, a.x + i, move);
     if constexpr (kMasked) {
-      typename L::Float y = v, shift;
+      typename L::Float y = v, scale, shift, most = typename L::Float{} + a.most;
+      move.load(scale, a.scale + c);
       move.load(shift, a.shift + c);
       scale_shift(y, scale, shift);
       keep_where<L>(g, y > 0.0f);
+      keep_up_to<L>(g, y, most);
     }
+    move.load(gain, a.gain + c);
     move.load(mean, a.mean + c);
     move.load(slope, a.slope + c);
     move.load(offset, a.offset + c);
     v = (v - mean) * slope + offset;
-    v += g * scale;
+    v += g * gain;
     move.store(a.dx + i, v);
   }
 };
-template <class L>
-SPNET_INLINE void normalize_gradient(const NormalizeGradientArgs<float>& a) {
+template <class L, class X>
+SPNET_INLINE void normalize_gradient(const NormalizeGradientArgs<float, X>& a) {
   if (a.mask == GradientMask::kInput) {
-    NormalizeGradient<L, true> pass{a};
+    NormalizeGradient<L, true, X> pass{a};
     return sweep_rows<L>(pass, a.rows, a.channels);
   }
-  NormalizeGradient<L, false> pass{a};
+  NormalizeGradient<L, false, X> pass{a};
   sweep_rows<L>(pass, a.rows, a.channels);
 }
 

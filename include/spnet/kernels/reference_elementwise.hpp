@@ -1,6 +1,10 @@
 // Plain loops for the element-wise passes: the oracle for float, the only kernels for double.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
 #include "spnet/kernels/elementwise.hpp"
 
 namespace spnet {
@@ -14,8 +18,8 @@ T scale_shift(T x, T factor, T term) {
   return product + term;
 }
 
-template <class T>
-void moments(const MomentsArgs<T>& a) {
+template <class X>
+void moments(const MomentsArgs<X>& a) {
   for (std::int64_t c = 0; c < a.channels; ++c) {
     double sum = 0, squares = 0;
     for (std::int64_t r = 0; r < a.rows; ++r) sum += static_cast<double>(a.x[r * a.channels + c]);
@@ -29,41 +33,67 @@ void moments(const MomentsArgs<T>& a) {
   }
 }
 
-template <class T>
-void normalize(const NormalizeArgs<T>& a) {
+template <class T, class X>
+void normalize(const NormalizeArgs<T, X>& a) {
   for (std::int64_t r = 0; r < a.rows; ++r) {
     for (std::int64_t c = 0; c < a.channels; ++c) {
       const std::int64_t i = r * a.channels + c;
-      T y = scale_shift(a.x[i], a.scale[c], a.shift[c]);
+      T y = scale_shift(static_cast<T>(a.x[i]), a.scale[c], a.shift[c]);
       if (a.residual) y += a.residual[i];
       a.y[i] = a.relu && y < T{0} ? T{0} : y;
     }
   }
 }
 
-template <class T>
-void normalize_sums(const NormalizeSumsArgs<T>& a) {
+template <class T, class X>
+bool normalize_codes(const NormalizeCodesArgs<T, X>& a) {
+  const auto& n = a.normalize;
+  bool finite = true;
+  for (std::int64_t i = 0; i < n.rows * n.channels; ++i) {
+    T y;
+    normalize<T, X>({n.x + i, n.residual ? n.residual + i : nullptr, n.scale + i % n.channels, n.shift + i % n.channels,
+                     n.relu, &y, 1, 1});
+    if (n.y) n.y[i] = y;
+    if (!std::isfinite(y)) {
+      finite = false;
+    } else if (a.sign) {
+      a.codes[i] = y > T{0};
+    } else {
+      a.codes[i] = static_cast<std::uint8_t>(std::nearbyint(std::clamp(y * a.factor, a.low, a.high)) - a.low);
+    }
+  }
+  return finite;
+}
+
+template <class T, class X>
+void normalize_sums(const NormalizeSumsArgs<T, X>& a) {
   for (std::int64_t c = 0; c < 2 * a.channels; ++c) a.sums[c] = 0;
   for (std::int64_t r = 0; r < a.rows; ++r) {
     for (std::int64_t c = 0; c < a.channels; ++c) {
       const std::int64_t i = r * a.channels + c;
       T g = a.gradient[i];
-      if (a.mask == GradientMask::kInput) g = scale_shift(a.x[i], a.scale[c], a.shift[c]) > T{0} ? g : T{0};
+      if (a.mask == GradientMask::kInput) {
+        const T y = scale_shift(static_cast<T>(a.x[i]), a.scale[c], a.shift[c]);
+        g = y > T{0} && y <= a.most ? g : T{0};
+      }
       if (a.mask == GradientMask::kOutput) a.masked[i] = g = a.y[i] > T{0} ? g : T{0};
       a.sums[c] += static_cast<double>(g);
-      a.sums[a.channels + c] += static_cast<double>(g) * static_cast<double>(a.x[i] - a.mean[c]);
+      a.sums[a.channels + c] += static_cast<double>(g) * static_cast<double>(static_cast<T>(a.x[i]) - a.mean[c]);
     }
   }
 }
 
-template <class T>
-void normalize_gradient(const NormalizeGradientArgs<T>& a) {
+template <class T, class X>
+void normalize_gradient(const NormalizeGradientArgs<T, X>& a) {
   for (std::int64_t r = 0; r < a.rows; ++r) {
     for (std::int64_t c = 0; c < a.channels; ++c) {
       const std::int64_t i = r * a.channels + c;
       T g = a.gradient[i];
-      if (a.mask == GradientMask::kInput) g = scale_shift(a.x[i], a.scale[c], a.shift[c]) > T{0} ? g : T{0};
-      a.dx[i] = g * a.scale[c] + ((a.x[i] - a.mean[c]) * a.slope[c] + a.offset[c]);
+      if (a.mask == GradientMask::kInput) {
+        const T y = scale_shift(static_cast<T>(a.x[i]), a.scale[c], a.shift[c]);
+        g = y > T{0} && y <= a.most ? g : T{0};
+      }
+      a.dx[i] = g * a.gain[c] + ((static_cast<T>(a.x[i]) - a.mean[c]) * a.slope[c] + a.offset[c]);
     }
   }
 }
@@ -83,9 +113,14 @@ void relu_gradient(const T* gradient, const T* y, T* dx, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) dx[i] = y[i] > T{0} ? gradient[i] : T{0};
 }
 
+template <class T, class X>
+inline constexpr NormalizeFunctions<T, X> kNormalize{
+    moments<X>, normalize<T, X>, normalize_codes<T, X>, normalize_sums<T, X>,
+    normalize_gradient<T, X>};
+
 template <class T>
-inline constexpr ElementwiseFunctions<T> kElementwise{
-    moments<T>, normalize<T>, normalize_sums<T>, normalize_gradient<T>, add<T>, relu<T>, relu_gradient<T>};
+inline constexpr ElementwiseFunctions<T> kElementwise{kNormalize<T, T>, kNormalize<T, std::int32_t>, add<T>, relu<T>,
+                                                      relu_gradient<T>};
 
 }  // namespace kernels::reference
 }  // namespace v0

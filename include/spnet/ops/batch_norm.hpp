@@ -1,11 +1,16 @@
 // Batch normalisation over the last axis, forward and adjoint, on plain tensors.
 #pragma once
 
+#include <atomic>
 #include <cmath>
+#include <cstdint>
+#include <limits>
 #include <numeric>
+#include <type_traits>
 #include <utility>
 
 #include "spnet/ops/elementwise.hpp"
+#include "spnet/ops/quantize.hpp"
 
 namespace spnet {
 inline namespace v0 {
@@ -66,18 +71,56 @@ Tensor<T> repeated(const Tensor<U>& values, std::int64_t repeat) {
 
 }  // namespace detail
 
+namespace detail {
+
+/// The kernels that normalise an X for results of type T.
+template <class T, class X>
+const kernels::NormalizeFunctions<T, X>& normalize_kernels() {
+  if constexpr (std::is_same_v<T, X>)
+    return elementwise_kernels<T>().of_values;
+  else
+    return elementwise_kernels<T>().of_sums;
+}
+
+}  // namespace detail
+
+/// What is normalised: values, or integers that stand for unit[c]·x.
+template <class T, class X = T>
+struct NormalizeInput {
+  Tensor<X> x;
+  Tensor<float> unit;  ///< [C]; undefined: 1
+
+  double unit_of(std::int64_t channel) const { return unit.defined() ? static_cast<double>(unit.data()[channel]) : 1.0; }
+};
+using NormalizeSums = NormalizeInput<float, std::int32_t>;
+
+namespace detail {
+
+/// The scale of `affine` for x itself instead of what it stands for.
+template <class T, class X>
+Tensor<T> input_scale(const NormalizeInput<T, X>& input, const ChannelAffine<T>& affine) {
+  if (!input.unit.defined()) return affine.scale;
+  Tensor<T> out(affine.scale.shape());
+  for (std::int64_t c = 0; c < out.size(); ++c)
+    out.data()[c] = static_cast<T>(static_cast<double>(affine.scale.data()[c]) * input.unit_of(c));
+  return out;
+}
+
+}  // namespace detail
+
 /// Moments of the channels of x [...,C]. Accurate also where the mean is large against the deviation: every chunk is
 /// centred by its own mean, and chunks are merged in order (Chan, Golub, LeVeque 1983).
-template <class T>
-ChannelMoments channel_moments(const Tensor<T>& x) {
-  const Tensor<T> dense = x.contiguous();
+template <class T, class X>
+ChannelMoments channel_moments(const NormalizeInput<T, X>& input) {
+  const Tensor<X>& x = input.x;
+  const Tensor<X> dense = x.contiguous();
   const std::int64_t channels = x.dim(-1), rows = x.size() / channels;
   const detail::ChannelChunks chunks(rows, channels);
   const std::int64_t width = 2 * channels * chunks.repeat;
   Tensor<double> partial({chunks.count, width});
-  const T* data = dense.data();
+  const X* data = dense.data();
   double* moments = partial.data();
-  const auto kernel = elementwise_kernels<T>().moments;
+  const auto kernel = detail::normalize_kernels<T, X>().moments;
   parallel_for(chunks.count, [&](std::int64_t i) {
     const auto chunk = chunks[i];
     kernel({data + chunk.at, chunk.rows, chunk.channels, moments + i * width, moments + i * width + chunk.channels});
@@ -99,8 +142,16 @@ ChannelMoments channel_moments(const Tensor<T>& x) {
       before += more;
     }
   }
-  for (std::int64_t c = 0; c < channels; ++c) squares[c] /= static_cast<double>(rows);
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const double unit = input.unit_of(c);
+    mean[c] *= unit;
+    squares[c] *= unit * unit / static_cast<double>(rows);
+  }
   return out;
+}
+template <class T>
+ChannelMoments channel_moments(const Tensor<T>& x) {
+  return channel_moments(NormalizeInput<T>{x, {}});
 }
 
 /// Batch norm with known statistics as one affine map: scale = gamma/√(variance + epsilon), shift = beta − mean·scale.
@@ -121,37 +172,76 @@ ChannelAffine<T> fold_batch_norm(const Tensor<T>& gamma, const Tensor<T>& beta, 
   return out;
 }
 
+namespace detail {
+
+// Calls `kernel(chunk, scale, shift)` for the chunks of x, with `affine` applied to what x stands for.
+template <class T, class X, class Kernel>
+void normalize_chunks(const NormalizeInput<T, X>& input, const ChannelAffine<T>& affine, const Kernel& kernel) {
+  const std::int64_t channels = std::max<std::int64_t>(input.x.dim(-1), 1);
+  const ChannelChunks chunks(input.x.size() / channels, channels);
+  const auto scales = repeated<T>(input_scale(input, affine), chunks.repeat), shifts = repeated<T>(affine.shift, chunks.repeat);
+  const T *scale = scales.data(), *shift = shifts.data();
+  parallel_for(chunks.count, [&](std::int64_t i) { kernel(chunks[i], scale, shift); });
+}
+
+}  // namespace detail
+
 /// x·scale + shift, plus `residual` where it is defined, then relu where asked: one pass over x [...,C].
-template <class T>
-Tensor<T> normalize(const Tensor<T>& x, const ChannelAffine<T>& affine, const Tensor<T>& residual = {}, bool relu = false) {
-  const Tensor<T> dense = x.contiguous();
+template <class T, class X>
+Tensor<T> normalize(const NormalizeInput<T, X>& input, const ChannelAffine<T>& affine, const Tensor<T>& residual = {},
+                    bool relu = false) {
+  const Tensor<X> dense = input.x.contiguous();
   const Tensor<T> added = residual.defined() ? residual.contiguous() : residual;
-  const std::int64_t channels = x.dim(-1);
-  const detail::ChannelChunks chunks(channels ? x.size() / channels : 0, std::max<std::int64_t>(channels, 1));
-  const auto scales = detail::repeated<T>(affine.scale, chunks.repeat), shifts = detail::repeated<T>(affine.shift, chunks.repeat);
-  Tensor<T> y(x.shape());
-  const T* from = dense.data();
+  Tensor<T> y(dense.shape());
+  const X* from = dense.data();
   const T* add = added.data();
-  const T* scale = scales.data();
-  const T* shift = shifts.data();
   T* to = y.data();
-  const auto kernel = elementwise_kernels<T>().normalize;
-  parallel_for(chunks.count, [&](std::int64_t i) {
-    const auto chunk = chunks[i];
+  const auto kernel = detail::normalize_kernels<T, X>().normalize;
+  detail::normalize_chunks(input, affine, [&](const auto& chunk, const T* scale, const T* shift) {
     const std::int64_t at = chunk.at;
     kernel({from + at, add ? add + at : nullptr, scale, shift, relu, to + at, chunk.rows, chunk.channels});
   });
   return y;
 }
+template <class T>
+Tensor<T> normalize(const Tensor<T>& x, const ChannelAffine<T>& affine, const Tensor<T>& residual = {}, bool relu = false) {
+  return normalize(NormalizeInput<T>{x, {}}, affine, residual, relu);
+}
+
+/// The codes, by `form`, of what `normalize` gives, in the same pass; the values go to `y` where it is defined.
+/// Returns false where a value is not finite.
+template <class X>
+bool normalize_codes(const NormalizeInput<float, X>& input, const ChannelAffine<float>& affine,
+                     const Tensor<float>& residual, bool relu, const UniformForm& form, Tensor<float>& y,
+                     Tensor<std::uint8_t>& codes) {
+  const Tensor<X> dense = input.x.contiguous();
+  const Tensor<float> added = residual.defined() ? residual.contiguous() : residual;
+  const X* from = dense.data();
+  const float* add = added.data();
+  float* values = y.defined() ? y.data() : nullptr;
+  std::uint8_t* to = codes.data();
+  std::atomic<bool> finite{true};
+  const auto kernel = detail::normalize_kernels<float, X>().normalize_codes;
+  detail::normalize_chunks(input, affine, [&](const auto& chunk, const float* scale, const float* shift) {
+    const std::int64_t at = chunk.at;
+    if (!kernel({{from + at, add ? add + at : nullptr, scale, shift, relu, values ? values + at : nullptr, chunk.rows,
+                  chunk.channels},
+                 form.sign, form.factor, static_cast<float>(form.low), static_cast<float>(form.high), to + at}))
+      finite.store(false, std::memory_order_relaxed);
+  });
+  return finite.load();
+}
 
 /// What the backward pass of a normalisation needs to know. `y` only for kernels::GradientMask::kOutput.
-template <class T>
+template <class T, class X = T>
 struct NormalizeContext {
-  Tensor<T> x, y;
+  NormalizeInput<T, X> input;
+  Tensor<T> y;
   ChannelAffine<T> affine;
   Tensor<double> mean, variance;  ///< those that `affine` was folded from
   double epsilon;
   kernels::GradientMask mask;
+  T most = std::numeric_limits<T>::infinity();  ///< of kInput: where the output is larger, no gradient passes
   bool training;  ///< whether mean and variance depend on x
 };
 
@@ -164,23 +254,28 @@ struct NormalizeGradients {
 
 /// The adjoint of batch norm (+ add) (+ relu), exact, with batch statistics or constant ones. Two passes over the data.
 /// `target`, which may be `gradient`, is overwritten where one is given.
-template <class T>
-NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const NormalizeContext<T>& context, bool needs_x,
+template <class T, class X>
+NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const NormalizeContext<T, X>& context, bool needs_x,
                                          Tensor<T> target = {}) {
   using kernels::GradientMask;
-  const Tensor<T> x = context.x.contiguous(), y = context.y.defined() ? context.y.contiguous() : context.y;
+  const Tensor<X> x = context.input.x.contiguous();
+  const Tensor<T> y = context.y.defined() ? context.y.contiguous() : context.y;
   const std::int64_t channels = x.dim(-1), rows = x.size() / channels;
   const detail::ChannelChunks chunks(rows, channels);
   if (!target.defined()) target = Tensor<T>(x.shape());
   const Tensor<T> dense = gradient.contiguous();
-  const auto centre = detail::repeated<T>(context.mean, chunks.repeat);
-  const auto scale = detail::repeated<T>(context.affine.scale, chunks.repeat);
+  // The kernels see x, not what it stands for: the mean is divided, the slopes are multiplied by its unit.
+  Tensor<double> means({channels});
+  for (std::int64_t c = 0; c < channels; ++c) means.data()[c] = context.mean.data()[c] / context.input.unit_of(c);
+  const auto centre = detail::repeated<T>(means, chunks.repeat);
+  const auto gain = detail::repeated<T>(context.affine.scale, chunks.repeat);
+  const auto scale = detail::repeated<T>(detail::input_scale(context.input, context.affine), chunks.repeat);
   const auto shift = detail::repeated<T>(context.affine.shift, chunks.repeat);
   const std::int64_t width = 2 * channels * chunks.repeat;
   Tensor<double> partial({chunks.count, width});
   const bool writes = context.mask == GradientMask::kOutput;
 
-  kernels::NormalizeSumsArgs<T> whole{};
+  kernels::NormalizeSumsArgs<T, X> whole{};
   whole.gradient = dense.data();
   whole.x = x.data();
   whole.y = y.data();
@@ -189,8 +284,9 @@ NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const Normal
   whole.scale = scale.data();
   whole.shift = shift.data();
   whole.mask = context.mask;
+  whole.most = context.most;
   double* sums = partial.data();
-  const auto sum_kernel = elementwise_kernels<T>().normalize_sums;
+  const auto sum_kernel = detail::normalize_kernels<T, X>().normalize_sums;
   parallel_for(chunks.count, [&](std::int64_t i) {
     const auto chunk = chunks[i];
     auto part = whole;
@@ -217,14 +313,15 @@ NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const Normal
   Tensor<T> slopes({channels}), offsets({channels});
   for (std::int64_t c = 0; c < channels; ++c) {
     // The kernels centre by the rounded mean.
-    const double rounded_off = context.mean.data()[c] - static_cast<double>(centre.data()[c]);
-    const double sum = totals.data()[c], product = totals.data()[channels + c] - rounded_off * sum;
+    const double unit = context.input.unit_of(c);
+    const double rounded_off = unit * (means.data()[c] - static_cast<double>(centre.data()[c]));
+    const double sum = totals.data()[c], product = unit * totals.data()[channels + c] - rounded_off * sum;
     const double inverse = 1.0 / std::sqrt(context.variance.data()[c] + context.epsilon);
     out.gamma.data()[c] = static_cast<T>(inverse * product);
     out.beta.data()[c] = static_cast<T>(sum);
-    const double factor = context.training ? -static_cast<double>(scale.data()[c]) / static_cast<double>(rows) : 0.0;
+    const double factor = context.training ? -static_cast<double>(gain.data()[c]) / static_cast<double>(rows) : 0.0;
     const double tilt = factor * inverse * inverse * product;
-    slopes.data()[c] = static_cast<T>(tilt);
+    slopes.data()[c] = static_cast<T>(tilt * unit);
     offsets.data()[c] = static_cast<T>(factor * sum - tilt * rounded_off);
   }
   if (writes) out.residual = target;
@@ -233,17 +330,19 @@ NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const Normal
   // The masked gradient is the residual's too, so that it may not be overwritten.
   out.x = writes ? Tensor<T>(x.shape()) : target;
   const auto slope = detail::repeated<T>(slopes, chunks.repeat), offset = detail::repeated<T>(offsets, chunks.repeat);
-  kernels::NormalizeGradientArgs<T> all{};
+  kernels::NormalizeGradientArgs<T, X> all{};
   all.gradient = writes ? target.data() : dense.data();
   all.x = x.data();
+  all.gain = gain.data();
   all.mean = centre.data();
   all.scale = scale.data();
   all.shift = shift.data();
   all.slope = slope.data();
   all.offset = offset.data();
   all.mask = writes ? GradientMask::kNone : context.mask;
+  all.most = context.most;
   all.dx = out.x.data();
-  const auto gradient_kernel = elementwise_kernels<T>().normalize_gradient;
+  const auto gradient_kernel = detail::normalize_kernels<T, X>().normalize_gradient;
   parallel_for(chunks.count, [&](std::int64_t i) {
     const auto chunk = chunks[i];
     auto part = all;

@@ -1,6 +1,7 @@
 // Convolution where one or both factors are codes.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <limits>
 #include <utility>
@@ -25,14 +26,13 @@ inline const AffineCodes* as_source(const Quantized& x) {
 inline CodeSource code_source(const Quantized& x, const AffineCodes& map) {
   return {x.codes.span().data(), map.step, map.zero_point};
 }
-// Depthwise products have one channel each, which integer kernels waste; few enough of them are exact in float, too.
+// Few and small enough products are exact in float, too.
 inline bool is_exact_in_float(const ConvSizes& s, const AffineCodes& x, const AffineCodes& w) {
-  return s.kh * s.kw * IntegerRange(x).largest() * IntegerRange(w).largest() < (std::int64_t{1} << 24);
+  return s.kh * s.kw * (s.c / s.groups) * IntegerRange(x).largest() * IntegerRange(w).largest() < (std::int64_t{1} << 24);
 }
-inline void depthwise_sums(const ConvSizes& s, const CodeSource& x, const std::uint8_t* w, const AffineCodes& w_map,
-                           std::int32_t* y) {
-  const Shape shape = output_shape(s);
-  Tensor<float> weights({s.o, s.kh, s.kw}), sums(shape);
+inline void float_sums(const ConvSizes& s, const CodeSource& x, const std::uint8_t* w, const AffineCodes& w_map,
+                       std::int32_t* y) {
+  Tensor<float> weights({s.o, s.kh, s.kw, s.c / s.groups}), sums(output_shape(s));
   for (std::int64_t i = 0; i < weights.size(); ++i)
     weights.data()[i] = static_cast<float>(w_map.step * w[i] - w_map.zero_point);
   conv2d(s, x, weights.data(), sums.data());
@@ -59,6 +59,13 @@ inline bool has_integer_form(const Quantized& x, const Quantized& w) {
   return x_range.largest() * w_range.largest() <= most;
 }
 
+/// Where set true, conv2d_sums takes its sums from float kernels wherever those are exact, as simulated quantization does:
+/// for tests and comparisons. The sums are the same.
+inline std::atomic<bool>& simulates_in_float() {
+  static std::atomic<bool> simulates{false};
+  return simulates;
+}
+
 /// Convolution as conv2d, in integers: exact sums that stand for the values, the same on every instruction set. Expects
 /// has_integer_form(x, w); throws as conv2d.
 inline Sums conv2d_sums(const Quantized& x, const Quantized& w, const Conv2dOptions& options = {}) {
@@ -73,8 +80,9 @@ inline Sums conv2d_sums(const Quantized& x, const Quantized& w, const Conv2dOpti
     out.scale(o) = detail::scale_of(x_map) * w_scale.data()[w_scale.size() == 1 ? 0 : o];
   if (out.sums.size() == 0) return out;
   const Tensor<std::uint8_t> x_codes = x.codes.contiguous(), w_codes = w.codes.contiguous();
-  if (detail::is_depthwise(s) && detail::is_exact_in_float(s, x_map, w_map)) {
-    detail::depthwise_sums(s, {x_codes.data(), x_map.step, x_map.zero_point}, w_codes.data(), w_map, out.sums.data());
+  // Depthwise products have one channel each, which the integer kernels would waste.
+  if ((detail::is_depthwise(s) || simulates_in_float()) && detail::is_exact_in_float(s, x_map, w_map)) {
+    detail::float_sums(s, {x_codes.data(), x_map.step, x_map.zero_point}, w_codes.data(), w_map, out.sums.data());
     return out;
   }
   const detail::Correlation c = detail::forward_correlation(s);

@@ -151,6 +151,18 @@ inline Tensor<std::uint8_t> sign_codes(const char* quantizer, const Tensor<float
   return codes;
 }
 
+/// The form of codes that depend on their own element alone: code = round(clamp(x·factor, low, high)) − low, half to even,
+/// or x > 0 where `sign`.
+struct UniformForm {
+  bool sign = false;
+  float factor = 1;
+  int low = 0, high = 1;
+
+  Tensor<std::uint8_t> codes(const char* quantizer, const Tensor<float>& x) const {
+    return sign ? sign_codes(quantizer, x, false) : uniform_codes(quantizer, x, factor, low, high);
+  }
+};
+
 /// Codes {0, 1} as {−scale, +scale}.
 inline AffineCodes sign_map(Tensor<float> scale, int channel_axis = -1) {
   return {.scale = std::move(scale), .step = 2, .zero_point = 1, .qmin = 0, .qmax = 1, .channel_axis = channel_axis};

@@ -49,19 +49,16 @@ class DorefaWeights : public Quantizer {
 
 /// Activations, half-wave uniform. 2..8 bits: round(clamp(a, 0, 1)·n)/n with n = 2^bits − 1, half to even; gradient 1
 /// on [0, 1], ends included, 0 outside. 1 bit: +1 where a > 0, else −1 (so 0 → −1); gradient 1 on [−1, 1], 0 outside.
-class DorefaActivations : public Quantizer {
+class DorefaActivations : public ElementwiseQuantizer {
  public:
   std::string name() const override { return "dorefa"; }
-  Quantized lower(const Tensor<float>& x, int bits, bool) override {
-    if (bits == 1) return {ops::sign_codes("dorefa activations", x, false), ops::sign_map(detail::unit_scale())};
+  Form form(int bits) const override {
+    if (bits == 1) return {{.sign = true}, ops::sign_map(detail::unit_scale()), -1.0f, 1.0f};
     const int levels = (1 << bits) - 1;
-    return {
-        ops::uniform_codes("dorefa activations", x, static_cast<float>(levels), 0, levels),
-        AffineCodes{.scale = Tensor<float>::full({1}, 1.0f / static_cast<float>(levels)), .qmin = 0, .qmax = levels}};
-  }
-  void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
-    if (!into.needs(0)) return;
-    into.add(0, ops::clamp_gradient(gradient, call.x, call.bits == 1 ? -1.0f : 0.0f, 1.0f, ops::reuse(gradient)));
+    return {{.factor = static_cast<float>(levels), .high = levels},
+            {.scale = Tensor<float>::full({1}, 1.0f / static_cast<float>(levels)), .qmin = 0, .qmax = levels},
+            0.0f,
+            1.0f};
   }
 };
 

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "spnet/autograd/norm.hpp"
 #include "spnet/autograd/variable.hpp"
 #include "spnet/core/precision.hpp"
 #include "spnet/ops/quantize.hpp"
@@ -70,6 +72,54 @@ class Quantizer {
   virtual std::vector<NamedBuffer> buffers() const { return {}; }
 };
 
+/// A quantizer whose codes depend on their own element alone, by a fixed rule. What comes before it (a normalisation) can
+/// be computed in the same pass.
+class ElementwiseQuantizer : public Quantizer {
+ public:
+  struct Form {
+    ops::UniformForm codes;
+    AffineCodes map;
+    float pass_low, pass_high;  ///< the surrogate gradient is 1 where x lies between, ends included, 0 outside
+  };
+  virtual Form form(int bits) const = 0;
+
+  Quantized lower(const Tensor<float>& x, int bits, bool) override {
+    const Form f = form(bits);
+    return {f.codes.codes(name().c_str(), x), f.map};
+  }
+  void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
+    const Form f = form(call.bits);
+    if (into.needs(0)) into.add(0, ops::clamp_gradient(gradient, call.x, f.pass_low, f.pass_high, ops::reuse(gradient)));
+  }
+};
+
+namespace detail {
+
+// Of a normalisation that has not been applied yet: both in one pass, and x itself is not kept.
+inline Variable<float> quantize_normalized(const Variable<float>& x, const ElementwiseQuantizer& quantizer, int bits,
+                                           Quantized* lowered) {
+  const auto form = quantizer.form(bits);
+  const auto* normalized = x.deferred_as<DeferredNormalized>();
+  Quantized codes{normalized->codes(quantizer.name().c_str(), form.codes), form.map};
+  if (lowered) *lowered = codes;
+  std::shared_ptr<const Deferred<float>> value = make_deferred<DeferredCodes>(std::move(codes));
+  const auto kept = x.deferred();
+  // Past the normalisation's own node, straight to its inputs.
+  if (normalized->clips() && form.pass_low <= 0)
+    return make_result_of_nodes<float>(std::move(value), normalized->inputs(),
+                                       [kept, normalized, most = form.pass_high](const Tensor<float>& g,
+                                                                                 InputGradients<float>& into) {
+                                         normalized->backward(g, into, most);
+                                       });
+  return make_result<float>(std::move(value), {x},
+                            [kept, low = form.pass_low, high = form.pass_high](const Tensor<float>& g,
+                                                                               InputGradients<float>& into) {
+                              into.add(0, ops::clamp_gradient(g, kept->value(), low, high, ops::reuse(g)));
+                            });
+}
+
+}  // namespace detail
+
 /// x through `quantizer` at `bits` (1..8, or 32: identity): exactly the decoded codes, with its surrogate gradient.
 /// `quantizer` must outlive the graph. The codes themselves go to `lowered` where that is given.
 /// Throws ValueError on another width, NumericError where x is not finite.
@@ -77,11 +127,15 @@ inline Variable<float> quantize(const Variable<float>& x, Quantizer& quantizer, 
                                 Quantized* lowered = nullptr) {
   check<ValueError>(is_bit_width(bits), "quantize: ", quantizer.name(), " got ", bits, " bits, expected 1..8 or 32");
   if (bits == kFloatBits) return x;
+  if (const auto* elementwise = dynamic_cast<const ElementwiseQuantizer*>(&quantizer);
+      elementwise && x.deferred_as<DeferredNormalized>())
+    return detail::quantize_normalized(x, *elementwise, bits, lowered);
   QuantizerCall call{x.value().contiguous(), {}, bits, training};
   call.lowered = quantizer.lower(call.x, bits, training);
   check<ShapeError>(call.lowered.codes.shape() == x.shape(), "quantize: ", quantizer.name(), " gave codes ",
                     call.lowered.codes.shape(), " for ", x.shape());
-  Tensor<float> values = ops::decode(call.lowered);
+  ops::check_quantized(call.lowered, "quantize");
+  std::shared_ptr<const Deferred<float>> values = make_deferred<DeferredCodes>(call.lowered);
   if (lowered) *lowered = call.lowered;
   const std::span<const Variable<float>> parameters = quantizer.parameters_at(bits);
   std::vector<Variable<float>, PoolAllocator<Variable<float>>> inputs;

@@ -8,18 +8,38 @@ namespace spnet {
 inline namespace v0 {
 namespace kernels::simd {
 
-inline void moments(const MomentsArgs<float>& a) { body::moments<Lanes>(a); }
-inline void normalize(const NormalizeArgs<float>& a) { body::normalize<Lanes>(a); }
-inline void normalize_sums(const NormalizeSumsArgs<float>& a) { body::normalize_sums<Lanes>(a); }
-inline void normalize_gradient(const NormalizeGradientArgs<float>& a) { body::normalize_gradient<Lanes>(a); }
+template <class X>
+inline void moments(const MomentsArgs<X>& a) {
+  body::moments<Lanes>(a);
+}
+template <class X>
+inline void normalize(const NormalizeArgs<float, X>& a) {
+  body::normalize<Lanes>(a);
+}
+template <class X>
+inline bool normalize_codes(const NormalizeCodesArgs<float, X>& a) {
+  return body::normalize_codes<Lanes>(a);
+}
+template <class X>
+inline void normalize_sums(const NormalizeSumsArgs<float, X>& a) {
+  body::normalize_sums<Lanes>(a);
+}
+template <class X>
+inline void normalize_gradient(const NormalizeGradientArgs<float, X>& a) {
+  body::normalize_gradient<Lanes>(a);
+}
 inline void add(float* sum, const float* term, std::int64_t count) { body::add<Lanes>(sum, term, count); }
 inline void relu(const float* x, float* y, std::int64_t count) { body::relu<Lanes>(x, y, count); }
 inline void relu_gradient(const float* gradient, const float* y, float* dx, std::int64_t count) {
   body::relu_gradient<Lanes>(gradient, y, dx, count);
 }
 
+template <class X>
+constexpr NormalizeFunctions<float, X> normalize_functions() {
+  return {moments<X>, normalize<X>, normalize_codes<X>, normalize_sums<X>, normalize_gradient<X>};
+}
 constexpr ElementwiseKernels elementwise_kernels() {
-  return {moments, normalize, normalize_sums, normalize_gradient, add, relu, relu_gradient};
+  return {normalize_functions<float>(), normalize_functions<std::int32_t>(), add, relu, relu_gradient};
 }
 
 }  // namespace kernels::simd
