@@ -7,6 +7,7 @@
 #include "spnet/core/parallel.hpp"
 #include "spnet/models/resnet.hpp"
 #include "spnet/optim/sgd.hpp"
+#include "spnet/testing/compare.hpp"
 #include "spnet/train/parameter_groups.hpp"
 
 using namespace spnet;
@@ -147,4 +148,26 @@ TEST_CASE("train: bad options are refused") {
   CHECK_THROWS_AS(train::Trainer(*net, {}, optimizer), ValueError);
   CHECK_THROWS_AS(train::Trainer(*net, kSwitches, optimizer, {.name = "nonesuch"}), ValueError);
   CHECK_THROWS_AS(train::Trainer(*net, kSwitches, optimizer, {.temperature = 0}), ValueError);
+}
+
+TEST_CASE("train: integer arithmetic gives the bits of simulated quantization over 200 steps") {
+  const Data data;
+  const std::vector<Precision> switches = parse_switches("w1a1,w2a2,w4a8,w8a8");
+  const auto net = models::make_model("resnet20", {.width = 0.25, .quantization = {.switches = switches}, .seed = 3});
+  optim::SGD optimizer(train::parameter_groups(*net, {}), {});
+  train::Trainer trainer(*net, switches, optimizer);
+  int different = 0;
+  for (std::uint64_t step = 0; step < 200; ++step) {
+    trainer.step(data.images, data.labels, 0.05, step);
+    NoGradGuard no_grad;
+    const Precision p = switches[step % switches.size()];
+    net->eval();
+    net->set_precision(p);
+    const auto integers = (*net)(Variable<float>(data.images)).value();
+    ops::simulates_in_float() = true;
+    const auto simulated = (*net)(Variable<float>(data.images)).value();
+    ops::simulates_in_float() = false;
+    different += !testing::bit_equal(integers, simulated);
+  }
+  CHECK(different == 0);
 }
