@@ -1,8 +1,10 @@
-// Convolutions in float32, three directions, side by side with oneDNN where it was found: both in one loop, turn by
-// turn, so that a noisy machine disturbs both alike. Ratios above 1 mean that spnet is faster.
-//   conv_bench [--threads T] [--peer-layout nhwc|any] [--cpu-clock] [--json] [--benchmark_filter=resnet20]
-// --cpu-clock counts the time of the process, not of the wall: for one thread on a machine that is busy otherwise.
-// oneDNN gets its weights in the layout it likes best for free; spnet packs its own in every call.
+// Convolutions in float32 (three directions) and on codes (w8a8, w2a2, w1a1), side by side with oneDNN's float32 and int8
+// where it was found: both in one loop, turn by turn, so that a noisy machine disturbs both alike. Ratios above 1 mean
+// that spnet is faster.
+//   conv_bench [--threads T] [--peer-layout nhwc|any] [--cpu-clock] [--json] [--benchmark_filter=fp32/resnet20]
+// SPNET_ISA caps both (oneDNN by ONEDNN_MAX_CPU_ISA, unless that is set). --cpu-clock counts the time of the process, not
+// of the wall: for one thread on a machine that is busy otherwise. oneDNN gets its weights in the layout it likes best
+// for free; spnet packs its own in every call. Both leave the int32 sums.
 
 #include <benchmark/benchmark.h>
 
@@ -14,35 +16,36 @@
 #include <ctime>
 #include <functional>
 #include <map>
-#include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
-#ifdef SPNET_BENCH_ONEDNN
-#ifdef _OPENMP
+#if defined(SPNET_BENCH_ONEDNN) && defined(_OPENMP)
 #include <omp.h>
 #endif
-#include <dnnl.hpp>
-#endif
 
+#include "conv_peer.hpp"
 #include "problems.hpp"
 #include "spnet/core/parallel.hpp"
-#include "spnet/core/random.hpp"
-#include "spnet/kernels/dispatch.hpp"
 #include "spnet/ops/conv2d.hpp"
+#include "spnet/ops/conv2d_codes.hpp"
 
 namespace {
 
+using spnet::AffineCodes;
+using spnet::Quantized;
 using spnet::Random;
 using spnet::Shape;
 using spnet::Tensor;
 using spnet::bench::ConvProblem;
+using spnet::bench::Direction;
 
-enum class Direction { kForward, kBackwardData, kBackwardWeight };
+/// Bits of weights and activations alike; 32: float.
+struct Kind {
+  const char* name;
+  int bits;
+};
+constexpr Kind kKinds[] = {{"fp32", 32}, {"int8", 8}, {"w2a2", 2}, {"w1a1", 1}};
 constexpr const char* kDirectionNames[] = {"forward", "backward_data", "backward_weight"};
-
-std::string peer_layout = "nhwc";
 
 Tensor<float> random_tensor(const Shape& shape) {
   Tensor<float> t(shape);
@@ -51,70 +54,50 @@ Tensor<float> random_tensor(const Shape& shape) {
   return t;
 }
 
-#ifdef SPNET_BENCH_ONEDNN
-/// One primitive of oneDNN with its memories; returns a call that runs it to the end.
-std::function<void()> make_peer(const ConvProblem& p, Direction direction) {
-  using namespace dnnl;
-  using tag = memory::format_tag;
-  const engine eng(engine::kind::cpu, 0);
-  const tag data = peer_layout == "any" ? tag::any : tag::nhwc;
-  const memory::desc x({p.n, p.c, p.size, p.size}, memory::data_type::f32, data);
-  const memory::desc y({p.n, p.o, p.out_size(), p.out_size()}, memory::data_type::f32, data);
-  const memory::desc w = p.groups > 1 ? memory::desc({p.groups, p.o / p.groups, p.c / p.groups, p.kernel, p.kernel},
-                                                     memory::data_type::f32, tag::any)
-                                      : memory::desc({p.o, p.c, p.kernel, p.kernel}, memory::data_type::f32, tag::any);
-  const memory::dims stride{p.stride, p.stride}, pad{p.padding(), p.padding()};
-  const auto algorithm = algorithm::convolution_direct;
-  const convolution_forward::primitive_desc forward(
-      {prop_kind::forward_training, algorithm, x, w, y, stride, pad, pad}, eng);
-  auto run = [eng](primitive prim, std::unordered_map<int, memory> memories) {
-    for (auto& [index, m] : memories) {
-      auto* data = static_cast<float*>(m.get_data_handle());
-      const std::size_t size = m.get_desc().get_size() / sizeof(float);
-      Random random(1);
-      for (std::size_t i = 0; i < size; ++i) data[i] = random.uniform(-1.0f, 1.0f);
-    }
-    return [prim, memories, s = stream(eng)]() mutable {
-      prim.execute(s, memories);
-      s.wait();
-    };
-  };
-  if (direction == Direction::kForward) {
-    return run(convolution_forward(forward), {{DNNL_ARG_SRC, memory(forward.src_desc(), eng)},
-                                              {DNNL_ARG_WEIGHTS, memory(forward.weights_desc(), eng)},
-                                              {DNNL_ARG_DST, memory(forward.dst_desc(), eng)}});
-  }
-  if (direction == Direction::kBackwardData) {
-    const convolution_backward_data::primitive_desc d({algorithm, x, w, y, stride, pad, pad}, eng, forward);
-    return run(convolution_backward_data(d), {{DNNL_ARG_DIFF_SRC, memory(d.diff_src_desc(), eng)},
-                                              {DNNL_ARG_WEIGHTS, memory(d.weights_desc(), eng)},
-                                              {DNNL_ARG_DIFF_DST, memory(d.diff_dst_desc(), eng)}});
-  }
-  const convolution_backward_weights::primitive_desc d({algorithm, x, w, y, stride, pad, pad}, eng, forward);
-  return run(convolution_backward_weights(d), {{DNNL_ARG_SRC, memory(d.src_desc(), eng)},
-                                               {DNNL_ARG_DIFF_WEIGHTS, memory(d.diff_weights_desc(), eng)},
-                                               {DNNL_ARG_DIFF_DST, memory(d.diff_dst_desc(), eng)}});
+Quantized random_codes(const Shape& shape, AffineCodes map) {
+  Quantized q{Tensor<std::uint8_t>(shape), std::move(map)};
+  Random random(1);
+  const auto count = static_cast<std::uint32_t>(std::get<AffineCodes>(q.map).qmax) + 1;
+  for (auto& code : q.codes.span()) code = static_cast<std::uint8_t>(random.below(count));
+  return q;
 }
-#else
-std::function<void()> make_peer(const ConvProblem&, Direction) { return {}; }
-#endif
 
-std::function<void()> make_own(const ConvProblem& p, Direction direction) {
+/// Our call, and what it runs on.
+struct Own {
+  std::function<void()> call;
+  std::string kernel;
+};
+
+Own make_own(const ConvProblem& p, Kind kind, Direction direction) {
   const spnet::ops::Conv2dOptions options{.stride = p.stride, .padding = p.padding(), .groups = p.groups};
-  const Tensor<float> x = random_tensor({p.n, p.size, p.size, p.c});
-  const Tensor<float> w = random_tensor({p.o, p.kernel, p.kernel, p.c / p.groups});
+  const Shape x_shape{p.n, p.size, p.size, p.c}, w_shape{p.o, p.kernel, p.kernel, p.c / p.groups};
+  if (kind.bits < 32) {
+    const Tensor<float> one = Tensor<float>::ones({1});
+    const int levels = (1 << kind.bits) - 1;
+    const AffineCodes sign = spnet::ops::sign_map(one), unsigned_codes{.scale = one, .qmin = 0, .qmax = levels},
+                      centred{.scale = one, .step = 2, .zero_point = levels, .qmin = 0, .qmax = levels};
+    const Quantized x = random_codes(x_shape, kind.bits == 1 ? sign : unsigned_codes);
+    const Quantized w = random_codes(w_shape, centred);
+    const char* kernel = spnet::ops::integer_kernel_name(x, w);
+    return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_sums(x, w, options)); }, kernel};
+  }
+  const Tensor<float> x = random_tensor(x_shape), w = random_tensor(w_shape);
   const Tensor<float> y = random_tensor({p.n, p.out_size(), p.out_size(), p.o});
+  const std::string kernel = spnet::kernels::active().name;
   if (direction == Direction::kForward)
-    return [=] { benchmark::DoNotOptimize(spnet::ops::conv2d(x, w, options)); };
+    return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d(x, w, options)); }, kernel};
   if (direction == Direction::kBackwardData)
-    return [=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_data(y, w, x.shape(), options)); };
-  return [=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_weight(y, x, w.shape(), options)); };
+    return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_data(y, w, x_shape, options)); }, kernel};
+  return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_weight(y, x, w_shape, options)); }, kernel};
 }
 
-bool cpu_clock = false;
+struct Arguments {
+  int threads = 2;
+  bool any_layout = false, cpu_clock = false, json = false;
+} arguments;
 
 double now_ms() {
-  if (cpu_clock) return static_cast<double>(std::clock()) * 1e3 / CLOCKS_PER_SEC;
+  if (arguments.cpu_clock) return static_cast<double>(std::clock()) * 1e3 / CLOCKS_PER_SEC;
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
@@ -124,81 +107,140 @@ double milliseconds(const std::function<void()>& call) {
   return now_ms() - begin;
 }
 
-/// Best ratios by kind ("resnet20 forward").
-std::map<std::string, std::map<std::string, double>> ratios;
+struct Result {
+  std::string kind, direction, problem, kernel;
+  double ms = 0, peer_ms = 0;
 
-void run(benchmark::State& state, const ConvProblem& p, Direction direction) {
-  const auto own = make_own(p, direction), peer = make_peer(p, direction);
-  double best = 1e300, peer_best = 1e300;
-  own();
+  double ratio() const { return peer_ms / ms; }
+};
+/// By name of the benchmark: the last run of a problem, the longest, counts.
+std::map<std::string, Result> results;
+
+void run(benchmark::State& state, const ConvProblem& p, Kind kind, Direction direction, const std::string& name) {
+  const Own own = make_own(p, kind, direction);
+  const auto peer = spnet::bench::make_peer(p, direction, kind.bits < 32, arguments.any_layout);
+  Result result{kind.name, kDirectionNames[static_cast<int>(direction)], p.name(), own.kernel, 1e300, 1e300};
+  own.call();
   if (peer) peer();
   for (auto _ : state) {
-    const double ms = milliseconds(own);
-    best = std::min(best, ms);
-    if (peer) peer_best = std::min(peer_best, milliseconds(peer));
+    const double ms = milliseconds(own.call);
+    result.ms = std::min(result.ms, ms);
+    if (peer) result.peer_ms = std::min(result.peer_ms, milliseconds(peer));
     state.SetIterationTime(ms * 1e-3);
   }
-  state.SetLabel(spnet::kernels::active().name);
-  state.counters["ms"] = best;
-  state.counters["GMAC/s"] = p.macs() / best * 1e-6;
-  if (!peer) return;
-  state.counters["peer_ms"] = peer_best;
-  state.counters["ratio"] = peer_best / best;
-  // The last run of a problem, the longest, counts.
-  ratios[p.network + ' ' + kDirectionNames[static_cast<int>(direction)]][p.name()] = peer_best / best;
+  state.SetLabel(result.kernel);
+  state.counters["ms"] = result.ms;
+  state.counters["GMAC/s"] = p.macs() / result.ms * 1e-6;
+  if (peer) {
+    state.counters["peer_ms"] = result.peer_ms;
+    state.counters["ratio"] = result.ratio();
+  } else {
+    result.peer_ms = 0;
+  }
+  results[name] = result;
 }
 
+/// Ratios of one kind and direction.
+struct Summary {
+  double logarithms = 0;
+  int count = 0;
+  const Result* worst = nullptr;
+
+  double geomean() const { return std::exp(logarithms / count); }
+};
+
 void print_summary() {
-  std::printf("\n%-40s %9s %7s  %s\n", "kind", "geomean", "worst", "worst problem");
-  for (const auto& [kind, list] : ratios) {
-    double sum = 0.0;
-    for (const auto& [name, ratio] : list) sum += std::log(ratio);
-    const auto& [name, worst] =
-        *std::min_element(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-    std::printf("%-40s %9.2f %7.2f  %s\n", kind.c_str(), std::exp(sum / static_cast<double>(list.size())), worst,
-                name.c_str());
+  std::map<std::string, Summary> summaries;
+  for (const auto& [name, r] : results) {
+    if (arguments.json)
+      std::printf(R"({"kind": "%s", "direction": "%s", "problem": "%s", "kernel": "%s", "ms": %.4f, "peer_ms": %.4f, "ratio": %.3f})"
+                  "\n",
+                  r.kind.c_str(), r.direction.c_str(), r.problem.c_str(), r.kernel.c_str(), r.ms, r.peer_ms,
+                  r.peer_ms > 0 ? r.ratio() : 0);
+    if (r.peer_ms == 0) continue;
+    // Of each network, and of all.
+    const std::string kind = r.kind + ' ' + r.direction;
+    for (const std::string& key : {kind, kind + ' ' + r.problem.substr(0, r.problem.find('/'))}) {
+      Summary& s = summaries[key];
+      s.logarithms += std::log(r.ratio());
+      ++s.count;
+      if (!s.worst || r.ratio() < s.worst->ratio()) s.worst = &r;
+    }
   }
+  if (!arguments.json && !summaries.empty())
+    std::printf("\n%-40s %9s %7s  %s\n", "ratio to oneDNN", "geomean", "worst", "worst problem");
+  for (const auto& [kind, s] : summaries) {
+    if (arguments.json) {
+      std::printf(R"({"kind": "%s", "geomean": %.3f, "worst": %.3f, "worst_problem": "%s"})" "\n", kind.c_str(),
+                  s.geomean(), s.worst->ratio(), s.worst->problem.c_str());
+    } else {
+      std::printf("%-40s %9.2f %7.2f  %s\n", kind.c_str(), s.geomean(), s.worst->ratio(), s.worst->problem.c_str());
+    }
+  }
+}
+
+class Silent : public benchmark::BenchmarkReporter {
+ public:
+  bool ReportContext(const Context&) override { return true; }
+  void ReportRuns(const std::vector<Run>&) override {}
+};
+
+/// Holds the peer to the instruction set that SPNET_ISA names.
+void cap_peer() {
+  const std::string own = spnet::kernels::active().name;
+  const char* cap = own == "avx2"          ? "AVX2"
+                    : own == "avx512"      ? "AVX512_CORE"
+                    : own == "avx512_vnni" ? "AVX512_CORE_VNNI"
+                                           : nullptr;
+  if (cap && std::getenv("SPNET_ISA")) setenv("ONEDNN_MAX_CPU_ISA", cap, 0);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  int threads = 2;
-  bool json = false;
-  static char json_flag[] = "--benchmark_format=json";
   std::vector<char*> rest{argv[0]};
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
     if (arg == "--threads" && i + 1 < argc) {
-      threads = std::atoi(argv[++i]);
+      arguments.threads = std::atoi(argv[++i]);
     } else if (arg == "--peer-layout" && i + 1 < argc) {
-      peer_layout = argv[++i];
+      arguments.any_layout = std::string(argv[++i]) == "any";
     } else if (arg == "--cpu-clock") {
-      cpu_clock = true;
+      arguments.cpu_clock = true;
     } else if (arg == "--json") {
-      json = true;
-      rest.push_back(json_flag);
+      arguments.json = true;
     } else {
       rest.push_back(argv[i]);
     }
   }
-  spnet::set_num_threads(threads);
+  cap_peer();
+  spnet::set_num_threads(arguments.threads);
 #if defined(SPNET_BENCH_ONEDNN) && defined(_OPENMP)
-  omp_set_num_threads(threads);
+  omp_set_num_threads(arguments.threads);
 #endif
-  for (const ConvProblem& p : spnet::bench::conv_problems()) {
-    for (Direction d : {Direction::kForward, Direction::kBackwardData, Direction::kBackwardWeight}) {
-      const std::string name = p.name() + '/' + kDirectionNames[static_cast<int>(d)];
-      benchmark::RegisterBenchmark(name.c_str(), [p, d](benchmark::State& state) { run(state, p, d); })
-          ->UseManualTime()
-          ->Unit(benchmark::kMillisecond)
-          ->MinTime(0.1);
+  for (const Kind kind : kKinds) {
+    for (const ConvProblem& p : spnet::bench::conv_problems()) {
+      if (kind.bits < 32 && p.c < 16) continue;  // first layers stay float
+      for (Direction d : {Direction::kForward, Direction::kBackwardData, Direction::kBackwardWeight}) {
+        if (kind.bits < 32 && d != Direction::kForward) continue;
+        const std::string name =
+            std::string(kind.name) + '/' + p.name() + '/' + kDirectionNames[static_cast<int>(d)];
+        benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run(state, p, kind, d, name); })
+            ->UseManualTime()
+            ->Unit(benchmark::kMillisecond)
+            ->MinTime(0.1);
+      }
     }
   }
   int count = static_cast<int>(rest.size());
   benchmark::Initialize(&count, rest.data());
   if (benchmark::ReportUnrecognizedArguments(count, rest.data())) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  if (!json && !ratios.empty()) print_summary();
+  Silent silent;
+  if (arguments.json) {
+    benchmark::RunSpecifiedBenchmarks(&silent);
+  } else {
+    benchmark::RunSpecifiedBenchmarks();
+  }
+  print_summary();
   return 0;
 }

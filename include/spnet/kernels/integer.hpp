@@ -69,12 +69,32 @@ struct IntegerFinishArgs {
   const std::int32_t* pixel_sums;
 };
 
+/// sums[2p], sums[2p + 1] = the sums of the first and the last eight codes of pixel p over all blocks of bytes, each less
+/// than 2^31.
+struct PixelSumArgs {
+  const std::byte* codes;
+  std::int64_t blocks, block_step;
+  std::int64_t pixels;
+  std::int64_t* sums;
+};
+
+/// windows[p] = Σ over taps of both sums of pixel p + offsets[t], modulo 2^32.
+struct WindowSumArgs {
+  const std::int64_t* sums;
+  const std::int64_t* offsets;
+  std::int64_t taps;
+  std::int64_t pixels;
+  std::int32_t* windows;
+};
+
 /// The integer kernels of one instruction set.
 struct CodeKernels {
   /// Exact where every sum of two products of a code and a weight stays within int16.
   IntegerKernels small;
   /// Exact wherever sums stay within int32.
   IntegerKernels exact;
+  void (*sum_pixels)(const PixelSumArgs&);
+  void (*sum_windows)(const WindowSumArgs&);
   void (*finish)(const IntegerFinishArgs&);
   void (*gather_values)(const ValueGatherArgs&);
 };

@@ -66,8 +66,19 @@ SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) 
 }
 
 template <class I, int M, int N>
-SPNET_INLINE void integer_tiles(const IntegerProductArgs& a, std::int64_t& pixel) {
-  for (; a.pixels - pixel >= M; pixel += M) integer_tile<I, M, N>(a, pixel);
+SPNET_INLINE void integer_tile_of(const IntegerProductArgs& a, std::int64_t pixel, std::int64_t size) {
+  if (size == M) return integer_tile<I, M, N>(a, pixel);
+  if constexpr (M > 1) integer_tile_of<I, M - 1, N>(a, pixel, size);
+}
+
+// Tiles of at most M pixels, as equal as can be: a small tile at the end of a row would leave most of the machine idle.
+template <class I, int M, int N>
+SPNET_INLINE void integer_tiles(const IntegerProductArgs& a) {
+  std::int64_t left = (a.pixels + M - 1) / M;
+  for (std::int64_t pixel = 0, size; left > 0; --left, pixel += size) {
+    size = (a.pixels - pixel + left - 1) / left;
+    integer_tile_of<I, M, N>(a, pixel, size);
+  }
 }
 
 // Codes to bytes or to int16, in blocks.
@@ -76,8 +87,13 @@ SPNET_INLINE void gather_codes(const CodeGatherArgs& a) {
   const std::uint8_t* from = a.source;
   auto* to = reinterpret_cast<Element*>(a.blocks);
   if (a.channels == kBlock) {
-    for (std::int64_t p = 0; p < a.pixels; ++p, from += a.step, to += kBlock)
-      SPNET_UNROLL for (int c = 0; c < kBlock; ++c) to[c] = from[c];
+    for (std::int64_t p = 0; p < a.pixels; ++p, from += a.step, to += kBlock) {
+      if constexpr (sizeof(Element) == 1) {
+        std::memcpy(to, from, kBlock);
+      } else {
+        SPNET_UNROLL for (int c = 0; c < kBlock; ++c) to[c] = from[c];
+      }
+    }
     return;
   }
   for (std::int64_t p = 0; p < a.pixels; ++p, from += a.step, to += kBlock) {
@@ -104,6 +120,50 @@ SPNET_INLINE void gather_values(const ValueGatherArgs& a) {
     }
     for (; c < a.channels; ++c) to[c] = static_cast<float>(a.code_step * from[c] - a.zero_point);
     for (; c < kBlock; ++c) to[c] = 0;
+  }
+}
+
+// Two sums of eight bytes, in 64 bits each, for every pixel of a row of blocks of bytes.
+template <class I>
+SPNET_INLINE void sum_pixels(const PixelSumArgs& a) {
+  constexpr std::int64_t kBytes = sizeof(typename I::Vector);
+  std::int64_t at = 0;
+  for (; at + kBytes <= a.pixels * kBlock; at += kBytes) {
+    typename I::Vector sum{}, codes, eights;
+    for (std::int64_t b = 0; b < a.blocks; ++b) {
+      I::load(codes, a.codes + b * a.block_step + at);
+      I::sum_bytes(eights, codes);
+      sum += eights;
+    }
+    std::memcpy(reinterpret_cast<std::byte*>(a.sums) + at, &sum, sizeof sum);
+  }
+  for (std::int64_t p = at / kBlock; p < a.pixels; ++p) {
+    a.sums[2 * p] = a.sums[2 * p + 1] = 0;
+    for (std::int64_t b = 0; b < a.blocks; ++b)
+      for (std::int64_t c = 0; c < kBlock; ++c)
+        a.sums[2 * p + c / 8] += std::to_integer<std::int64_t>(a.codes[b * a.block_step + p * kBlock + c]);
+  }
+}
+
+// windows[p] = sum of the sums of pixel p at every offset.
+template <class I>
+SPNET_INLINE void sum_windows(const WindowSumArgs& a) {
+  constexpr std::int64_t kPixels = sizeof(typename I::Vector) / 16;
+  std::int64_t p = 0;
+  for (; p + kPixels <= a.pixels; p += kPixels) {
+    typename I::Vector sum{}, v;
+    for (std::int64_t t = 0; t < a.taps; ++t) {
+      I::load(v, reinterpret_cast<const std::byte*>(a.sums + 2 * (p + a.offsets[t])));
+      sum += v;
+    }
+    std::int32_t lanes[sizeof sum / 4];
+    std::memcpy(lanes, &sum, sizeof sum);
+    for (std::int64_t i = 0; i < kPixels; ++i) a.windows[p + i] = lanes[4 * i] + lanes[4 * i + 2];
+  }
+  for (; p < a.pixels; ++p) {
+    std::int64_t sum = 0;
+    for (std::int64_t t = 0; t < a.taps; ++t) sum += a.sums[2 * (p + a.offsets[t])] + a.sums[2 * (p + a.offsets[t]) + 1];
+    a.windows[p] = static_cast<std::int32_t>(sum);
   }
 }
 

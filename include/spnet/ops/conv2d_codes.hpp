@@ -59,6 +59,13 @@ inline bool has_integer_form(const Quantized& x, const Quantized& w) {
   return x_range.largest() * w_range.largest() <= most;
 }
 
+/// The kernel that conv2d_sums runs x and w on, for reports.
+inline const char* integer_kernel_name(const Quantized& x, const Quantized& w) {
+  return has_integer_form(x, w)
+             ? detail::WeightForm::choose(std::get<AffineCodes>(x.map), std::get<AffineCodes>(w.map)).k.name
+             : "none";
+}
+
 /// Where set true, conv2d_sums takes its sums from float kernels wherever those are exact, as simulated quantization does:
 /// for tests and comparisons. The sums are the same.
 inline std::atomic<bool>& simulates_in_float() {

@@ -77,15 +77,6 @@ struct BorderClasses {
   }
 };
 
-/// The sum of 16 bytes.
-inline std::int32_t byte_sum(const std::byte* bytes) {
-  std::uint64_t v[2];
-  std::memcpy(v, bytes, sizeof v);
-  constexpr std::uint64_t kEven = 0x00FF00FF00FF00FF;
-  const std::uint64_t pairs = (v[0] & kEven) + ((v[0] >> 8) & kEven) + (v[1] & kEven) + ((v[1] >> 8) & kEven);
-  return static_cast<std::int32_t>((pairs * 0x0001000100010001) >> 48);
-}
-
 /// One group of a convolution of codes. `c` is its forward correlation; x and y point at the group's first channel, w at
 /// its first weight.
 class IntegerCorrelation {
@@ -102,55 +93,76 @@ class IntegerCorrelation {
         cols_(s.ow, s.w, s.kw, s.stride_w, s.pad_w, s.dilation_w),
         factor_(wrapped(std::int64_t{x_map.step} * form_.factor)),
         pixel_factor_(wrapped(-std::int64_t{x_map.step} * form_.offset)) {
+    for (const Tap& tap : phase_.taps) tap_pixels_.push_back(layout_.pixel(tap));
     for (const Tap& tap : phase_.taps)
       for (std::int64_t b = 0; b < layout_.blocks(); ++b)
         runs_.add({layout_.offset(tap, b), ceil_div(layout_.channels(b), 4) * 4}, panels_.panel);
     runs_.finish();
     packed_ = Buffer(static_cast<std::size_t>(panels_.total() * runs_.total() * form_.k.element_bytes));
-    parallel_for(panels_.count(), [&](std::int64_t p) {
-      if (form_.k.element_bytes == 1) {
-        pack<std::int8_t>(w, p);
-      } else {
-        pack<std::int16_t>(w, p);
-      }
-    });
+    if (form_.k.element_bytes == 1) {
+      pack_all<std::int8_t>(w);
+    } else {
+      pack_all<std::int16_t>(w);
+    }
     if (x_map.zero_point != 0) add_border_offsets(s, w, x_map.zero_point);
   }
 
   void operator()(const std::uint8_t* x, std::int32_t* y) const {
     const std::int64_t bands = ceil_div(phase_.rows, band_);
     const std::int64_t scratch_bytes = ceil_div(layout_.elements() * form_.k.element_bytes, 64) * 64;
-    const std::int64_t pixels = pixel_factor_ != 0 ? layout_.rows() * layout_.columns() + phase_.cols : 0;
+    // Two sums for every pixel of the scratch, and one for every window of a row.
+    const std::int64_t sums = pixel_factor_ != 0 ? 2 * layout_.rows() * layout_.columns() + phase_.cols : 0;
     parallel_for_scratch<std::byte>(
-        c_.batch * bands, scratch_bytes + pixels * static_cast<std::int64_t>(sizeof(std::int32_t)),
+        c_.batch * bands, scratch_bytes + sums * static_cast<std::int64_t>(sizeof(std::int64_t)),
         [&](std::int64_t task, std::byte* scratch) {
           const std::int64_t first = task % bands * band_, n = task / bands;
           const std::int64_t count = std::min(band_, phase_.rows - first);
           layout_.fill(CodeCopy{form_.k, x + n * c_.in_rows * c_.in_cols * c_.in_step, scratch}, first, count);
           std::int32_t* const to = y + n * c_.y_image + first * c_.y_row;
           multiply(scratch, count, to);
-          finish(scratch, reinterpret_cast<std::int32_t*>(scratch + scratch_bytes), first, count, to);
+          finish(scratch, reinterpret_cast<std::int64_t*>(scratch + scratch_bytes), first, count, to);
         });
   }
 
  private:
   static std::int32_t wrapped(std::int64_t v) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(v)); }
+  template <class Element>
+  void pack_all(const std::uint8_t* w) {
+    const std::int64_t count = c_.outputs * c_.w_output;
+    const Buffer buffer(static_cast<std::size_t>(count) * sizeof(Element));
+    auto* elements = static_cast<Element*>(buffer.data());
+    for (std::int64_t i = 0; i < count; ++i) elements[i] = static_cast<Element>(form_.step * w[i] - form_.shift);
+    parallel_for(panels_.count(), [&](std::int64_t p) { pack(elements, p); });
+  }
   std::int64_t element(const std::uint8_t* w, std::int64_t o, const Tap& tap, std::int64_t channel) const {
     return std::int64_t{form_.step} * w[o * c_.w_output + tap.weight + channel] - form_.shift;
   }
 
-  // As [tap][unit of channels][width of the panel], channels padded with zeros to a multiple of 4.
+  // As [tap][unit of channels][width of the panel], channels padded with zeros to a multiple of 4. `elements` are those of
+  // the weights, in their order.
   template <class Element>
-  void pack(const std::uint8_t* w, std::int64_t p) {
+  void pack(const Element* elements, std::int64_t p) {
     constexpr std::int64_t kUnit = 4 / sizeof(Element);
-    const std::int64_t width = panels_.width(p), first = p * panels_.panel;
-    Element* to = static_cast<Element*>(packed_.data()) + first * runs_.total();
+    const std::int64_t width = panels_.width(p), valid = panels_.valid(p), padded = ceil_div(c_.channels, 4) * 4;
+    const std::int64_t whole = c_.channels / kUnit * kUnit;
+    Element* to = static_cast<Element*>(packed_.data()) + p * panels_.panel * runs_.total();
     for (const Tap& tap : phase_.taps) {
-      for (std::int64_t channel = 0; channel < ceil_div(c_.channels, 4) * 4; channel += kUnit) {
+      const Element* const from = elements + p * panels_.panel * c_.w_output + tap.weight;
+      // A cache line of each output's weights at a time.
+      for (std::int64_t begin = 0; begin < padded; begin += kBlock) {
+        const std::int64_t end = std::min(padded, begin + kBlock);
         for (std::int64_t o = 0; o < width; ++o) {
-          for (std::int64_t i = channel; i < channel + kUnit; ++i)
-            *to++ = o < panels_.valid(p) && i < c_.channels ? static_cast<Element>(element(w, first + o, tap, i)) : Element{0};
+          Element* unit = to + o * kUnit;
+          for (std::int64_t i = begin; i < end; i += kUnit, unit += width * kUnit) {
+            if (o < valid && i < whole) {
+              std::memcpy(unit, from + o * c_.w_output + i, 4);
+            } else {
+              for (std::int64_t j = 0; j < kUnit; ++j)
+                unit[j] = o < valid && i + j < c_.channels ? from[o * c_.w_output + i + j] : Element{0};
+            }
+          }
         }
+        to += width * (end - begin);
       }
     }
   }
@@ -197,18 +209,22 @@ class IntegerCorrelation {
   }
 
   // The other terms, in place.
-  void finish(const std::byte* scratch, std::int32_t* pixel_sums, std::int64_t first, std::int64_t count,
+  void finish(const std::byte* scratch, std::int64_t* pixel_sums, std::int64_t first, std::int64_t count,
               std::int32_t* y) const {
     if (factor_ == 1 && pixel_factor_ == 0 && border_offsets_.empty()) return;
     std::int32_t* window = nullptr;
+    const kernels::CodeKernels& k = kernels::active().codes;
     if (pixel_factor_ != 0) {
-      add_up_pixels(scratch, pixel_sums);
-      window = pixel_sums + layout_.rows() * layout_.columns();
+      for (std::int64_t row = 0; row < layout_.rows(); ++row)
+        k.sum_pixels({scratch + row * layout_.row_step(), layout_.blocks(), layout_.block_step(), layout_.columns(),
+                      pixel_sums + 2 * row * layout_.columns()});
+      window = reinterpret_cast<std::int32_t*>(pixel_sums + 2 * layout_.rows() * layout_.columns());
     }
-    const auto kernel = kernels::active().codes.finish;
     const auto col_classes = static_cast<std::int64_t>(cols_.classes.size());
     for (std::int64_t row = 0; row < count; ++row, y += c_.y_row) {
-      if (window) add_up_windows(pixel_sums + row * layout_.columns(), window);
+      if (window)
+        k.sum_windows({pixel_sums + 2 * row * layout_.columns(), tap_pixels_.data(),
+                       static_cast<std::int64_t>(tap_pixels_.size()), phase_.cols, window});
       for (std::int64_t begin = 0, end; begin < phase_.cols; begin = end) {
         const std::int64_t col_class = cols_.of[static_cast<std::size_t>(begin)];
         end = begin + 1;
@@ -218,31 +234,12 @@ class IntegerCorrelation {
           while (end < phase_.cols && cols_.of[static_cast<std::size_t>(end)] == col_class) ++end;
         }
         const std::int64_t at = (rows_.of[static_cast<std::size_t>(first + row)] * col_classes + col_class) * c_.outputs;
-        kernel({y + begin * c_.y_step, c_.y_step, end - begin, c_.outputs, factor_,
-                border_offsets_.empty() ? nullptr : border_offsets_.data() + at, pixel_factor_,
-                window ? window + begin : nullptr});
+        k.finish({y + begin * c_.y_step, c_.y_step, end - begin, c_.outputs, factor_,
+                  border_offsets_.empty() ? nullptr : border_offsets_.data() + at, pixel_factor_,
+                  window ? window + begin : nullptr});
       }
     }
   }
-  // Σ a over the channels of every pixel of the scratch; only weights of one byte have an offset.
-  void add_up_pixels(const std::byte* scratch, std::int32_t* sums) const {
-    for (std::int64_t row = 0; row < layout_.rows(); ++row, sums += layout_.columns()) {
-      const std::byte* from = scratch + row * layout_.row_step();
-      for (std::int64_t col = 0; col < layout_.columns(); ++col) {
-        std::int32_t sum = 0;
-        for (std::int64_t b = 0; b < layout_.blocks(); ++b) sum += byte_sum(from + b * layout_.block_step() + col * kBlock);
-        sums[col] = sum;
-      }
-    }
-  }
-  void add_up_windows(const std::int32_t* sums, std::int32_t* window) const {
-    std::fill_n(window, phase_.cols, 0);
-    for (const Tap& tap : phase_.taps) {
-      const std::int32_t* from = sums + layout_.pixel(tap);
-      for (std::int64_t col = 0; col < phase_.cols; ++col) window[col] += from[col];
-    }
-  }
-
   const Correlation& c_;
   const Phase& phase_;
   WeightForm form_;
@@ -251,6 +248,7 @@ class IntegerCorrelation {
   ScratchLayout layout_;
   BorderClasses rows_, cols_;
   std::int32_t factor_, pixel_factor_;
+  PoolVector<std::int64_t> tap_pixels_;
   Runs runs_;
   Buffer packed_;
   PoolVector<std::int32_t> border_offsets_;

@@ -30,6 +30,15 @@ struct Units {
     asm("vpbroadcastd %1, %0" : "=x"(v) : "m"(*reinterpret_cast<const Unaligned*>(from)));
 #endif
   }
+  // Of eight bytes at a time.
+#if defined(__clang__)
+  SPNET_AVX2 static void sum_bytes(Vector& sums, const Vector& x) { sums = (Vector)_mm256_sad_epu8((__m256i)x, (__m256i){}); }
+#else
+  [[gnu::always_inline]] static void sum_bytes(Vector& sums, const Vector& x) {
+    const Vector zero{};
+    asm("vpsadbw %2, %1, %0" : "=x"(sums) : "x"(x), "x"(zero));
+  }
+#endif
 };
 
 // Products of bytes by way of int16, which their pairs must fit.
@@ -68,29 +77,23 @@ struct Words : Units {
 // The largest tiles whose sums, weights and codes fit 16 registers.
 template <class I>
 SPNET_INLINE void integer_product(const IntegerProductArgs& a) {
-  std::int64_t pixel = 0;
-  if (a.width == 2 * Units::kLanes) {
-    body::integer_tiles<I, 4, 2>(a, pixel);
-    body::integer_tiles<I, 2, 2>(a, pixel);
-    body::integer_tiles<I, 1, 2>(a, pixel);
-  } else {
-    body::integer_tiles<I, 8, 1>(a, pixel);
-    body::integer_tiles<I, 2, 1>(a, pixel);
-    body::integer_tiles<I, 1, 1>(a, pixel);
-  }
+  if (a.width == 2 * Units::kLanes) return body::integer_tiles<I, 4, 2>(a);
+  body::integer_tiles<I, 8, 1>(a);
 }
 
 SPNET_AVX2 inline void byte_product(const IntegerProductArgs& a) { integer_product<Bytes>(a); }
 SPNET_AVX2 inline void word_product(const IntegerProductArgs& a) { integer_product<Words>(a); }
 SPNET_AVX2 inline void gather_bytes(const CodeGatherArgs& a) { body::gather_codes<std::uint8_t>(a); }
 SPNET_AVX2 inline void gather_words(const CodeGatherArgs& a) { body::gather_codes<std::int16_t>(a); }
+SPNET_AVX2 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels<Units>(a); }
+SPNET_AVX2 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 SPNET_AVX2 inline void finish_sums(const IntegerFinishArgs& a) { body::finish_sums<Units>(a); }
 SPNET_AVX2 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
   return {{"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, gather_bytes, byte_product},
           {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, gather_words, word_product},
-          finish_sums, gather_values};
+          sum_pixels, sum_windows, finish_sums, gather_values};
 }
 
 }  // namespace kernels::avx2

@@ -32,6 +32,15 @@ struct Units {
     asm("vpbroadcastd %1, %0" : "=v"(v) : "m"(*reinterpret_cast<const Unaligned*>(from)));
 #endif
   }
+  // Of eight bytes at a time.
+#if defined(__clang__)
+  SPNET_AVX512 static void sum_bytes(Vector& sums, const Vector& x) { sums = (Vector)_mm512_sad_epu8((__m512i)x, (__m512i){}); }
+#else
+  [[gnu::always_inline]] static void sum_bytes(Vector& sums, const Vector& x) {
+    const Vector zero{};
+    asm("vpsadbw %2, %1, %0" : "=v"(sums) : "v"(x), "v"(zero));
+  }
+#endif
 };
 
 // GCC spills the sums around the intrinsics; Clang does not take 512-bit operands of `asm` in a body without target.
@@ -81,32 +90,14 @@ struct Words : Units {
 #endif
 };
 
-// The largest tiles whose sums, weights and codes fit 32 registers.
+// The largest tiles whose sums, weights and codes fit 32 registers, and that common row lengths fill.
 template <class I>
 SPNET_INLINE void integer_product(const IntegerProductArgs& a) {
-  std::int64_t pixel = 0;
   switch (a.width / Units::kLanes) {
-    case 4:
-      body::integer_tiles<I, 6, 4>(a, pixel);
-      body::integer_tiles<I, 4, 4>(a, pixel);
-      body::integer_tiles<I, 1, 4>(a, pixel);
-      break;
-    case 3:
-      body::integer_tiles<I, 8, 3>(a, pixel);
-      body::integer_tiles<I, 4, 3>(a, pixel);
-      body::integer_tiles<I, 1, 3>(a, pixel);
-      break;
-    case 2:
-      body::integer_tiles<I, 14, 2>(a, pixel);
-      body::integer_tiles<I, 8, 2>(a, pixel);
-      body::integer_tiles<I, 4, 2>(a, pixel);
-      body::integer_tiles<I, 1, 2>(a, pixel);
-      break;
-    default:
-      body::integer_tiles<I, 16, 1>(a, pixel);
-      body::integer_tiles<I, 8, 1>(a, pixel);
-      body::integer_tiles<I, 4, 1>(a, pixel);
-      body::integer_tiles<I, 1, 1>(a, pixel);
+    case 4: return body::integer_tiles<I, 6, 4>(a);
+    case 3: return body::integer_tiles<I, 8, 3>(a);
+    case 2: return body::integer_tiles<I, 8, 2>(a);
+    default: return body::integer_tiles<I, 16, 1>(a);
   }
 }
 
@@ -115,17 +106,19 @@ SPNET_AVX512 inline void byte_product(const IntegerProductArgs& a) { integer_pro
 SPNET_AVX512 inline void word_product(const IntegerProductArgs& a) { integer_product<Words>(a); }
 SPNET_AVX512 inline void gather_bytes(const CodeGatherArgs& a) { body::gather_codes<std::uint8_t>(a); }
 SPNET_AVX512 inline void gather_words(const CodeGatherArgs& a) { body::gather_codes<std::int16_t>(a); }
+SPNET_AVX512 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels<Units>(a); }
+SPNET_AVX512 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 SPNET_AVX512 inline void finish_sums(const IntegerFinishArgs& a) { body::finish_sums<Units>(a); }
 SPNET_AVX512 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
   return {{"avx512 maddubs", Units::kLanes, 4 * Units::kLanes, 1, gather_bytes, byte_product},
           {"avx512 madd", Units::kLanes, 4 * Units::kLanes, 2, gather_words, word_product},
-          finish_sums, gather_values};
+          sum_pixels, sum_windows, finish_sums, gather_values};
 }
 constexpr CodeKernels vnni_code_kernels() {
   constexpr IntegerKernels vnni{"avx512 vnni", Units::kLanes, 4 * Units::kLanes, 1, gather_bytes, vnni_product};
-  return {vnni, vnni, finish_sums, gather_values};
+  return {vnni, vnni, sum_pixels, sum_windows, finish_sums, gather_values};
 }
 
 }  // namespace kernels::avx512

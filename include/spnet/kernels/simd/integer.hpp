@@ -33,25 +33,28 @@ struct Words {
     sum += x_low * w_low + (x >> 16) * (w >> 16);
 #endif
   }
+  // Of eight bytes at a time.
+  [[gnu::always_inline]] static void sum_bytes(Vector& sums, const Vector& x) {
+    typedef std::uint64_t Eights __attribute__((vector_size(16)));
+    const Eights bytes = reinterpret_cast<Eights>(x), even = Eights{} + 0x00FF00FF00FF00FF;
+    const Eights pairs = (bytes & even) + ((bytes >> 8) & even), fours = pairs + (pairs >> 16);
+    sums = reinterpret_cast<Vector>((fours + (fours >> 32)) & 0xFFFF);
+  }
 };
 
 inline void word_product(const IntegerProductArgs& a) {
-  std::int64_t pixel = 0;
-  if (a.width == 2 * Words::kLanes) {
-    body::integer_tiles<Words, 4, 2>(a, pixel);
-    body::integer_tiles<Words, 1, 2>(a, pixel);
-  } else {
-    body::integer_tiles<Words, 4, 1>(a, pixel);
-    body::integer_tiles<Words, 1, 1>(a, pixel);
-  }
+  if (a.width == 2 * Words::kLanes) return body::integer_tiles<Words, 4, 2>(a);
+  body::integer_tiles<Words, 4, 1>(a);
 }
 inline void gather_words(const CodeGatherArgs& a) { body::gather_codes<std::int16_t>(a); }
+inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels<Words>(a); }
+inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Words>(a); }
 inline void finish_sums(const IntegerFinishArgs& a) { body::finish_sums<Words>(a); }
 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
   constexpr IntegerKernels words{"simd madd", Words::kLanes, 2 * Words::kLanes, 2, gather_words, word_product};
-  return {words, words, finish_sums, gather_values};
+  return {words, words, sum_pixels, sum_windows, finish_sums, gather_values};
 }
 
 }  // namespace kernels::simd
