@@ -151,21 +151,23 @@ TEST_CASE("train: bad options are refused") {
 }
 
 TEST_CASE("train: integer arithmetic gives the bits of simulated quantization over 200 steps") {
-  const Data data;
+  const Tensor<float> images = testing::random_normal<float>({4, 8, 8, 3}, 5);
+  Tensor<std::int32_t> labels({4});
+  for (std::int32_t i = 0; i < 4; ++i) labels(i) = i;
   const std::vector<Precision> switches = parse_switches("w1a1,w2a2,w4a8,w8a8");
   const auto net = models::make_model("resnet20", {.width = 0.25, .quantization = {.switches = switches}, .seed = 3});
   optim::SGD optimizer(train::parameter_groups(*net, {}), {});
   train::Trainer trainer(*net, switches, optimizer);
   int different = 0;
   for (std::uint64_t step = 0; step < 200; ++step) {
-    trainer.step(data.images, data.labels, 0.05, step);
+    trainer.step(images, labels, 0.05, step);
     NoGradGuard no_grad;
     const Precision p = switches[step % switches.size()];
     net->eval();
     net->set_precision(p);
-    const auto integers = (*net)(Variable<float>(data.images)).value();
+    const auto integers = (*net)(Variable<float>(images)).value();
     ops::simulates_in_float() = true;
-    const auto simulated = (*net)(Variable<float>(data.images)).value();
+    const auto simulated = (*net)(Variable<float>(images)).value();
     ops::simulates_in_float() = false;
     different += !testing::bit_equal(integers, simulated);
   }

@@ -55,8 +55,11 @@ inline void pack_panel(const Correlation& c, const Phase& phase, const float* w,
   }
 }
 
-/// Segments of a phase in the order of its packed weights, cut into runs whose weights fill kRunFloats.
+/// Segments of a phase in the order of its packed weights, cut into runs of at most `limit` weights.
 struct Runs {
+  explicit Runs(std::int64_t most = kRunFloats) : limit(most) {}
+
+  const std::int64_t limit;
   PoolVector<Segment> segments;
   PoolVector<std::int64_t> begins;    // of the runs, and the end
   PoolVector<std::int64_t> channels;  // before each run: where its weights begin, divided by the panel's width
@@ -65,7 +68,7 @@ struct Runs {
     constexpr std::int64_t kPiece = 64;
     for (std::int64_t at = 0; at < segment.channels; at += kPiece) {
       const std::int64_t piece = std::min(kPiece, segment.channels - at);
-      if (begins.empty() || (total_ + piece - channels.back()) * width > kRunFloats) {
+      if (begins.empty() || (total_ + piece - channels.back()) * width > limit) {
         begins.push_back(static_cast<std::int64_t>(segments.size()));
         channels.push_back(total_);
       }

@@ -24,6 +24,9 @@ namespace ops::detail {
 
 using kernels::IntegerKernels;
 
+/// Weights that the rows of a band read one after the other: they stay in the first-level cache.
+inline constexpr std::int64_t kRunBytes = 16 * 1024;
+
 /// Smallest and largest integer step·code − zero_point.
 struct IntegerRange {
   std::int64_t low, high;
@@ -92,7 +95,8 @@ class IntegerCorrelation {
         rows_(s.oh, s.h, s.kh, s.stride_h, s.pad_h, s.dilation_h),
         cols_(s.ow, s.w, s.kw, s.stride_w, s.pad_w, s.dilation_w),
         factor_(wrapped(std::int64_t{x_map.step} * form_.factor)),
-        pixel_factor_(wrapped(-std::int64_t{x_map.step} * form_.offset)) {
+        pixel_factor_(wrapped(-std::int64_t{x_map.step} * form_.offset)),
+        runs_(kRunBytes / form_.k.element_bytes) {
     for (const Tap& tap : phase_.taps) tap_pixels_.push_back(layout_.pixel(tap));
     for (const Tap& tap : phase_.taps)
       for (std::int64_t b = 0; b < layout_.blocks(); ++b)
@@ -110,17 +114,17 @@ class IntegerCorrelation {
   void operator()(const std::uint8_t* x, std::int32_t* y) const {
     const std::int64_t bands = ceil_div(phase_.rows, band_);
     const std::int64_t scratch_bytes = ceil_div(layout_.elements() * form_.k.element_bytes, 64) * 64;
-    // Two sums for every pixel of the scratch, and one for every window of a row.
-    const std::int64_t sums = pixel_factor_ != 0 ? 2 * layout_.rows() * layout_.columns() + phase_.cols : 0;
+    // Two sums for every pixel of the scratch, and one for every window of the band.
+    const std::int64_t sums = pixel_factor_ != 0 ? 2 * layout_.rows() * layout_.columns() + band_ * phase_.cols : 0;
     parallel_for_scratch<std::byte>(
         c_.batch * bands, scratch_bytes + sums * static_cast<std::int64_t>(sizeof(std::int64_t)),
         [&](std::int64_t task, std::byte* scratch) {
           const std::int64_t first = task % bands * band_, n = task / bands;
           const std::int64_t count = std::min(band_, phase_.rows - first);
           layout_.fill(CodeCopy{form_.k, x + n * c_.in_rows * c_.in_cols * c_.in_step, scratch}, first, count);
-          std::int32_t* const to = y + n * c_.y_image + first * c_.y_row;
-          multiply(scratch, count, to);
-          finish(scratch, reinterpret_cast<std::int64_t*>(scratch + scratch_bytes), first, count, to);
+          const std::int32_t* windows = nullptr;
+          if (pixel_factor_ != 0) windows = sum_windows(scratch, count, reinterpret_cast<std::int64_t*>(scratch + scratch_bytes));
+          multiply(scratch, windows, first, count, y + n * c_.y_image + first * c_.y_row);
         });
   }
 
@@ -131,7 +135,12 @@ class IntegerCorrelation {
     const std::int64_t count = c_.outputs * c_.w_output;
     const Buffer buffer(static_cast<std::size_t>(count) * sizeof(Element));
     auto* elements = static_cast<Element*>(buffer.data());
-    for (std::int64_t i = 0; i < count; ++i) elements[i] = static_cast<Element>(form_.step * w[i] - form_.shift);
+    parallel_ranges(count, 1 << 14, [&](std::int64_t begin, std::int64_t end) {
+      std::int64_t i = begin;
+      for (; i + kBlock <= end; i += kBlock)  // of constant length, for the compiler to see vectors
+        for (std::int64_t j = 0; j < kBlock; ++j) elements[i + j] = static_cast<Element>(form_.step * w[i + j] - form_.shift);
+      for (; i < end; ++i) elements[i] = static_cast<Element>(form_.step * w[i] - form_.shift);
+    });
     parallel_for(panels_.count(), [&](std::int64_t p) { pack(elements, p); });
   }
   std::int64_t element(const std::uint8_t* w, std::int64_t o, const Tap& tap, std::int64_t channel) const {
@@ -191,55 +200,56 @@ class IntegerCorrelation {
     }
   }
 
-  // Σ a·e of `count` output rows.
-  void multiply(const std::byte* scratch, std::int64_t count, std::int32_t* y) const {
+  // `count` output rows from `first` on.
+  void multiply(const std::byte* scratch, const std::int32_t* windows, std::int64_t first, std::int64_t count,
+                std::int32_t* y) const {
     const std::int64_t bytes = form_.k.element_bytes;
     const auto* weights = static_cast<const std::byte*>(packed_.data());
+    const bool finishes = factor_ != 1 || windows || !border_offsets_.empty();
     for (std::int64_t p = 0; p < panels_.count(); ++p) {
       const std::byte* w = weights + p * panels_.panel * runs_.total() * bytes;
       for (std::size_t r = 0; r + 1 < runs_.begins.size(); ++r) {
         const std::int64_t begin = runs_.begins[r];
         for (std::int64_t row = 0; row < count; ++row) {
+          std::int32_t* to = y + row * c_.y_row + p * panels_.panel;
           form_.k.product({scratch + row * layout_.row_step() * bytes, phase_.cols, runs_.segments.data() + begin,
                            runs_.begins[r + 1] - begin, w + runs_.channels[r] * panels_.width(p) * bytes,
-                           panels_.width(p), panels_.valid(p), y + row * c_.y_row + p * panels_.panel, c_.y_step, r > 0});
+                           panels_.width(p), panels_.valid(p), to, c_.y_step, r > 0});
+          if (finishes && r + 2 == runs_.begins.size())
+            finish(p, first + row, windows ? windows + row * phase_.cols : nullptr, to);
         }
       }
     }
   }
 
-  // The other terms, in place.
-  void finish(const std::byte* scratch, std::int64_t* pixel_sums, std::int64_t first, std::int64_t count,
-              std::int32_t* y) const {
-    if (factor_ == 1 && pixel_factor_ == 0 && border_offsets_.empty()) return;
-    std::int32_t* window = nullptr;
-    const kernels::CodeKernels& k = kernels::active().codes;
-    if (pixel_factor_ != 0) {
-      for (std::int64_t row = 0; row < layout_.rows(); ++row)
-        k.sum_pixels({scratch + row * layout_.row_step(), layout_.blocks(), layout_.block_step(), layout_.columns(),
-                      pixel_sums + 2 * row * layout_.columns()});
-      window = reinterpret_cast<std::int32_t*>(pixel_sums + 2 * layout_.rows() * layout_.columns());
-    }
+  // The other terms of one row and panel, in place.
+  void finish(std::int64_t panel, std::int64_t row, const std::int32_t* windows, std::int32_t* y) const {
+    const auto kernel = kernels::active().codes.finish;
     const auto col_classes = static_cast<std::int64_t>(cols_.classes.size());
-    for (std::int64_t row = 0; row < count; ++row, y += c_.y_row) {
-      if (window)
-        k.sum_windows({pixel_sums + 2 * row * layout_.columns(), tap_pixels_.data(),
-                       static_cast<std::int64_t>(tap_pixels_.size()), phase_.cols, window});
-      for (std::int64_t begin = 0, end; begin < phase_.cols; begin = end) {
-        const std::int64_t col_class = cols_.of[static_cast<std::size_t>(begin)];
-        end = begin + 1;
-        if (border_offsets_.empty()) {
-          end = phase_.cols;
-        } else {
-          while (end < phase_.cols && cols_.of[static_cast<std::size_t>(end)] == col_class) ++end;
-        }
-        const std::int64_t at = (rows_.of[static_cast<std::size_t>(first + row)] * col_classes + col_class) * c_.outputs;
-        k.finish({y + begin * c_.y_step, c_.y_step, end - begin, c_.outputs, factor_,
-                  border_offsets_.empty() ? nullptr : border_offsets_.data() + at, pixel_factor_,
-                  window ? window + begin : nullptr});
-      }
+    for (std::int64_t begin = 0, end; begin < phase_.cols; begin = end) {
+      const std::int64_t col_class = cols_.of[static_cast<std::size_t>(begin)];
+      end = begin + 1;
+      while (end < phase_.cols && (border_offsets_.empty() || cols_.of[static_cast<std::size_t>(end)] == col_class)) ++end;
+      const std::int64_t border = (rows_.of[static_cast<std::size_t>(row)] * col_classes + col_class) * c_.outputs;
+      kernel({y + begin * c_.y_step, c_.y_step, end - begin, panels_.valid(panel), factor_,
+              border_offsets_.empty() ? nullptr : border_offsets_.data() + border + panel * panels_.panel, pixel_factor_,
+              windows ? windows + begin : nullptr});
     }
   }
+
+  // Σ a of every window of the band; only weights of one byte have an offset that asks for it.
+  const std::int32_t* sum_windows(const std::byte* scratch, std::int64_t count, std::int64_t* pixel_sums) const {
+    const kernels::CodeKernels& k = kernels::active().codes;
+    auto* windows = reinterpret_cast<std::int32_t*>(pixel_sums + 2 * layout_.rows() * layout_.columns());
+    for (std::int64_t row = 0; row < layout_.rows(); ++row)
+      k.sum_pixels({scratch + row * layout_.row_step(), layout_.blocks(), layout_.block_step(), layout_.columns(),
+                    pixel_sums + 2 * row * layout_.columns()});
+    for (std::int64_t row = 0; row < count; ++row)
+      k.sum_windows({pixel_sums + 2 * row * layout_.columns(), tap_pixels_.data(),
+                     static_cast<std::int64_t>(tap_pixels_.size()), phase_.cols, windows + row * phase_.cols});
+    return windows;
+  }
+
   const Correlation& c_;
   const Phase& phase_;
   WeightForm form_;
