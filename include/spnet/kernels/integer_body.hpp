@@ -49,7 +49,7 @@ SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) 
         if (a.accumulate) {
           V before;
           I::load(before, reinterpret_cast<const std::byte*>(to));
-          sum[i][j] += before;
+          I::add(sum[i][j], before);
         }
         I::store(to, sum[i][j]);
       }
@@ -61,7 +61,10 @@ SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) 
     SPNET_UNROLL for (int j = 0; j < N; ++j) I::store(&lanes[i][j * kLanes], sum[i][j]);
   }
   for (int i = 0; i < M; ++i, y += a.y_step) {
-    for (std::int64_t o = 0; o < a.outputs; ++o) y[o] = a.accumulate ? y[o] + lanes[i][o] : lanes[i][o];
+    for (std::int64_t o = 0; o < a.outputs; ++o) {
+      const std::uint32_t before = a.accumulate ? static_cast<std::uint32_t>(y[o]) : 0;
+      y[o] = static_cast<std::int32_t>(before + static_cast<std::uint32_t>(lanes[i][o]));
+    }
   }
 }
 
