@@ -29,7 +29,14 @@ ops::ChannelAffine<float> affine() {
 ops::NormalizeContext<float> context(kernels::GradientMask mask) {
   const auto x = activation(3);
   const auto moments = ops::channel_moments(x);
-  return {x, activation(4), affine(), moments.mean, moments.variance, 1e-5, mask, true};
+  return {.input = {x, {}},
+          .y = activation(4),
+          .affine = affine(),
+          .mean = moments.mean,
+          .variance = moments.variance,
+          .epsilon = 1e-5,
+          .mask = mask,
+          .training = true};
 }
 
 void copy(benchmark::State& state) {
