@@ -2,8 +2,6 @@
 // that reads one may take it as it is, so that no float copy is made; to any other it is a tensor like all.
 #pragma once
 
-#include <cstdint>
-#include <memory>
 #include <utility>
 
 #include "spnet/ops/quantize.hpp"

@@ -19,8 +19,15 @@ using ops::BatchNormOptions;
 
 namespace detail {
 
+// Passes the gradient of a normalisation on to x, gamma, beta and, where there is one, the residual.
 template <class T, class X>
-void backward_normalize(const ops::NormalizeContext<T, X>& context, const Tensor<T>& g, InputGradients<T>& into);
+void backward_normalize(const ops::NormalizeContext<T, X>& context, const Tensor<T>& g, InputGradients<T>& into) {
+  auto gradients = ops::normalize_backward(g, context, into.needs(0), ops::reuse(g));
+  into.add(0, std::move(gradients.x));
+  into.add(1, std::move(gradients.gamma));
+  into.add(2, std::move(gradients.beta));
+  if (gradients.residual.defined()) into.add(3, std::move(gradients.residual));
+}
 
 }  // namespace detail
 
@@ -107,16 +114,6 @@ template <class T>
 void update_running(Tensor<T>& running, const Tensor<double>& batch, double correction, double momentum) {
   for (std::int64_t c = 0; c < batch.size(); ++c)
     running(c) = static_cast<T>((1 - momentum) * static_cast<double>(running(c)) + momentum * correction * batch(c));
-}
-
-// Passes the gradient of a normalisation on to x, gamma, beta and, where there is one, the residual.
-template <class T, class X>
-void backward_normalize(const ops::NormalizeContext<T, X>& context, const Tensor<T>& g, InputGradients<T>& into) {
-  auto gradients = ops::normalize_backward(g, context, into.needs(0), ops::reuse(g));
-  into.add(0, std::move(gradients.x));
-  into.add(1, std::move(gradients.gamma));
-  into.add(2, std::move(gradients.beta));
-  if (gradients.residual.defined()) into.add(3, std::move(gradients.residual));
 }
 
 // `residual` is undefined or added before the relu.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "spnet/kernels/elementwise.hpp"
 #include "spnet/kernels/quantize_body.hpp"
@@ -14,19 +15,7 @@ namespace kernels::body {
 // v = v · factor + term, the product rounded before the addition, whatever the compiler would like to fuse.
 template <class V>
 SPNET_INLINE void scale_shift(V& v, const V& factor, const V& term) {
-#if defined(__clang__)
-#pragma clang fp contract(off)
-#endif
-  v = v * factor;
-#if !defined(__clang__)
-#if defined(__x86_64__)
-  asm("" : "+v"(v));
-#elif defined(__aarch64__)
-  asm("" : "+w"(v));
-#else
-  asm("" : "+m"(v));
-#endif
-#endif
+  multiply_rounded(v, factor);
   v = v + term;
 }
 
@@ -44,7 +33,7 @@ SPNET_INLINE void keep_up_to(typename L::Float& v, const typename L::Float& y, c
 // v = x as floats.
 template <class L, class X, class Move>
 SPNET_INLINE void load_values(typename L::Float& v, const X* x, const Move& move) {
-  if constexpr (sizeof(X) == sizeof(float) && X(0.5f) != X(0)) {
+  if constexpr (std::is_same_v<X, float>) {
     move.load(v, x);
   } else {
     typename L::Int n;

@@ -1,5 +1,5 @@
 // The bodies of the integer kernels, written once for every instruction set: see conv_body.hpp. `I` supplies vectors of
-// 32-bit units and `dot`, the product of the elements of two units, summed.
+// 32-bit units, `broadcast` and `dot`, the product of the elements of two units, summed.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,13 @@
 namespace spnet {
 inline namespace v0 {
 namespace kernels::body {
+
+// sum += v, modulo 2^32.
+template <class I>
+SPNET_INLINE void add_modulo(typename I::Vector& sum, const typename I::Vector& v) {
+  using Bits = typename I::Bits;
+  sum = reinterpret_cast<typename I::Vector>(reinterpret_cast<Bits>(sum) + reinterpret_cast<Bits>(v));
+}
 
 // A tile of M pixels by N vectors of outputs stays in registers while the segments pass by.
 template <class I, int M, int N>
@@ -31,7 +38,7 @@ SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) 
     for (const std::byte* end = at + a.segments[s].channels / kUnit * 4; at != end; at += 4) {
       V row[N];
       SPNET_UNROLL for (int j = 0; j < N; ++j) {
-        I::load(row[j], w);
+        AllLanes{}.load(row[j], w);
         w += 4 * kLanes;
       }
       SPNET_UNROLL for (int i = 0; i < M; ++i) {
@@ -48,17 +55,17 @@ SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) 
         std::int32_t* to = y + i * a.y_step + j * kLanes;
         if (a.accumulate) {
           V before;
-          I::load(before, reinterpret_cast<const std::byte*>(to));
-          I::add(sum[i][j], before);
+          AllLanes{}.load(before, to);
+          add_modulo<I>(sum[i][j], before);
         }
-        I::store(to, sum[i][j]);
+        AllLanes{}.store(to, sum[i][j]);
       }
     }
     return;
   }
   std::int32_t lanes[M][N * kLanes];
   SPNET_UNROLL for (int i = 0; i < M; ++i) {
-    SPNET_UNROLL for (int j = 0; j < N; ++j) I::store(&lanes[i][j * kLanes], sum[i][j]);
+    SPNET_UNROLL for (int j = 0; j < N; ++j) AllLanes{}.store(&lanes[i][j * kLanes], sum[i][j]);
   }
   for (int i = 0; i < M; ++i, y += a.y_step) {
     for (std::int64_t o = 0; o < a.outputs; ++o) {
@@ -134,7 +141,7 @@ SPNET_INLINE void sum_pixels(const PixelSumArgs& a) {
   for (; at + kBytes <= a.pixels * kBlock; at += kBytes) {
     typename I::Vector sum{}, codes, eights;
     for (std::int64_t b = 0; b < a.blocks; ++b) {
-      I::load(codes, a.codes + b * a.block_step + at);
+      AllLanes{}.load(codes, a.codes + b * a.block_step + at);
       I::sum_bytes(eights, codes);
       sum += eights;
     }
@@ -156,7 +163,7 @@ SPNET_INLINE void sum_windows(const WindowSumArgs& a) {
   for (; p + kPixels <= a.pixels; p += kPixels) {
     typename I::Vector sum{}, v;
     for (std::int64_t t = 0; t < a.taps; ++t) {
-      I::load(v, reinterpret_cast<const std::byte*>(a.sums + 2 * (p + a.offsets[t])));
+      AllLanes{}.load(v, a.sums + 2 * (p + a.offsets[t]));
       sum += v;
     }
     std::int32_t lanes[sizeof sum / 4];

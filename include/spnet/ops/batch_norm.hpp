@@ -69,10 +69,6 @@ Tensor<T> repeated(const Tensor<U>& values, std::int64_t repeat) {
   return out;
 }
 
-}  // namespace detail
-
-namespace detail {
-
 /// The kernels that normalise an X for results of type T.
 template <class T, class X>
 const kernels::NormalizeFunctions<T, X>& normalize_kernels() {

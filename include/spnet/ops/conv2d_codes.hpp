@@ -89,7 +89,7 @@ inline Sums conv2d_sums(const Quantized& x, const Quantized& w, const Conv2dOpti
   const Tensor<std::uint8_t> x_codes = x.codes.contiguous(), w_codes = w.codes.contiguous();
   // Depthwise products have one channel each, which the integer kernels would waste.
   if ((detail::is_depthwise(s) || simulates_in_float()) && detail::is_exact_in_float(s, x_map, w_map)) {
-    detail::float_sums(s, {x_codes.data(), x_map.step, x_map.zero_point}, w_codes.data(), w_map, out.sums.data());
+    detail::float_sums(s, detail::code_source({x_codes, x_map}, x_map), w_codes.data(), w_map, out.sums.data());
     return out;
   }
   const detail::Correlation c = detail::forward_correlation(s);

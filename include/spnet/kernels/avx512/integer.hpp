@@ -19,12 +19,6 @@ struct Units {
   typedef std::int32_t Vector __attribute__((vector_size(64)));
   typedef std::uint32_t Bits __attribute__((vector_size(64)));
 
-  // Modulo 2^32.
-  [[gnu::always_inline]] static void add(Vector& sum, const Vector& v) {
-    sum = reinterpret_cast<Vector>(reinterpret_cast<Bits>(sum) + reinterpret_cast<Bits>(v));
-  }
-  [[gnu::always_inline]] static void load(Vector& v, const std::byte* from) { std::memcpy(&v, from, sizeof v); }
-  [[gnu::always_inline]] static void store(std::int32_t* to, const Vector& v) { std::memcpy(to, &v, sizeof v); }
   [[gnu::always_inline]] static void broadcast(Vector& v, const std::byte* from) {
 #if defined(__clang__)
     std::int32_t unit;
@@ -74,7 +68,7 @@ struct Bytes : Units {
     Vector products;
     asm("vpmaddubsw %2, %1, %0" : "=v"(products) : "v"(x), "v"(w));
     asm("vpmaddwd %1, %0, %0" : "+v"(products) : "v"(ones));
-    add(sum, products);
+    body::add_modulo<Units>(sum, products);
   }
 #endif
 };
@@ -89,7 +83,7 @@ struct Words : Units {
   [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
     Vector products;
     asm("vpmaddwd %2, %1, %0" : "=v"(products) : "v"(x), "v"(w));
-    add(sum, products);
+    body::add_modulo<Units>(sum, products);
   }
 #endif
 };

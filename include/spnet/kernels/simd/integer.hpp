@@ -15,12 +15,6 @@ struct Words {
   typedef std::int32_t Vector __attribute__((vector_size(16)));
   typedef std::uint32_t Bits __attribute__((vector_size(16)));
 
-  // Modulo 2^32.
-  [[gnu::always_inline]] static void add(Vector& sum, const Vector& v) {
-    sum = reinterpret_cast<Vector>(reinterpret_cast<Bits>(sum) + reinterpret_cast<Bits>(v));
-  }
-  [[gnu::always_inline]] static void load(Vector& v, const std::byte* from) { std::memcpy(&v, from, sizeof v); }
-  [[gnu::always_inline]] static void store(std::int32_t* to, const Vector& v) { std::memcpy(to, &v, sizeof v); }
   [[gnu::always_inline]] static void broadcast(Vector& v, const std::byte* from) {
     std::int32_t unit;
     std::memcpy(&unit, from, sizeof unit);
@@ -29,13 +23,13 @@ struct Words {
   [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
 #if defined(__SSE2__)
     typedef short Halves __attribute__((vector_size(16)));
-    add(sum, reinterpret_cast<Vector>(
+    body::add_modulo<Words>(sum, reinterpret_cast<Vector>(
                  __builtin_ia32_pmaddwd128(reinterpret_cast<Halves>(x), reinterpret_cast<Halves>(w))));
 #else
     const Vector x_low = reinterpret_cast<Vector>(reinterpret_cast<Bits>(x) << 16) >> 16;
     const Vector w_low = reinterpret_cast<Vector>(reinterpret_cast<Bits>(w) << 16) >> 16;
-    add(sum, x_low * w_low);
-    add(sum, (x >> 16) * (w >> 16));
+    body::add_modulo<Words>(sum, x_low * w_low);
+    body::add_modulo<Words>(sum, (x >> 16) * (w >> 16));
 #endif
   }
   // Of eight bytes at a time.
