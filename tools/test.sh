@@ -40,9 +40,9 @@ run_tests build
 if [ "$sanitize" = true ]; then
   export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
   export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-  # Sanitizers bring warnings of the compiler's own making.
+  # Sanitizers bring warnings of the compiler's own making; several files in one translation unit compile in half the time.
   tools/configure.sh build-sanitize -Dwerror=false -Dtests=enabled -Dexamples=enabled -Dbench=disabled -Dprogram=enabled \
-    -Dbuildtype=plain -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false \
+    -Dbuildtype=plain -Doptimization=1 -Dunity=on -Dunity_size=5 -Db_sanitize=address,undefined -Db_lundef=false \
     "-Dcpp_args=-g1 -fno-omit-frame-pointer -fno-sanitize-recover=all"
   run_tests build-sanitize --no-suite spnet:project --timeout-multiplier 4
 fi

@@ -5,17 +5,9 @@
 #include <limits>
 #include <vector>
 
-#include "spnet/testing/compare.hpp"
-#include "spnet/testing/gradcheck.hpp"
+#include "gradients.hpp"
 
 using namespace spnet;
-using Inputs = std::vector<Variable<double>>;
-
-#define CHECK_GRADIENTS(...)                         \
-  do {                                               \
-    const auto report = testing::gradcheck(__VA_ARGS__); \
-    CHECK_MESSAGE(report.ok, report.message);        \
-  } while (false)
 
 TEST_CASE("autograd: activations pass gradient checks") {
   Variable<double> dense(testing::random_normal<double>({3, 4, 5}, 1), true);

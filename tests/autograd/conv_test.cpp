@@ -4,24 +4,11 @@
 
 #include <vector>
 
-#include "spnet/testing/compare.hpp"
-#include "spnet/testing/gradcheck.hpp"
+#include "gradients.hpp"
 
 using namespace spnet;
-using Inputs = std::vector<Variable<double>>;
-
-#define CHECK_GRADIENTS(...)                             \
-  do {                                                   \
-    const auto report = testing::gradcheck(__VA_ARGS__); \
-    CHECK_MESSAGE(report.ok, report.message);            \
-  } while (false)
 
 namespace {
-template <class T = double>
-Variable<T> leaf(const Shape& shape, std::uint64_t seed) {
-  return Variable<T>(testing::random_normal<double>(shape, seed).template to<T>(), true);
-}
-
 struct Case {
   Shape x, w;
   Conv2dOptions options;

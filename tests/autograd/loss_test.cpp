@@ -4,24 +4,13 @@
 
 #include <vector>
 
+#include "gradients.hpp"
 #include "spnet/autograd/arithmetic.hpp"
 #include "spnet/autograd/softmax.hpp"
-#include "spnet/testing/compare.hpp"
-#include "spnet/testing/gradcheck.hpp"
 
 using namespace spnet;
-using Inputs = std::vector<Variable<double>>;
-
-#define CHECK_GRADIENTS(...)                             \
-  do {                                                   \
-    const auto report = testing::gradcheck(__VA_ARGS__); \
-    CHECK_MESSAGE(report.ok, report.message);            \
-  } while (false)
 
 namespace {
-Variable<double> leaf(const Shape& shape, std::uint64_t seed, double scale = 1) {
-  return Variable<double>(testing::random_normal<double>(shape, seed, scale), true);
-}
 const Tensor<std::int32_t> kLabels = Tensor<std::int32_t>::from({4}, {0, 6, 3, 3});
 }  // namespace
 

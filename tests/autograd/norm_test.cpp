@@ -4,26 +4,11 @@
 
 #include <vector>
 
+#include "gradients.hpp"
 #include "spnet/autograd/activation.hpp"
 #include "spnet/autograd/arithmetic.hpp"
-#include "spnet/testing/compare.hpp"
-#include "spnet/testing/gradcheck.hpp"
 
 using namespace spnet;
-using Inputs = std::vector<Variable<double>>;
-
-#define CHECK_GRADIENTS(...)                             \
-  do {                                                   \
-    const auto report = testing::gradcheck(__VA_ARGS__); \
-    CHECK_MESSAGE(report.ok, report.message);            \
-  } while (false)
-
-namespace {
-template <class T = double>
-Variable<T> leaf(const Shape& shape, std::uint64_t seed, double scale = 1, double offset = 0) {
-  return Variable<T>(testing::random_normal<double>(shape, seed, scale, offset).template to<T>(), true);
-}
-}  // namespace
 
 TEST_CASE("autograd: batch norm and its fusions pass gradient checks") {
   for (const Shape& shape : {Shape{6, 3}, Shape{2, 3, 4, 5}, Shape{3, 3, 3, 1}}) {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "temporary_folder.hpp"
+#include "image_files.hpp"
 
 using namespace spnet;
 using test::file_error;

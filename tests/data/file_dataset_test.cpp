@@ -8,14 +8,14 @@
 #include <thread>
 #include <vector>
 
+#include "image_files.hpp"
 #include "spnet/data/loader.hpp"
-#include "temporary_folder.hpp"
 
 using namespace spnet;
 using test::file_error;
 
 namespace {
-data::FileDataset open(const test::TemporaryFolder& folder, std::vector<data::ImageFile> files,
+data::FileDataset open_files(const test::TemporaryFolder& folder, std::vector<data::ImageFile> files,
                        data::OpenOptions options = {}) {
   return data::FileDataset(folder.path(), {"a", "b"}, std::move(files), test::test_codecs(), options,
                            data::FaultLog(options.skip_bad));
@@ -27,7 +27,7 @@ TEST_CASE("data: image files are decoded when they are read; one size is found o
   folder.write("x.png", test::image_bytes(4, 5, 9));
   folder.write("y.png", test::image_bytes(4, 5, 7));
   folder.write("z.png", test::image_bytes(6, 5, 7));
-  const data::FileDataset same = open(folder, {{"x.png", 1}, {"y.png", 0}});
+  const data::FileDataset same = open_files(folder, {{"x.png", 1}, {"y.png", 0}});
   CHECK(same.image_size() == data::ImageSize{4, 5});
   CHECK(same.get(0).label == 1);
   CHECK(same.get(0).image.data()[0] == 9);
@@ -49,8 +49,8 @@ TEST_CASE("data: an image file that is cut off at any byte is refused by name, o
   const std::vector<std::uint8_t> whole = test::image_bytes(2, 2, 3);
   for (std::size_t length = 0; length < whole.size(); ++length) {
     folder.write("bad.png", std::span(whole).first(length));
-    REQUIRE(file_error([&] { open(folder, {{"good.png", 0}, {"bad.png", 0}}); }).starts_with(folder / "bad.png: "));
-    const data::FileDataset skipping = open(folder, {{"good.png", 0}, {"bad.png", 0}}, {.skip_bad = true});
+    REQUIRE(file_error([&] { open_files(folder, {{"good.png", 0}, {"bad.png", 0}}); }).starts_with(folder / "bad.png: "));
+    const data::FileDataset skipping = open_files(folder, {{"good.png", 0}, {"bad.png", 0}}, {.skip_bad = true});
     data::Sample sample;
     CHECK(skipping.read(0, sample));
     CHECK_FALSE(skipping.read(1, sample));
@@ -64,15 +64,15 @@ TEST_CASE("data: an image file that is cut off at any byte is refused by name, o
 TEST_CASE("data: missing, oversized and undecodable image files say what is wrong") {
   const test::TemporaryFolder folder;
   folder.write("good.png", test::image_bytes(4, 4, 1));
-  CHECK(file_error([&] { open(folder, {{"none.png", 0}}); }) == folder / "none.png: no such file");
+  CHECK(file_error([&] { open_files(folder, {{"none.png", 0}}); }) == folder / "none.png: no such file");
   CHECK(file_error([&] {
-          open(folder, {{"good.png", 0}}, {.max_pixels = 15});
+          open_files(folder, {{"good.png", 0}}, {.max_pixels = 15});
         }) == folder / "good.png: too many pixels");
   CHECK(file_error([&] {
-          open(folder, {{"good.png", 0}}, {.max_file_bytes = 20});
+          open_files(folder, {{"good.png", 0}}, {.max_file_bytes = 20});
         }) == folder / "good.png: 53 bytes, at most 20 are read");
-  CHECK(file_error([&] { open(folder, {}); }) == folder.path().string() + ": holds no image");
-  const data::FileDataset missing = open(folder, {{"good.png", 0}, {"none.png", 0}}, {.skip_bad = true});
+  CHECK(file_error([&] { open_files(folder, {}); }) == folder.path().string() + ": holds no image");
+  const data::FileDataset missing = open_files(folder, {{"good.png", 0}, {"none.png", 0}}, {.skip_bad = true});
   CHECK(missing.faults().at(0).reason == "no such file");
   CHECK_THROWS_WITH_AS(data::FileDataset(folder.path(), {"a"}, {{"good.png", 0}}, {}, {}, data::FaultLog(false)),
                        (folder.path().string() + ": the program has no decoder for image files").c_str(), ValueError);

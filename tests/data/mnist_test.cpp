@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "temporary_folder.hpp"
+#include "image_files.hpp"
 
 using namespace spnet;
 using test::file_error;
@@ -35,7 +35,7 @@ std::vector<std::uint8_t> packed(std::vector<std::uint8_t> bytes) {
   bytes.insert(bytes.begin(), {'G', 'Z'});
   return bytes;
 }
-void write_good(const test::TemporaryFolder& folder) {
+void write_mnist(const test::TemporaryFolder& folder) {
   folder.write("train-images-idx3-ubyte", images(3));
   folder.write("train-labels-idx1-ubyte", labels({7, 0, 9}));
   folder.write("t10k-images-idx3-ubyte", images(2));
@@ -45,7 +45,7 @@ void write_good(const test::TemporaryFolder& folder) {
 
 TEST_CASE("data: MNIST is read from plain and packed files, under both ways of writing their names") {
   const test::TemporaryFolder plain, other;
-  write_good(plain);
+  write_mnist(plain);
   other.write("train-images.idx3-ubyte", images(3));
   other.write("train-labels-idx1-ubyte.gz", packed(labels({7, 0, 9})));
   other.write("t10k-images-idx3-ubyte.gz", packed(images(2)));
@@ -67,7 +67,7 @@ TEST_CASE("data: MNIST is read from plain and packed files, under both ways of w
 
 TEST_CASE("data: MNIST files that are cut off at any byte are refused by name") {
   const test::TemporaryFolder folder;
-  write_good(folder);
+  write_mnist(folder);
   for (const auto& [name, whole] :
        {std::pair<std::string, std::vector<std::uint8_t>>{"train-images-idx3-ubyte", images(3)},
         {"train-labels-idx1-ubyte", labels({7, 0, 9})}}) {
@@ -87,7 +87,7 @@ TEST_CASE("data: MNIST files that are cut off at any byte are refused by name") 
 
 TEST_CASE("data: MNIST headers that lie are refused before anything is allocated") {
   const test::TemporaryFolder folder;
-  write_good(folder);
+  write_mnist(folder);
   const auto with = [&](std::size_t at, std::uint8_t value) {
     std::vector<std::uint8_t> bytes = images(3);
     bytes[at] = value;
@@ -108,7 +108,7 @@ TEST_CASE("data: MNIST headers that lie are refused before anything is allocated
 
 TEST_CASE("data: MNIST labels out of range and counts that differ are named, or skipped and listed") {
   const test::TemporaryFolder folder;
-  write_good(folder);
+  write_mnist(folder);
   folder.write("train-labels-idx1-ubyte", labels({7, 10, 9}));
   CHECK(file_error([&] { data::open_mnist(folder.path()); }) == folder / "train, record 1: label 10, expected 0 to 9");
   const data::DataSplits skipped = data::open_mnist(folder.path(), {}, {.skip_bad = true});

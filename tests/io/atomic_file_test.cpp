@@ -7,9 +7,10 @@
 #include <string>
 
 #include "faulty_calls.hpp"
-#include "temporary_folder.hpp"
+#include "text_files.hpp"
 
 using namespace spnet;
+using namespace spnet::test;
 
 namespace {
 
@@ -62,7 +63,7 @@ TEST_CASE("io: a fault at every system call of a save leaves the old file or the
             write_new(path);
           } catch (const FileError& e) {
             failed = true;
-            CHECK(std::string(e.what()).find(path.string()) == 0);
+            CHECK(std::string(e.what()).find(path) == 0);
             if (kind == Fault::kError)
               CHECK(std::string(e.what()).find(std::generic_category().message(error)) != std::string::npos);
           } catch (const Killed&) {
@@ -117,14 +118,14 @@ TEST_CASE("io: a folder that cannot be flushed is passed over only where the fil
 
 TEST_CASE("io: unwritable targets are named") {
   TemporaryFolder folder;
-  const auto missing = folder / "no" / "file";
+  const auto missing = folder / "no/file";
   CHECK(error_of<FileError>([&] { io::write_file_atomically(missing, "x"); }) ==
-        missing.string() + ": cannot open its folder: No such file or directory");
+        missing + ": cannot open its folder: No such file or directory");
   std::filesystem::create_directory(folder / "sub");
   CHECK(error_of<FileError>([&] { io::write_file_atomically(folder / "sub", "x"); }) ==
-        (folder / "sub").string() + ": cannot rename the temporary file: Is a directory");
+        (folder / "sub") + ": cannot rename the temporary file: Is a directory");
   CHECK(error_of<FileError>([&] { io::write_file_atomically(folder / "sub/", "x"); }) ==
-        (folder / "sub/").string() + ": not the name of a file");
+        (folder / "sub/") + ": not the name of a file");
   CHECK(folder.file_count() == 1);
   CHECK(std::filesystem::is_empty(folder / "sub"));
 }
@@ -135,19 +136,18 @@ TEST_CASE("io: only temporaries of the same file are swept") {
     write_text(folder / name, "x");
   CHECK(io::remove_abandoned_temporaries(folder / "a") == 2);
   CHECK(folder.file_count() == 5);
-  CHECK(io::remove_abandoned_temporaries(folder / "none" / "a") == 0);
+  CHECK(io::remove_abandoned_temporaries(folder / "none/a") == 0);
 }
 
 TEST_CASE("io: what cannot be read is named") {
   TemporaryFolder folder;
-  const auto path = folder / "a";
-  const std::string name = path.string();
+  const std::string path = folder / "a", name = path;
   CHECK(error_of<FileError>([&] { io::read_file(path, 10); }) == name + ": cannot open: No such file or directory");
   CHECK(error_of<FileError>([&] { io::read_file(folder.path(), 10); }) ==
         folder.path().string() + ": not a regular file");
   REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
   CHECK(error_of<FileError>([&] { io::read_file(folder / "pipe", 10); }) ==
-        (folder / "pipe").string() + ": not a regular file");
+        (folder / "pipe") + ": not a regular file");
   write_text(path, "12345678901");
   CHECK(error_of<FileError>([&] { io::read_file(path, 10); }) == name + ": 11 bytes, at most 10 are read");
   for (int at = 0; at < 3; ++at) {

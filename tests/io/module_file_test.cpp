@@ -3,9 +3,10 @@
 #include <doctest/doctest.h>
 
 #include "spnet/models/resnet.hpp"
-#include "temporary_folder.hpp"
+#include "text_files.hpp"
 
 using namespace spnet;
+using namespace spnet::test;
 
 namespace {
 

@@ -10,9 +10,10 @@
 #include <vector>
 
 #include "repair_checksum.hpp"
-#include "temporary_folder.hpp"
+#include "text_files.hpp"
 
 using namespace spnet;
+using namespace spnet::test;
 using io::TensorFile;
 
 namespace {
@@ -162,7 +163,7 @@ TEST_CASE("io: a damaged file on disk is named") {
   text.back() ^= 1;
   write_text(folder / "f", text);
   CHECK(error_of<FileError>([&] { TensorFile::load(folder / "f"); }) ==
-        (folder / "f").string() + ": checksum does not match; the file is damaged, or another program changed it");
+        (folder / "f") + ": checksum does not match; the file is damaged, or another program changed it");
   CHECK_THROWS_WITH_AS(TensorFile::load(folder / "f", {.max_bytes = 8}), doctest::Contains("at most 8 are read"),
                        FileError);
   CHECK_THROWS_WITH_AS(TensorFile::load(folder / "none"), doctest::Contains("No such file or directory"), FileError);

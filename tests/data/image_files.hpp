@@ -1,52 +1,18 @@
-// A folder of its own for a test, and what the tests of data sets write into it.
+// Image files for the tests of data sets, in a format that needs no library.
 #pragma once
 
 #include <algorithm>
 #include <array>
-#include <unistd.h>
-
-#include <atomic>
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "../temporary_folder.hpp"
 #include "spnet/core/error.hpp"
 #include "spnet/data/codecs.hpp"
 
 namespace spnet::test {
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    static std::atomic<int> count{0};
-    path_ = std::filesystem::temp_directory_path() / message("spnet-data-", ::getpid(), "-", count++);
-    std::filesystem::create_directories(path_);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::filesystem::path& path() const { return path_; }
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-
-  void write(const std::string& name, std::span<const std::uint8_t> bytes) const {
-    std::filesystem::create_directories((path_ / name).parent_path());
-    std::ofstream file(path_ / name, std::ios::binary);
-    file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  }
-  void write(const std::string& name, std::string_view text) const {
-    write(name, std::span(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 // A stand-in for real formats: "IMG", height, width, pixels; for .gz, "GZ" and the bytes themselves.
 inline std::vector<std::uint8_t> image_bytes(std::uint8_t height, std::uint8_t width, std::uint8_t level) {
@@ -70,15 +36,9 @@ inline data::Codecs test_codecs() {
           }};
 }
 
-// The text of the FileError that `action` throws; empty where it throws none.
 template <class Action>
 std::string file_error(const Action& action) {
-  try {
-    action();
-  } catch (const FileError& error) {
-    return error.what();
-  }
-  return "";
+  return error_of<FileError>(action);
 }
 
 }  // namespace spnet::test
