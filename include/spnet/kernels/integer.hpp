@@ -14,7 +14,8 @@ namespace kernels {
 
 /// y[p][o] (+)= sum over segments s and channels c of x[p * kBlock + s.offset + c] * w[s, c][o], modulo 2^32. Offsets
 /// and channels count elements; channels are a multiple of 4. `w` holds units of consecutive channels, `width` outputs
-/// a row of units: a multiple of IntegerKernels::lanes and at most IntegerKernels::panel.
+/// a row of units: a multiple of IntegerKernels::lanes and at most IntegerKernels::panel. Where `starts` is not null,
+/// initial[starts[p] + o] is added, readable for `width` outputs.
 struct IntegerProductArgs {
   const std::byte* x;
   std::int64_t pixels;
@@ -26,6 +27,8 @@ struct IntegerProductArgs {
   std::int32_t* y;
   std::int64_t y_step;
   bool accumulate;
+  const std::int32_t* initial;
+  const std::int64_t* starts;
 };
 
 /// Copies `pixels` runs of `channels` <= kBlock codes, `step` apart, into blocks of elements; the rest of each block is

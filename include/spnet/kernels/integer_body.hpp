@@ -30,8 +30,15 @@ SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) 
   const std::byte* x = a.x + pixel * kStep;
   const std::byte* w = a.w;
   V sum[M][N];
-  SPNET_UNROLL for (int i = 0; i < M; ++i) {
-    SPNET_UNROLL for (int j = 0; j < N; ++j) sum[i][j] = V{};
+  if (a.starts) {
+    SPNET_UNROLL for (int i = 0; i < M; ++i) {
+      const std::int32_t* const from = a.initial + a.starts[pixel + i];
+      SPNET_UNROLL for (int j = 0; j < N; ++j) AllLanes{}.load(sum[i][j], from + j * kLanes);
+    }
+  } else {
+    SPNET_UNROLL for (int i = 0; i < M; ++i) {
+      SPNET_UNROLL for (int j = 0; j < N; ++j) sum[i][j] = V{};
+    }
   }
   for (std::int64_t s = 0; s < a.segment_count; ++s) {
     const std::byte* at = x + a.segments[s].offset * I::kElementBytes;

@@ -1,8 +1,8 @@
 // The engine of convolution on codes: products of bytes, summed exactly in int32.
 //
-// With integers A = αa·a − za of a code a and W = αw·e − zw of a packed weight e, the sum over the taps that lie within
+// With integers A = αa·a − za of a code a and αa·W = f·e + g of a packed weight e, the sum over the taps that lie within
 // the image is
-//   Σ A·W = αa·αw · Σ a·e − αa·zw · Σ a + Σ (za·zw − za·αw·e),
+//   Σ A·W = f · Σ a·e + g · Σ a − za · Σ W,
 // where outside the image a is 0 in the scratch: the first two sums do not see it, and the last depends on the output
 // pixel's border class alone. All of it is modulo 2^32, and right where Σ A·W itself fits int32.
 #pragma once
@@ -40,21 +40,35 @@ struct IntegerRange {
   std::int64_t largest() const { return std::max(std::abs(low), std::abs(high)); }
 };
 
-/// The kernel for a pair of codes, and how a weight's code becomes an element: e = step·code − shift; W = αw·e − zw.
+/// The kernel for a pair of codes, and how a weight's code becomes an element: e = step·code − shift;
+/// αa·W = factor·e + offset.
 struct WeightForm {
   const IntegerKernels& k;
-  std::int32_t step, shift;
-  std::int32_t factor, offset;
+  std::int64_t step, shift;
+  std::int64_t factor, offset;
 
   static WeightForm choose(const AffineCodes& x, const AffineCodes& w) {
     const kernels::CodeKernels& codes = kernels::active().codes;
     const IntegerRange range(w);
-    const bool is_byte = range.low >= -128 && range.high <= 127;
-    const std::int64_t largest = is_byte ? range.largest() : 128;
-    const bool fits = 2 * x.qmax * largest <= std::numeric_limits<std::int16_t>::max();
-    const IntegerKernels& k = fits ? codes.small : codes.exact;
-    if (is_byte || k.element_bytes == 2) return {k, w.step, w.zero_point, 1, 0};
-    return {k, 1, 128, w.step, w.zero_point - 128 * w.step};
+    const auto fits = [&](std::int64_t by, std::int64_t low, std::int64_t high) {
+      return std::min(by * range.low, by * range.high) >= low && std::max(by * range.low, by * range.high) <= high;
+    };
+    // αa goes into the element where there is room, which saves a pass.
+    const auto with = [&](const IntegerKernels& k, bool has_room) -> WeightForm {
+      const std::int64_t by = has_room ? x.step : 1;
+      return {k, by * w.step, by * w.zero_point, has_room ? 1 : x.step, 0};
+    };
+    const auto is_small = [&](std::int64_t largest) {
+      return 2 * x.qmax * largest <= std::numeric_limits<std::int16_t>::max();
+    };
+    const bool is_byte = fits(1, -128, 127);
+    const std::int64_t largest = is_byte ? range.largest() : 128, with_step = std::abs(x.step) * largest;
+    const bool has_room = fits(x.step, -128, 127) && is_small(with_step) == is_small(largest);
+    const IntegerKernels& k = is_small(largest) ? codes.small : codes.exact;
+    if (k.element_bytes == 2)
+      return with(k, fits(x.step, std::numeric_limits<std::int16_t>::min(), std::numeric_limits<std::int16_t>::max()));
+    if (is_byte) return with(k, has_room);
+    return {k, 1, 128, std::int64_t{x.step} * w.step, std::int64_t{x.step} * (128 * w.step - w.zero_point)};
   }
 };
 
@@ -94,8 +108,8 @@ class IntegerCorrelation {
         layout_(c, band_, false),
         rows_(s.oh, s.h, s.kh, s.stride_h, s.pad_h, s.dilation_h),
         cols_(s.ow, s.w, s.kw, s.stride_w, s.pad_w, s.dilation_w),
-        factor_(wrapped(std::int64_t{x_map.step} * form_.factor)),
-        pixel_factor_(wrapped(-std::int64_t{x_map.step} * form_.offset)),
+        factor_(wrapped(form_.factor)),
+        pixel_factor_(wrapped(form_.offset)),
         runs_(kRunBytes / form_.k.element_bytes) {
     for (const Tap& tap : phase_.taps) tap_pixels_.push_back(layout_.pixel(tap));
     for (const Tap& tap : phase_.taps)
@@ -108,7 +122,7 @@ class IntegerCorrelation {
     } else {
       pack_all<std::int16_t>(w);
     }
-    if (x_map.zero_point != 0) add_border_offsets(s, w, x_map.zero_point);
+    if (x_map.zero_point != 0) add_border_offsets(s, w, w_map, x_map.zero_point);
   }
 
   void operator()(const std::uint8_t* x, std::int32_t* y) const {
@@ -135,16 +149,14 @@ class IntegerCorrelation {
     const std::int64_t count = c_.outputs * c_.w_output;
     const Buffer buffer(static_cast<std::size_t>(count) * sizeof(Element));
     auto* elements = static_cast<Element*>(buffer.data());
+    const auto step = static_cast<std::int32_t>(form_.step), shift = static_cast<std::int32_t>(form_.shift);
     parallel_ranges(count, 1 << 14, [&](std::int64_t begin, std::int64_t end) {
       std::int64_t i = begin;
       for (; i + kBlock <= end; i += kBlock)  // of constant length, for the compiler to see vectors
-        for (std::int64_t j = 0; j < kBlock; ++j) elements[i + j] = static_cast<Element>(form_.step * w[i + j] - form_.shift);
-      for (; i < end; ++i) elements[i] = static_cast<Element>(form_.step * w[i] - form_.shift);
+        for (std::int64_t j = 0; j < kBlock; ++j) elements[i + j] = static_cast<Element>(step * w[i + j] - shift);
+      for (; i < end; ++i) elements[i] = static_cast<Element>(step * w[i] - shift);
     });
     parallel_for(panels_.count(), [&](std::int64_t p) { pack(elements, p); });
-  }
-  std::int64_t element(const std::uint8_t* w, std::int64_t o, const Tap& tap, std::int64_t channel) const {
-    return std::int64_t{form_.step} * w[o * c_.w_output + tap.weight + channel] - form_.shift;
   }
 
   // As [tap][unit of channels][width of the panel], channels padded with zeros to a multiple of 4. `elements` are those of
@@ -176,28 +188,29 @@ class IntegerCorrelation {
     }
   }
 
-  // Σ (za·zw − za·αw·e) over the taps of every border class: [row class][column class][output].
-  void add_border_offsets(const ConvSizes& s, const std::uint8_t* w, std::int32_t za) {
+  // −za · Σ W over the taps of every border class: [row class][column class][output, up to whole vectors].
+  void add_border_offsets(const ConvSizes& s, const std::uint8_t* w, const AffineCodes& map, std::int64_t za) {
     PoolVector<std::int64_t> of_tap(static_cast<std::size_t>(s.kh * s.kw * c_.outputs));
     for (std::size_t t = 0; t < phase_.taps.size(); ++t) {
       for (std::int64_t o = 0; o < c_.outputs; ++o) {
-        std::int64_t sum = 0;
-        for (std::int64_t channel = 0; channel < c_.channels; ++channel)
-          sum += std::int64_t{form_.offset} - form_.factor * element(w, o, phase_.taps[t], channel);
-        of_tap[t * static_cast<std::size_t>(c_.outputs) + static_cast<std::size_t>(o)] = za * sum;
+        const std::uint8_t* codes = w + o * c_.w_output + phase_.taps[t].weight;
+        std::int64_t sum = -c_.channels * map.zero_point;
+        for (std::int64_t channel = 0; channel < c_.channels; ++channel) sum += std::int64_t{map.step} * codes[channel];
+        of_tap[t * static_cast<std::size_t>(c_.outputs) + static_cast<std::size_t>(o)] = -za * sum;
       }
     }
     for (const auto& rows : rows_.classes) {
       for (const auto& cols : cols_.classes) {
-        for (std::int64_t o = 0; o < c_.outputs; ++o) {
+        for (std::int64_t o = 0; o < panels_.total(); ++o) {
           std::int64_t sum = 0;
-          for (std::int64_t ky = rows.first; ky < rows.last; ++ky)
+          for (std::int64_t ky = rows.first; ky < rows.last && o < c_.outputs; ++ky)
             for (std::int64_t kx = cols.first; kx < cols.last; ++kx)
               sum += of_tap[static_cast<std::size_t>((ky * s.kw + kx) * c_.outputs + o)];
           border_offsets_.push_back(wrapped(sum));
         }
       }
     }
+    for (const std::int64_t column_class : cols_.of) border_starts_.push_back(column_class * panels_.total());
   }
 
   // `count` output rows from `first` on.
@@ -205,34 +218,39 @@ class IntegerCorrelation {
                 std::int32_t* y) const {
     const std::int64_t bytes = form_.k.element_bytes;
     const auto* weights = static_cast<const std::byte*>(packed_.data());
-    const bool finishes = factor_ != 1 || windows || !border_offsets_.empty();
+    // Sums that are multiplied afterwards cannot start with what is added after that.
+    const bool starts_with_border = !border_offsets_.empty() && factor_ == 1;
+    const bool finishes = windows || factor_ != 1;
+    const std::int64_t of_class = static_cast<std::int64_t>(cols_.classes.size()) * panels_.total();
     for (std::int64_t p = 0; p < panels_.count(); ++p) {
       const std::byte* w = weights + p * panels_.panel * runs_.total() * bytes;
       for (std::size_t r = 0; r + 1 < runs_.begins.size(); ++r) {
         const std::int64_t begin = runs_.begins[r];
         for (std::int64_t row = 0; row < count; ++row) {
           std::int32_t* to = y + row * c_.y_row + p * panels_.panel;
+          const std::int32_t* border = nullptr;
+          if (!border_offsets_.empty())
+            border = border_offsets_.data() + rows_.of[static_cast<std::size_t>(first + row)] * of_class + p * panels_.panel;
           form_.k.product({scratch + row * layout_.row_step() * bytes, phase_.cols, runs_.segments.data() + begin,
                            runs_.begins[r + 1] - begin, w + runs_.channels[r] * panels_.width(p) * bytes,
-                           panels_.width(p), panels_.valid(p), to, c_.y_step, r > 0});
+                           panels_.width(p), panels_.valid(p), to, c_.y_step, r > 0, border,
+                           starts_with_border && r == 0 ? border_starts_.data() : nullptr});
           if (finishes && r + 2 == runs_.begins.size())
-            finish(p, first + row, windows ? windows + row * phase_.cols : nullptr, to);
+            finish(p, starts_with_border ? nullptr : border, windows ? windows + row * phase_.cols : nullptr, to);
         }
       }
     }
   }
 
   // The other terms of one row and panel, in place.
-  void finish(std::int64_t panel, std::int64_t row, const std::int32_t* windows, std::int32_t* y) const {
+  void finish(std::int64_t panel, const std::int32_t* border, const std::int32_t* windows, std::int32_t* y) const {
     const auto kernel = kernels::active().codes.finish;
-    const auto col_classes = static_cast<std::int64_t>(cols_.classes.size());
     for (std::int64_t begin = 0, end; begin < phase_.cols; begin = end) {
-      const std::int64_t col_class = cols_.of[static_cast<std::size_t>(begin)];
+      const auto class_at = [&](std::int64_t col) { return cols_.of[static_cast<std::size_t>(col)]; };
       end = begin + 1;
-      while (end < phase_.cols && (border_offsets_.empty() || cols_.of[static_cast<std::size_t>(end)] == col_class)) ++end;
-      const std::int64_t border = (rows_.of[static_cast<std::size_t>(row)] * col_classes + col_class) * c_.outputs;
+      while (end < phase_.cols && (!border || class_at(end) == class_at(begin))) ++end;
       kernel({y + begin * c_.y_step, c_.y_step, end - begin, panels_.valid(panel), factor_,
-              border_offsets_.empty() ? nullptr : border_offsets_.data() + border + panel * panels_.panel, pixel_factor_,
+              border ? border + border_starts_[static_cast<std::size_t>(begin)] : nullptr, pixel_factor_,
               windows ? windows + begin : nullptr});
     }
   }
@@ -262,6 +280,7 @@ class IntegerCorrelation {
   Runs runs_;
   Buffer packed_;
   PoolVector<std::int32_t> border_offsets_;
+  PoolVector<std::int64_t> border_starts_;  // of the class of every column
 };
 
 }  // namespace ops::detail
