@@ -46,18 +46,21 @@ inline float scale_of(const AffineCodes& map) { return *map.scale.contiguous().d
 
 }  // namespace detail
 
-/// True where `conv2d_sums` takes x and w: evenly spaced codes, x [N,H,W,C] with one scale, w [O,kH,kW,C/groups] with one or
-/// one for each output, integers of w within int16, and no sum that could pass int32.
-inline bool has_integer_form(const Quantized& x, const Quantized& w) {
+/// Why `conv2d_sums` does not take x and w, null where it does. It takes evenly spaced codes, x [N,H,W,C] with one scale,
+/// w [O,kH,kW,C/groups] with one or one for each output, integers of w within int16, and no sum that could pass int32.
+inline const char* integer_form_obstacle(const Quantized& x, const Quantized& w) {
   const auto* x_map = detail::as_source(x);
   const auto* w_map = std::get_if<AffineCodes>(&w.map);
-  if (!x_map || !w_map || w_map->channel_axis > 0 || w.codes.rank() != 4 || w.codes.size() == 0) return false;
+  if (!x_map) return "the input's codes are not evenly spaced with one scale";
+  if (!w_map || w_map->channel_axis > 0) return "the weights' codes are not evenly spaced with one scale, or one for each output";
+  if (w.codes.rank() != 4 || w.codes.size() == 0) return "the weights are not [O,kH,kW,C/groups], or empty";
   const detail::IntegerRange x_range(*x_map), w_range(*w_map);
-  if (w_range.largest() > std::numeric_limits<std::int16_t>::max()) return false;
+  if (w_range.largest() > std::numeric_limits<std::int16_t>::max()) return "the weights' integers pass int16";
   const std::int64_t length = w.codes.size() / w.codes.dim(0);
   const std::int64_t most = std::numeric_limits<std::int32_t>::max() / std::max<std::int64_t>(length, 1);
-  return x_range.largest() * w_range.largest() <= most;
+  return x_range.largest() * w_range.largest() <= most ? nullptr : "sums of so many products could pass int32";
 }
+inline bool has_integer_form(const Quantized& x, const Quantized& w) { return !integer_form_obstacle(x, w); }
 
 /// The kernel that conv2d_sums runs x and w on, for reports.
 inline const char* integer_kernel_name(const Quantized& x, const Quantized& w) {
@@ -73,11 +76,11 @@ inline std::atomic<bool>& simulates_in_float() {
   return simulates;
 }
 
-/// Convolution as conv2d, in integers: exact sums that stand for the values, the same on every instruction set. Expects
-/// has_integer_form(x, w); throws as conv2d.
+/// Convolution as conv2d, in integers: exact sums that stand for the values, the same on every instruction set. Throws
+/// ValueError unless has_integer_form(x, w), and as conv2d.
 inline Sums conv2d_sums(const Quantized& x, const Quantized& w, const Conv2dOptions& options = {}) {
-  check<ValueError>(has_integer_form(x, w), "conv2d: codes ", x.codes.shape(), " and ", w.codes.shape(),
-                    " have no integer form");
+  if (const char* obstacle = integer_form_obstacle(x, w))
+    throw ValueError(message("conv2d: codes ", x.codes.shape(), " and ", w.codes.shape(), " have no integer form: ", obstacle));
   const detail::ConvSizes s = detail::conv_sizes("conv2d", x.codes.shape(), w.codes.shape(), options);
   const auto& x_map = std::get<AffineCodes>(x.map);
   const auto& w_map = std::get<AffineCodes>(w.map);
