@@ -2,10 +2,8 @@
 #include <doctest/doctest.h>
 
 #include <array>
-#include <atomic>
-#include <cstdlib>
-#include <new>
 
+#include "../counted_news.hpp"
 #include "spnet/autograd/activation.hpp"
 #include "spnet/autograd/arithmetic.hpp"
 #include "spnet/autograd/conv.hpp"
@@ -14,21 +12,6 @@
 #include "spnet/autograd/norm.hpp"
 #include "spnet/autograd/pool.hpp"
 #include "spnet/testing/compare.hpp"
-
-namespace {
-std::atomic<std::int64_t> news{0};
-}
-
-void* operator new(std::size_t bytes) {
-  news.fetch_add(1, std::memory_order_relaxed);
-  if (void* block = std::malloc(bytes ? bytes : 1)) return block;
-  throw std::bad_alloc();
-}
-void* operator new[](std::size_t bytes) { return operator new(bytes); }
-void operator delete(void* block) noexcept { std::free(block); }
-void operator delete[](void* block) noexcept { std::free(block); }
-void operator delete(void* block, std::size_t) noexcept { std::free(block); }
-void operator delete[](void* block, std::size_t) noexcept { std::free(block); }
 
 using namespace spnet;
 
@@ -68,10 +51,10 @@ TEST_CASE("autograd: a training step does no heap allocation once it has run") {
   const float before = step();
   step();
   const auto pool_before = MemoryPool::global().statistics();
-  const std::int64_t news_before = news.load();
+  const std::int64_t news_before = test::news.load();
   float after = 0;
   for (int i = 0; i < 10; ++i) after = step();
-  CHECK(news.load() == news_before);
+  CHECK(test::news.load() == news_before);
   const auto pool_after = MemoryPool::global().statistics();
   CHECK(pool_after.heap_allocations == pool_before.heap_allocations);
   CHECK(pool_after.used_bytes == pool_before.used_bytes);
