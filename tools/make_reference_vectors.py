@@ -12,6 +12,9 @@ linear weights [out,in]. Inputs and upstream gradients are exact in float32 and 
 or short vectors, I64 or F64, under PyTorch's names; a pair is [height, width]. "grad_out" is the upstream gradient;
 where there is none, "out" is a scalar and the upstream gradient is 1.
 
+Quantizers: "bits", the tensor "x", its quantized values "out"; gradients by the straight-through estimator of the SP-Nets
+code (DoReFa).
+
 Losses are means over the batch; those with a temperature T are multiplied by T^2. kl_divergence: mean over rows of
 KL(softmax(teacher/T) || softmax(x/T)). Optimizers: "gradients" [steps, n] are applied in turn; "weights" [steps + 1, n]
 begins with the start. Schedules: "lr" [steps] is the rate of update 0, 1, 2, ...
@@ -344,6 +347,64 @@ def schedules():
     return cases
 
 
+class Round(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return torch.round(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+class Sign(torch.autograd.Function):
+    """-1 or +1; the gradient passes where |x| <= `limit`."""
+
+    @staticmethod
+    def forward(ctx, x, positive, limit):
+        ctx.passes = x.abs() <= limit
+        return torch.where(positive, torch.ones_like(x), -torch.ones_like(x))
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * ctx.passes, None, None
+
+
+def quantizers():
+    cases = Cases("quantizers")
+
+    def uniform(x, bits):
+        levels = 2**bits - 1
+        # Far enough from the middle between two codes for float32 to round to the same.
+        assert ((x * levels).frac().abs() - 0.5).abs().min() > 1e-5
+        return Round.apply(x * levels) / levels
+
+    def weights(x, bits):
+        if bits == 1:
+            return Sign.apply(x, x >= 0, math.inf)
+        t = torch.tanh(x)
+        return 2 * uniform(t / (2 * t.abs().max()) + 0.5, bits) - 1
+
+    def activations(x, bits):
+        if bits == 1:
+            return Sign.apply(x, x > 0, 1.0)
+        return uniform(torch.clamp(x, 0.0, 1.0), bits)
+
+    def case(name, quantize, x, bits):
+        cases.option(name, bits=bits)
+        cases.check_gradients(name, quantize(x, bits), x=x)
+
+    for bits in range(1, 9):
+        name = f"dorefa_weights_{bits}"
+        case(name, weights, cases.normal(f"{name}/x", (3, 2, 2, 4), 0.4), bits)
+        name = f"dorefa_activations_{bits}"
+        values = [0.0, 1.0, -1.0, 1.5] + [cases.random.gauss(0.4, 0.6) for _ in range(36)]
+        case(name, activations, cases.given(f"{name}/x", (2, 2, 2, 5), values), bits)
+    name = "dorefa_weights_ties"  # at the largest weight, which share its gradient
+    case(name, weights, cases.given(f"{name}/x", (4,), [0.5, -0.5, 0.1, 0.5]), 2)
+    return cases
+
+
 def read(path):
     content = path.read_bytes()
     length = struct.unpack_from("<Q", content)[0]
@@ -382,7 +443,7 @@ def main(arguments):
     torch.set_num_threads(1)
     found = []
     for cases in (conv2d(), linear(), batch_norm(), pooling("max_pool2d"), pooling("avg_pool2d"), global_avg_pool(),
-                  activations(), arithmetic(), softmax(), losses(), optimizers(), schedules()):
+                  activations(), arithmetic(), softmax(), losses(), optimizers(), schedules(), quantizers()):
         path = folder / f"{cases.name}.safetensors"
         if check:
             found += differences(cases, path)
