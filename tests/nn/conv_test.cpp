@@ -83,6 +83,17 @@ TEST_CASE("nn: switching the precision there and back changes nothing and never 
   CHECK(std::ranges::equal(masters.span(), layer.weight().value().span()));
 }
 
+TEST_CASE("nn: a precision that a layer was not made for is refused, and changes nothing") {
+  Random random(1);
+  nn::Conv2d layer(3, 4, 3, {.padding = 1}, kQuantization, random);
+  nn::Linear classifier(3, 4, kQuantization, random);
+  layer.set_precision({2, 2});
+  const std::string text = "set_precision: w3a2 given, but this layer was made for w1a1, w2a2, w1a32, w32a2, w32a32";
+  CHECK_THROWS_WITH_AS(layer.set_precision({3, 2}), text.c_str(), ValueError);
+  CHECK_THROWS_WITH_AS(classifier.set_precision({3, 2}), text.c_str(), ValueError);
+  CHECK(layer.precision() == Precision{2, 2});
+}
+
 TEST_CASE("nn: bias, sizes and bad options") {
   Random random(5);
   nn::Conv2d layer(4, 6, 3, {.groups = 2, .bias = true}, kQuantization, random);

@@ -10,7 +10,7 @@ class Leaf : public nn::Module {
  public:
   explicit Leaf(bool picky = false) : picky_(picky), weight(Tensor<float>::ones({2}), true), state(Tensor<float>::zeros({1})) {
     register_parameter("weight", weight, nn::ParameterKind::kWeight);
-    register_buffer("state", state);
+    register_buffer("state", state, nn::ParameterKind::kNorm);
   }
   Variable<float> forward(const Variable<float>& x) override { return x; }
   Precision precision;

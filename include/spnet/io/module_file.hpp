@@ -15,7 +15,8 @@ namespace spnet {
 inline namespace v0 {
 namespace io {
 
-/// Adds every parameter and buffer of `module` under `prefix` + its dotted name; the memory is shared, not copied.
+/// Adds every parameter and buffer of `module` under `prefix` + its dotted name; the memory is shared, not copied. Throws
+/// ValueError on a name that the file has already.
 inline void put_module(TensorFile& file, const nn::Module& module, const std::string& prefix = "model.") {
   for (const auto& p : module.parameters()) file.put(prefix + p.name, p.variable.value());
   for (const auto& b : module.buffers()) file.put(prefix + b.name, b.tensor);
@@ -66,9 +67,9 @@ inline void load_module(const TensorFile& file, nn::Module& module, const std::s
 /// Starts `module` from another network's weights: a checkpoint of a run (tensors under "model.") or a file of another
 /// program with PyTorch's names and layouts (a convolution's [O,C,kH,kW] is transposed). What a tensor's own name does not
 /// find is looked for without its switch ("bn1.w2a2.weight" from "bn1.weight") and then under the file's highest
-/// switch, so that the batch norms of a float network are copied to every switch; quantizers' own parameters keep their
-/// start. Returns how many tensors were filled. Throws FileError, with the module unchanged, where a weight or a batch
-/// norm is not found or has another shape.
+/// switch, so that the batch norms of a float network are copied to every switch; what quantizers keep starts afresh where
+/// the file has none of it. Returns how many tensors were filled. Throws FileError, with the module unchanged, where a
+/// weight or a batch norm is not found or has another shape.
 inline std::size_t init_module(const TensorFile& file, nn::Module& module) {
   const std::vector<std::string> names = file.names();
   const bool own = std::ranges::any_of(names, [](const std::string& name) { return name.starts_with("model."); });
@@ -116,7 +117,7 @@ inline std::size_t init_module(const TensorFile& file, nn::Module& module) {
     copies.emplace_back(target, value);
   };
   for (const auto& p : module.parameters()) plan(p.name, p.variable.value(), p.kind != nn::ParameterKind::kScale);
-  for (const auto& b : module.buffers()) plan(b.name, b.tensor, b.name.find("running_") != std::string::npos);
+  for (const auto& b : module.buffers()) plan(b.name, b.tensor, b.kind != nn::ParameterKind::kScale);
   for (auto& [target, value] : copies) target.copy_from(value);
   return copies.size();
 }

@@ -17,6 +17,7 @@ inline namespace v0 {
 namespace models {
 
 /// 3×3 depthwise, then 1×1 convolution, each with batch norm and ReLU, both quantized.
+/// x [N,H,W,in] → [N,⌈H/stride⌉,⌈W/stride⌉,out].
 class SeparableBlock : public nn::Module {
  public:
   SeparableBlock(std::int64_t in_channels, std::int64_t out_channels, std::int64_t stride,
@@ -37,6 +38,7 @@ class SeparableBlock : public nn::Module {
 
 /// Float stem, thirteen separable blocks, global average pooling, float classifier. The stems for small images leave
 /// out as many of the halvings: "imagenet" divides the image by 32, "tiny-imagenet" by 16, "cifar" by 8.
+/// x [N,H,W,3] → logits [N,classes]. Throws ValueError on another stem.
 class MobileNetV1 : public nn::Classifier {
  public:
   explicit MobileNetV1(const ModelOptions& options) : MobileNetV1(options, Random(options.seed)) {}
@@ -89,6 +91,7 @@ class MobileNetV1 : public nn::Classifier {
   nn::Linear classifier_;
 };
 
+/// MobileNet-V1 (Howard et al., arXiv 1704.04861).
 inline std::unique_ptr<nn::Classifier> mobilenet_v1(const ModelOptions& options) {
   return std::make_unique<MobileNetV1>(options);
 }

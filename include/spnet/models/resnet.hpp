@@ -19,7 +19,7 @@ namespace models {
 
 /// Two 3×3 convolutions and a shortcut, which carries the unquantized post-ReLU value; where the shape changes, the
 /// shortcut is a quantized 1×1 convolution with its own batch norm (SP-Nets). In the block order kReluNorm the shortcut is
-/// added after the second norm [our form: the paper's is not known].
+/// added after the second norm [our form: the paper's is not known]. x [N,H,W,in] → [N,⌈H/stride⌉,⌈W/stride⌉,out].
 class BasicBlock : public nn::Module {
  public:
   BasicBlock(std::int64_t in_channels, std::int64_t out_channels, std::int64_t stride, const nn::Quantization& quantization,

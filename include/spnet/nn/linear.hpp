@@ -9,10 +9,12 @@ namespace spnet {
 inline namespace v0 {
 namespace nn {
 
-/// x [N,in] → x·weightᵀ + bias [N,out]; weight [out,in]. Quantized as Conv2d is; the classifiers of `models` are float.
+/// x [N,in] → x·weightᵀ + bias [N,out]; weight [out,in]. Quantized as Conv2d is, to the same
+/// values, but multiplied in float; the classifiers of `models` are float altogether.
 class Linear : public QuantizedLayer {
  public:
-  /// Starts uniform in ±1/√in, as PyTorch does. Throws ValueError on non-positive sizes.
+  /// Starts uniform in ±1/√in, as PyTorch does. Throws ValueError on non-positive sizes, and where sums
+  /// of codes at the widest switch could pass int32.
   Linear(std::int64_t in_features, std::int64_t out_features, const Quantization& quantization, Random& random)
       : QuantizedLayer("Linear", quantization) {
     check<ValueError>(in_features > 0 && out_features > 0, "Linear: ", in_features, " to ", out_features,

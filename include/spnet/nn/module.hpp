@@ -12,7 +12,8 @@ namespace spnet {
 inline namespace v0 {
 namespace nn {
 
-/// What a parameter is for: optimizers treat the kinds apart (no decay on norms, own rate for scales).
+/// What a parameter or a buffer is for: optimizers treat the kinds apart (no decay on norms, own rate for scales), and what
+/// belongs to quantizers (kScale) may be missing in the file that a network starts from.
 enum class ParameterKind { kWeight, kBias, kNorm, kScale };
 
 /// A trained variable with its dotted name, as "stages.0.conv1.weight".
@@ -26,6 +27,7 @@ struct NamedParameter {
 struct NamedBuffer {
   std::string name;
   Tensor<float> tensor;  ///< shares the module's memory
+  ParameterKind kind;
 };
 
 /// Base of everything that has parameters or children. A module registers its members in its constructor; they are
@@ -37,6 +39,7 @@ class Module {
   Module& operator=(const Module&) = delete;
   virtual ~Module() = default;
 
+  /// What the module computes; each says its shapes, and throws ShapeError on others.
   virtual Variable<float> forward(const Variable<float>& x) = 0;
   Variable<float> operator()(const Variable<float>& x) { return forward(x); }
 
@@ -60,7 +63,7 @@ class Module {
   std::vector<NamedBuffer> buffers() const {
     std::vector<NamedBuffer> out;
     visit("", [&](const std::string& prefix, const Module& module) {
-      for (const auto& b : module.buffers_) out.push_back({prefix + b.name, b.tensor});
+      for (const auto& b : module.buffers_) out.push_back({prefix + b.name, b.tensor, b.kind});
     });
     return out;
   }
@@ -101,6 +104,7 @@ class Module {
     apply_precision(precision);
   }
 
+  /// Forgets the gradients of all parameters.
   void zero_grad() {
     for_each([](const Module& module) {
       for (const auto& p : module.parameters_) Variable<float>(p.variable).zero_grad();
@@ -111,7 +115,9 @@ class Module {
   void register_parameter(std::string name, const Variable<float>& variable, ParameterKind kind) {
     parameters_.push_back({std::move(name), variable, kind});
   }
-  void register_buffer(std::string name, const Tensor<float>& tensor) { buffers_.push_back({std::move(name), tensor}); }
+  void register_buffer(std::string name, const Tensor<float>& tensor, ParameterKind kind) {
+    buffers_.push_back({std::move(name), tensor, kind});
+  }
   /// `module` must live as long as this one: a member, or held by a member. An empty name adds none to the path.
   template <class M>
   M& register_module(std::string name, M& module) {

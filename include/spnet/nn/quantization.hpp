@@ -15,12 +15,21 @@ namespace nn {
 /// to the next quantizer.
 enum class BlockOrder { kNormRelu, kReluNorm };
 
+/// Why what was made for `switches` cannot work at `p`; empty where it can, and without switches.
+inline std::string switch_refusal(const std::vector<Precision>& switches, Precision p) {
+  if (switches.empty() || std::find(switches.begin(), switches.end(), p) != switches.end()) return {};
+  std::string known = "was made for";
+  for (Precision q : switches) known += message(q == switches[0] ? " " : ", ", q);
+  return known;
+}
+
 /// The switches that a network is made for and the quantizers of its layers, by their registered names.
 /// Without switches a layer is a plain float layer at every precision, as first and last layers are.
 struct Quantization {
   std::vector<Precision> switches;
   std::string weight_quantizer = "dorefa";
   std::string activation_quantizer = "dorefa";
+  bool per_channel = false;  ///< weights have a learned scale for each output; for quantizers that know that form
   BlockOrder block_order = BlockOrder::kNormRelu;
 
   /// Distinct weight widths below float, ascending.

@@ -48,7 +48,9 @@ class QuantizedLayer : public Module {
     register_parameter("weight", weight_, ParameterKind::kWeight);
     if (quantization_.switches.empty()) return weight_;
     weight_quantizer_ = make_weight_quantizer(quantization_.weight_quantizer,
-                                              {.widths = quantization_.weight_widths(), .channels = weight_.dim(0)});
+                                              {.widths = quantization_.weight_widths(),
+                                               .channels = weight_.dim(0),
+                                               .per_channel = quantization_.per_channel});
     activation_quantizer_ =
         make_activation_quantizer(quantization_.activation_quantizer, {.widths = quantization_.activation_widths()});
     register_quantizer("weight_quantizer.", *weight_quantizer_);
@@ -76,6 +78,7 @@ class QuantizedLayer : public Module {
     return quantize(weight_, *weight_quantizer_, precision_.weight_bits, training());
   }
 
+  std::string refusal(Precision precision) const override { return switch_refusal(quantization_.switches, precision); }
   void on_precision(Precision precision) override {
     if (is_quantized()) precision_ = precision;
   }
@@ -85,7 +88,7 @@ class QuantizedLayer : public Module {
  private:
   void register_quantizer(const std::string& prefix, const Quantizer& quantizer) {
     for (const auto& p : quantizer.parameters()) register_parameter(prefix + p.name, p.variable, ParameterKind::kScale);
-    for (const auto& b : quantizer.buffers()) register_buffer(prefix + b.name, b.tensor);
+    for (const auto& b : quantizer.buffers()) register_buffer(prefix + b.name, b.tensor, ParameterKind::kScale);
   }
 
   const char* op_;

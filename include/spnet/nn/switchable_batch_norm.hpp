@@ -9,6 +9,7 @@
 
 #include "spnet/autograd/norm.hpp"
 #include "spnet/nn/module.hpp"
+#include "spnet/nn/quantization.hpp"
 
 namespace spnet {
 inline namespace v0 {
@@ -30,8 +31,8 @@ class SwitchableBatchNorm : public Module {
       const std::string prefix = switches_.empty() ? "" : to_string(switches_[i]) + ".";
       register_parameter(prefix + "weight", norms_[i].gamma, ParameterKind::kNorm);
       register_parameter(prefix + "bias", norms_[i].beta, ParameterKind::kNorm);
-      register_buffer(prefix + "running_mean", norms_[i].running_mean);
-      register_buffer(prefix + "running_var", norms_[i].running_var);
+      register_buffer(prefix + "running_mean", norms_[i].running_mean, ParameterKind::kNorm);
+      register_buffer(prefix + "running_var", norms_[i].running_var, ParameterKind::kNorm);
     }
     if (!switches_.empty())
       active_ = static_cast<std::size_t>(std::max_element(switches_.begin(), switches_.end()) - switches_.begin());
@@ -56,12 +57,7 @@ class SwitchableBatchNorm : public Module {
   std::int64_t channels() const { return norms_[0].gamma.size(); }
 
  protected:
-  std::string refusal(Precision p) const override {
-    if (switches_.empty() || std::find(switches_.begin(), switches_.end(), p) != switches_.end()) return {};
-    std::string known = "was made for";
-    for (Precision q : switches_) known += message(q == switches_[0] ? " " : ", ", q);
-    return known;
-  }
+  std::string refusal(Precision p) const override { return switch_refusal(switches_, p); }
   void on_precision(Precision p) override {
     if (!switches_.empty())
       active_ = static_cast<std::size_t>(std::find(switches_.begin(), switches_.end(), p) - switches_.begin());
