@@ -93,8 +93,9 @@ struct Answer {
   Variable<float> features, logits;
 };
 
-/// The loss of one lesson, a scalar. With a teacher: label_weight·CE + soft_weight·T²·KL(teacher‖student)
-/// + feature_weight·mean squared feature distance; the teacher is constant.
+/// The loss of one lesson → []; logits [N,K], features [N,F], labels [N]. With a teacher: label_weight·CE
+/// + soft_weight·T²·KL(teacher‖student) + feature_weight·mean squared feature distance; the teacher is constant. Throws as
+/// the losses do.
 inline Variable<float> lesson_loss(const Lesson& lesson, const Answer& student, const Answer* teacher,
                                    const Tensor<std::int32_t>& labels, const DistillationOptions& options) {
   Variable<float> loss;

@@ -26,7 +26,8 @@ struct Evaluation {
 
 /// Runs every batch of `loader`'s current epoch through every switch, in evaluation mode and without a tape.
 /// `progress(images)` is called after each batch and may return false to stop early. The network is left in its former
-/// mode, at the last of `switches`.
+/// mode, at the last of `switches`. Throws ValueError at a switch that the network was not made for, and what the loader
+/// throws.
 inline std::vector<Evaluation> evaluate(nn::Module& model, const std::vector<Precision>& switches, data::Loader& loader,
                                         const std::function<bool(std::int64_t)>& progress = {}) {
   NoGradGuard no_grad;

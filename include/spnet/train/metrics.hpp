@@ -11,7 +11,7 @@ namespace spnet {
 inline namespace v0 {
 namespace train {
 
-/// Number of rows of `logits` [N,K] whose first highest entry is the label [N].
+/// Number of rows of `logits` [N,K] whose first highest entry is the label [N]. Throws ShapeError on other shapes.
 inline std::int64_t count_correct(const Tensor<float>& logits, const Tensor<std::int32_t>& labels) {
   check<ShapeError>(logits.rank() == 2 && labels.rank() == 1 && logits.dim(0) == labels.dim(0),
                     "count_correct: logits ", logits.shape(), " and labels ", labels.shape(), " given, expected [N,K] and [N]");

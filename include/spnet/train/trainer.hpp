@@ -43,7 +43,8 @@ class Trainer {
 
   /// Trains on one batch with learning rate `lr`; `step` numbers the steps of the run, for what is drawn at random.
   /// The results are those of each switch before the update, highest first, valid until the next call.
-  /// Throws NumericError, with no weight changed, where a loss is not finite.
+  /// Throws NumericError, naming the switch and the step and with no weight changed, where a loss, a weight or an activation
+  /// is not finite; running statistics and scales that start from data may have moved by then.
   const std::vector<SwitchResult>& step(const Tensor<float>& images, const Tensor<std::int32_t>& labels, double lr,
                                         std::uint64_t step) {
     model_.train();
@@ -54,17 +55,12 @@ class Trainer {
     for (auto& result : results_) result = {.precision = result.precision};
     const Variable<float> x(images);
     for (const Lesson& lesson : lessons_) {
-      SwitchResult& result = results_[lesson.student];
-      Answer answer = ask(result.precision, x);
-      const Answer* teacher = lesson.teacher ? &answers_[*lesson.teacher] : nullptr;
-      const Variable<float> loss = lesson_loss(lesson, answer, teacher, labels, distillation_);
-      result.trained = true;
-      result.loss = loss.item();
-      result.correct = count_correct(answer.logits.value(), labels);
-      check<NumericError>(std::isfinite(result.loss), "train: the loss is ", result.loss, " at switch ", result.precision,
-                          " in step ", step, "; a lower learning rate or a warm-up may help");
-      loss.backward();
-      answers_[lesson.student] = {answer.features.detach(), answer.logits.detach()};
+      try {
+        teach(lesson, x, labels);
+      } catch (const NumericError& error) {
+        throw NumericError(message("train: at switch ", results_[lesson.student].precision, " in step ", step, ": ", error.what(),
+                                   "; a lower learning rate or a warm-up may help"));
+      }
     }
     std::fill(answers_.begin(), answers_.end(), Answer{});
     optimizer_.step(lr);
@@ -76,6 +72,19 @@ class Trainer {
  private:
   static constexpr std::uint64_t kPlanStream = 0x706c616e;  // "plan"
 
+  // One switch: forward, loss, backward.
+  void teach(const Lesson& lesson, const Variable<float>& x, const Tensor<std::int32_t>& labels) {
+    SwitchResult& result = results_[lesson.student];
+    Answer answer = ask(result.precision, x);
+    const Answer* teacher = lesson.teacher ? &answers_[*lesson.teacher] : nullptr;
+    const Variable<float> loss = lesson_loss(lesson, answer, teacher, labels, distillation_);
+    result.trained = true;
+    result.loss = loss.item();
+    result.correct = count_correct(answer.logits.value(), labels);
+    check<NumericError>(std::isfinite(result.loss), "the loss is ", result.loss);
+    loss.backward();
+    answers_[lesson.student] = {answer.features.detach(), answer.logits.detach()};
+  }
   Answer ask(Precision precision, const Variable<float>& x) {
     model_.set_precision(precision);
     Answer answer;
