@@ -71,6 +71,24 @@ TEST_CASE("quant: the log gradient is that of the function with its rounding err
     CHECK(r.gradient(i) == doctest::Approx(difference(relaxed, start, i)).epsilon(1e-4));
 }
 
+TEST_CASE("quant: log activations have 2^bits - 1 levels on one side, and the gradient of their slope, at every width") {
+  Tensor<float> x = random_normal<float>({2000}, 5);
+  for (float& v : x.span()) v = std::max(v, 0.0f);
+  const Tensor<float> g = random_normal<float>({2000}, 6);
+  const double low = std::log2(0.03), high = std::log2(ops::max_abs(x));
+  for (int bits = 2; bits <= 8; ++bits) {
+    CAPTURE(bits);
+    LogActivations quantizer({.widths = {bits}});
+    const QuantizerRun r = run_quantizer(quantizer, x, g, bits);
+    int far = 0;
+    for (std::int64_t i = 0; i < x.size(); ++i) {
+      far += std::abs(r.values(i) - power(x(i), 0.03f, low, high, (1 << bits) - 1)) > 1e-4 * r.values(i);
+      CHECK(r.gradient(i) == doctest::Approx(x(i) >= 0.03f ? g(i) * r.values(i) / x(i) : 0.0f).epsilon(1e-5));
+    }
+    CHECK(far <= 3);  // at ties, which the last bit of log2 decides
+  }
+}
+
 TEST_CASE("quant: log activations use the batch's range in training and its running mean in evaluation") {
   LogActivations quantizer({.widths = {3}});
   Tensor<float> x = random_normal<float>({4000}, 5);

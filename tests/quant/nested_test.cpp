@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <set>
+#include <type_traits>
 
 #include "quantizer_run.hpp"
 #include "spnet/testing/compare.hpp"
@@ -62,16 +63,18 @@ TEST_CASE("quant: every width of a nested quantizer follows from one 8-bit maste
   }
 }
 
-TEST_CASE("quant: the gradients of double rounding are LSQ's at the width's own step") {
+TEST_CASE_TEMPLATE("quant: the gradients of nested quantizers are LSQ's at the width's own step", Nested,
+                   DoubleRoundingWeights, FloorNestedWeights) {
+  const bool rounds = std::is_same_v<Nested, DoubleRoundingWeights>;
   const Tensor<float> w = random_normal<float>({300}, 2, 0.5), g = random_normal<float>({300}, 3);
   for (const int bits : {2, 4, 8}) {
     CAPTURE(bits);
-    DoubleRoundingWeights quantizer;
+    Nested quantizer;
     Variable<float> scale = quantizer.parameters()[0].variable;
     scale.value()(0) = 0.006f;
     const QuantizerRun r = run_quantizer(quantizer, w, g, bits);
     const double unit = std::ldexp(1.0, 8 - bits), step = 0.006f * unit;
-    const double low = -std::ldexp(1.0, bits - 1), high = -low - 1;
+    const double high = std::ldexp(1.0, bits - 1) - 1, low = rounds ? -high - 1 : -high;
     double sum = 0;
     for (std::int64_t i = 0; i < w.size(); ++i) {
       const double v = w(i) / step, level = r.values(i) / step;
@@ -81,7 +84,7 @@ TEST_CASE("quant: the gradients of double rounding are LSQ's at the width's own 
     }
     CHECK(scale.grad()(0) == doctest::Approx(sum / std::sqrt(300 * high) / unit).epsilon(1e-4));
   }
-  DoubleRoundingWeights quantizer;
+  Nested quantizer;
   const QuantizerRun one =
       run_quantizer(quantizer, Tensor<float>::from({2}, {0.5f, -0.25f}), Tensor<float>::from({2}, {1, 3}), 1);
   CHECK(testing::allclose(one.values, Tensor<float>::from({2}, {0.375f, -0.375f})));
