@@ -6,7 +6,8 @@
 #   DATA  as for `spnet train --data`, e.g. folder:PATH
 #   OUT   folder for the runs
 # environment: BITS ("1 2 4 8 32"), LR (of the switchable network, 0.1), TWIN_LRS ("0.1 0.05": each twin is trained with
-# every rate, and the best final accuracy counts for the twin), SPNET (the program), ARGS (more options for every run)
+# every rate, and the best final accuracy on the test set counts for the twin, which favours the twins), SPNET (the
+# program), ARGS (more options for every run)
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -24,10 +25,9 @@ mkdir -p -- "$out"
 train() {
   local run=$out/$1
   if [ ! -e "$run.done" ]; then
-    if [ -e "$run/config.json" ] && compgen -G "$run/checkpoint-*" > /dev/null; then
+    if [ -e "$run/config.json" ]; then
       "$spnet" train --resume "$run" --save-every 100
     else
-      rm -rf -- "$run"
       "$spnet" train --model resnet20 --data "$data" --switches "$2" --lr "$3" --epochs "$epochs" --seed "$seed" \
         --save-every 100 "${more[@]}" --out "$run"
     fi

@@ -3,10 +3,12 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import time
 import unittest
+import zlib
 from pathlib import Path
 
 SPNET = os.environ["SPNET_PROGRAM"]
@@ -18,6 +20,15 @@ TRAIN = ["train", "--model", "resnet20", "--width", "0.25", "--data", DATA, "--s
 def spnet(*arguments, **options):
     return subprocess.run([SPNET, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=240, **options)
+
+
+def png(size, level):
+    """A grey square."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    rows = (b"\0" + bytes([level]) * size) * size
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 0, 0, 0, 0)) + \
+        chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 class Program(unittest.TestCase):
@@ -70,18 +81,15 @@ class Program(unittest.TestCase):
     def test_a_stopped_run_goes_on_bit_for_bit(self):
         self.ok(*TRAIN, "--out", self.folder / "whole")
         part = self.folder / "part"
-        for _ in range(40):
+        for attempt in range(40):
             begun = (part / "config.json").exists()
             arguments = ["train", "--resume", str(part)] if begun else [*TRAIN, "--out", str(part)]
             process = subprocess.Popen([SPNET, *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             time.sleep(0.7)
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM if attempt % 2 else signal.SIGINT)
             stderr = process.communicate(timeout=120)[1]
             if not (part / "config.json").exists():
                 continue  # the signal came before the run had begun
-            if not list(part.glob("checkpoint-*")):
-                shutil.rmtree(part)
-                continue
             self.assertEqual(process.returncode, 0, stderr)
             if "done" in stderr:
                 break
@@ -105,6 +113,48 @@ class Program(unittest.TestCase):
         self.ok("train", "--resume", part)
         self.assert_same_run("whole", "part")
 
+    def test_a_run_that_ended_before_its_first_checkpoint_starts_again(self):
+        whole, part = self.folder / "whole", self.folder / "part"
+        self.ok(*TRAIN, "--out", whole)
+        part.mkdir()
+        shutil.copy(whole / "config.json", part)
+        self.assertIn("from the beginning", self.ok("train", "--resume", part).stderr)
+        self.assert_same_run("whole", "part")
+
+    def test_images_that_cannot_be_read(self):
+        data = self.folder / "images"
+        for split, count in ("train", 20), ("test", 4):
+            for label, name in enumerate(["cat", "dog"]):
+                (data / split / name).mkdir(parents=True)
+                for i in range(count):
+                    (data / split / name / f"{i}.png").write_bytes(png(16, 100 * label + i))
+        bad = data / "train/dog/7.png"
+        good = bad.read_bytes()
+        arguments = [word if word != DATA else f"folder:{data}" for word in TRAIN]
+        self.ok(*arguments, "--out", self.folder / "whole")
+        # It is found while the channels are measured, or in training; the run can go on without it, and once it is mended.
+        bad.write_bytes(good[:60])
+        self.fails(1, "dog/7.png", *arguments, "--out", self.folder / "never")
+        skipped = self.ok(*arguments, "--skip-bad", "--out", self.folder / "skipped").stderr
+        self.assertEqual(skipped.count("7.png"), 1)
+        bad.write_bytes(good)
+        part = self.folder / "part"
+        part.mkdir()
+        shutil.copy(self.folder / "whole" / "config.json", part)
+        bad.write_bytes(good[:60])
+        self.fails(1, "dog/7.png", "train", "--resume", part)
+        self.assertTrue(list(part.glob("checkpoint-*")))
+        bad.write_bytes(good)
+        self.ok("train", "--resume", part)
+        self.assert_same_run("whole", "part")
+        (data / "test/cat/0.png").write_bytes(b"no image")
+        self.fails(1, "cat/0.png", "eval", "--run", part)
+        self.assertEqual(json.loads(self.ok("eval", "--run", part, "--skip-bad", "--switch", "w2a2", "--json").stdout)["images"], 7)
+        for path in (data / "train/cat").iterdir():
+            path.unlink()
+        self.fails(1, "cat", *arguments, "--out", self.folder / "never")
+        self.assertFalse((self.folder / "never").exists())
+
     def test_damaged_checkpoints(self):
         run = self.folder / "run"
         self.ok(*TRAIN, "--out", run, "--save-every", "5")
@@ -125,7 +175,8 @@ class Program(unittest.TestCase):
         floating = self.folder / "float"
         arguments = [word if word != "w1a1,w2a2,w32a32" else "w32a32" for word in TRAIN]
         self.ok(*arguments, "--out", floating)
-        self.ok(*TRAIN, "--out", self.folder / "from run", "--init", floating)
+        for quantizer in ["dorefa", "tanh", "log", "lsq"]:
+            self.ok(*TRAIN, "--quantizer", quantizer, "--out", self.folder / f"{quantizer} from run", "--init", floating)
         self.ok(*TRAIN, "--out", self.folder / "from file", "--init", self.checkpoint("float"))
         self.fails(1, "init", *[w if w != "0.25" else "0.5" for w in TRAIN], "--out", self.folder / "x", "--init", floating)
         self.assertFalse((self.folder / "x").exists())
@@ -137,6 +188,9 @@ class Program(unittest.TestCase):
             self.ok(*short, "--quantizer", quantizer, *order, "--out", self.folder / quantizer)
         for plan in ["none", "top", "recursive", "sandwich"]:
             self.ok(*short, "--distill", plan, "--temperature", "3", "--feature-weight", "0.1", "--out", self.folder / plan)
+        self.ok(*short, "--quantizer", "lsq", "--per-channel", "--out", self.folder / "per-channel")
+        grid = [w if w != "w1a1,w2a2,w32a32" else "w1a1,w1a2,w1a32" for w in short]
+        self.ok(*grid, "--out", self.folder / "grid")
         self.ok(*short, "--optimizer", "adamw", "--clip-norm", "1", "--schedule", "step:1:0.5", "--out", self.folder / "adamw")
 
     def test_wrong_usage(self):
@@ -152,6 +206,9 @@ class Program(unittest.TestCase):
             (["train", *out, "--quantizer", "nonesuch"], "dorefa"),
             (["train", *out, "--distill", "nonesuch"], "recursive"),
             (["train", *out, "--schedule", "step"], "schedule"),
+            (["train", *out, "--schedule", "one-cycle", "--warmup", "1"], "warms up by itself"),
+            (["train", *out, "--per-channel"], "for each channel"),
+            (["train", *out, "--width", "65"], "width"),
             (["train", *out, "--epochs", "0"], "epochs"),
             (["train", *out, "--resume", "x"], "--resume"),
             (["train", *out, "--data", "nonesuch:x"], "cifar10:PATH"),
@@ -176,6 +233,14 @@ class Program(unittest.TestCase):
         file.write_text("")
         self.fails(1, str(file), *TRAIN, "--out", file / "run")
         self.assertFalse((self.folder / "never").exists())
+
+    def test_instruction_set_from_the_environment(self):
+        run = self.folder / "run"
+        self.ok(*TRAIN, "--out", run, env={**os.environ, "SPNET_ISA": "simd"})
+        self.ok("eval", "--run", run)
+        done = spnet("eval", "--run", run, env={**os.environ, "SPNET_ISA": "nonesuch"})
+        self.assertNotEqual(done.returncode, 0)
+        self.assertRegex(done.stderr, "'nonesuch' is not available here, expected one of .*simd")
 
     def test_help(self):
         for command in ([], ["train"], ["eval"], ["info"]):

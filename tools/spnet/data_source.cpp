@@ -18,13 +18,14 @@ namespace {
 constexpr std::int64_t kStatisticsImages = 10000;
 constexpr std::uint64_t kSubsetStream = 0x73756273;  // "subs"
 
-// Mean and standard deviation of each channel over the first images, in 0..1.
+// Mean and standard deviation of each channel, in 0..1, over images from all over the set: a folder has them by class.
 void measure_channels(RunConfig& config, const data::Dataset& dataset) {
   std::array<double, 3> sum{}, squares{};
   double pixels = 0;
   data::Sample sample;
-  for (std::int64_t i = 0; i < std::min(dataset.size(), kStatisticsImages); ++i) {
-    if (!dataset.read(i, sample)) continue;
+  const std::int64_t count = std::min(dataset.size(), kStatisticsImages);
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (!dataset.read(i * dataset.size() / count, sample)) continue;
     const std::uint8_t* p = sample.image.data();
     for (std::int64_t at = 0; at < sample.image.bytes(); at += 3)
       for (std::size_t c = 0; c < 3; ++c) {

@@ -23,6 +23,20 @@ std::string format_duration(double seconds) {
   return text;
 }
 
+std::string progress_line(const std::string& title, double share, const std::string& text, std::size_t columns) {
+  constexpr std::size_t kWidest = 24, kNarrowest = 3, kAround = 4;  // blanks and brackets
+  const std::size_t others = title.size() + text.size() + 1;        // and one column free
+  const std::size_t width = columns > others + kAround ? std::min(columns - others - kAround, kWidest) : 0;
+  std::string line = title + ' ';
+  if (width >= kNarrowest) {
+    const auto filled = static_cast<std::size_t>(std::clamp(share, 0.0, 1.0) * static_cast<double>(width));
+    line += '[' + std::string(filled, '#') + std::string(width - filled, '.') + "] ";
+  }
+  line += text;
+  line.resize(std::min(line.size(), columns - std::min<std::size_t>(columns, 1)));  // a wrapped line could not be redrawn
+  return line;
+}
+
 namespace {
 
 bool is_terminal() {
@@ -37,9 +51,9 @@ std::size_t terminal_columns() {
 
 }  // namespace
 
-Progress::Progress(std::string title, std::int64_t total, std::string unit, std::int64_t done)
-    : title_(std::move(title)), unit_(std::move(unit)), total_(total), start_(done), done_(done), terminal_(is_terminal()),
-      begin_(Clock::now()), last_(begin_) {}
+Progress::Progress(std::string title, std::int64_t total, std::string unit, std::int64_t done, std::int64_t after)
+    : title_(std::move(title)), unit_(std::move(unit)), total_(total), start_(done), done_(done), after_(after),
+      terminal_(is_terminal()), begin_(Clock::now()), last_(begin_) {}
 
 Progress::~Progress() { finish(); }
 
@@ -55,7 +69,7 @@ void Progress::update(std::int64_t done, const std::string& detail) {
 void Progress::draw(const std::string& detail) {
   const double elapsed = std::chrono::duration<double>(Clock::now() - begin_).count();
   const double rate = elapsed > 0 ? static_cast<double>(done_ - start_) / elapsed : 0;
-  const double left = rate > 0 ? static_cast<double>(total_ - done_) / rate : 0;
+  const double left = rate > 0 ? static_cast<double>(total_ - done_ + after_) / rate : 0;
   const double share = total_ > 0 ? static_cast<double>(done_) / static_cast<double>(total_) : 1;
   char figures[128];
   std::snprintf(figures, sizeof figures, "%3.0f %%  %.0f %s/s  %s left", 100 * share, rate, unit_.c_str(),
@@ -64,12 +78,7 @@ void Progress::draw(const std::string& detail) {
     std::fprintf(stderr, "%s  %s  %s\n", title_.c_str(), figures, detail.c_str());
     return;
   }
-  constexpr int kWidth = 24;
-  const int filled = std::clamp(static_cast<int>(share * kWidth), 0, kWidth);
-  std::string line = title_ + " [";
-  line.append(static_cast<std::size_t>(filled), '#').append(static_cast<std::size_t>(kWidth - filled), '.');
-  line += message("] ", figures, "  ", detail);
-  line.resize(std::min(line.size(), terminal_columns() - 1));  // a wrapped line could not be redrawn
+  const std::string line = progress_line(title_, share, message(figures, "  ", detail), terminal_columns());
   clear_line();
   std::fputs(line.c_str(), stderr);
   std::fflush(stderr);
@@ -78,12 +87,6 @@ void Progress::draw(const std::string& detail) {
 
 void Progress::clear_line() {
   if (drawn_) std::fputs("\r\x1b[2K", stderr);
-}
-
-void Progress::print(const std::string& line) {
-  clear_line();
-  drawn_ = false;
-  std::fprintf(stderr, "%s\n", line.c_str());
 }
 
 void Progress::finish() {

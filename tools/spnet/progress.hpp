@@ -11,14 +11,13 @@ namespace spnet::program {
 /// is printed at most every ten seconds.
 class Progress {
  public:
-  /// `total` units of work, `unit` their name ("images"); `done` of them were done before this process began.
-  Progress(std::string title, std::int64_t total, std::string unit, std::int64_t done = 0);
+  /// `total` units of work, `unit` their name ("images"); `done` of them were done before this process began. The time left
+  /// includes `after` further units.
+  Progress(std::string title, std::int64_t total, std::string unit, std::int64_t done = 0, std::int64_t after = 0);
   ~Progress();
 
   /// `done` units are done; `detail` follows the figures ("loss 1.234 top-1 45.6 %").
   void update(std::int64_t done, const std::string& detail = "");
-  /// Prints a line of its own above the bar.
-  void print(const std::string& line);
   /// Ends the living line, if there is one.
   void finish();
 
@@ -28,10 +27,13 @@ class Progress {
   void clear_line();
 
   std::string title_, unit_;
-  std::int64_t total_, start_, done_;
+  std::int64_t total_, start_, done_, after_;
   bool terminal_, drawn_ = false;
   Clock::time_point begin_, last_;
 };
+
+/// A line shorter than `columns`: the bar, `share` of it filled, gives way to the text.
+std::string progress_line(const std::string& title, double share, const std::string& text, std::size_t columns);
 
 /// "1:02:03" or "2:03" for a number of seconds.
 std::string format_duration(double seconds);

@@ -17,6 +17,7 @@ models::ModelOptions RunConfig::model_options() const {
           .quantization = {.switches = switches,
                            .weight_quantizer = quantizer,
                            .activation_quantizer = activation_quantizer.empty() ? quantizer : activation_quantizer,
+                           .per_channel = per_channel,
                            .block_order = relu_before_norm ? nn::BlockOrder::kReluNorm : nn::BlockOrder::kNormRelu},
           .seed = seed};
 }
@@ -36,6 +37,7 @@ void for_each_entry(Config& c, const Visit& visit) {
   visit("augment", c.augment);
   visit("quantizer", c.quantizer);
   visit("activation_quantizer", c.activation_quantizer);
+  visit("per_channel", c.per_channel);
   visit("relu_before_norm", c.relu_before_norm);
   visit("distill", c.distillation.name);
   visit("temperature", c.distillation.temperature);

@@ -28,6 +28,7 @@ struct RunConfig {
   std::vector<Precision> switches;
   std::string quantizer = "dorefa";
   std::string activation_quantizer;  ///< empty: the scheme's own
+  bool per_channel = false;  ///< a learned scale for each filter
   bool relu_before_norm = false;
   train::DistillationOptions distillation;
   std::int64_t epochs = 10;
@@ -39,7 +40,7 @@ struct RunConfig {
   double scale_lr = 0.1;  ///< multiplies the rate of the quantizers' scales
   double clip_norm = 0;   ///< largest norm of all gradients together; 0: any
   std::string schedule = "cosine";
-  double warmup_epochs = 0.5;
+  double warmup_epochs = -1;  ///< negative: half an epoch, none before one-cycle, which warms up by itself
   std::uint64_t seed = 1;
   std::string init;  ///< where the weights started from, for the record
 

@@ -61,7 +61,12 @@ void RunFolder::append_metrics(const nlohmann::json& line) const {
   check<FileError>(written && closed, path, ": cannot write: ", std::strerror(errno));
 }
 
-void RunFolder::rewind_metrics(std::uint64_t step) const {
+bool RunFolder::is_fresh() const {
+  const fs::path metrics = path_ / "metrics.jsonl";
+  return checkpoints().list().empty() && (!fs::exists(metrics) || fs::file_size(metrics) == 0);
+}
+
+void RunFolder::rewind_metrics(std::int64_t epochs) const {
   const fs::path path = path_ / "metrics.jsonl";
   if (!fs::exists(path)) return;
   const std::string text = read_text(path);
@@ -72,8 +77,8 @@ void RunFolder::rewind_metrics(std::uint64_t step) const {
     begin = end + 1;
     const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     // A line cut short by a crash belongs to what is done again.
-    if (json.is_object() && json.contains("step") && json["step"].is_number_unsigned() &&
-        json["step"].get<std::uint64_t>() <= step)
+    if (json.is_object() && json.contains("epoch") && json["epoch"].is_number_integer() &&
+        json["epoch"].get<std::int64_t>() <= epochs)
       kept += line + "\n";
   }
   if (kept != text) io::write_file_atomically(path, kept);

@@ -15,6 +15,16 @@
 namespace spnet::program {
 
 /// RUN/config.json, RUN/metrics.jsonl, RUN/checkpoint-<step>.safetensors (the last two) and RUN/best.safetensors.
+///
+/// config.json: the entries of RunConfig. metrics.jsonl: an object a line for each epoch, {"epoch", "step", "lr", "train":
+/// {switch: {"loss", "top1"}}, "test": {switch: {"top1", "images"}}}; "test" where the epoch was evaluated, top1 in percent.
+///
+/// A checkpoint is a safetensors file (io/safetensors.hpp) of float32 tensors: "model." + every parameter's and buffer's
+/// name, "optimizer." + the parameter's name + ".momentum" (SGD) or ".exp_avg", ".exp_avg_sq" and ".step" (Adam), and the
+/// metadata "progress", JSON {"epoch": epochs done, "batch": batches done of the next, "step": updates done, "best_mean":
+/// best mean top-1 so far, "totals": [{"loss", "images", "correct"}] of the unfinished epoch, highest switch first}, and
+/// "config", the text of config.json. Random numbers are functions of the seed and these counters. best.safetensors has the
+/// "model." tensors alone.
 class RunFolder {
  public:
   explicit RunFolder(std::filesystem::path path);
@@ -26,8 +36,10 @@ class RunFolder {
 
   /// Adds a line to metrics.jsonl.
   void append_metrics(const nlohmann::json& line) const;
-  /// Drops the metrics of steps after `step`, which a resumed run does again.
-  void rewind_metrics(std::uint64_t step) const;
+  /// Drops the metrics of all but the first `epochs` epochs: a resumed run does them again.
+  void rewind_metrics(std::int64_t epochs) const;
+  /// True where the run ended before its first checkpoint.
+  bool is_fresh() const;
 
   io::CheckpointFolder checkpoints() const { return io::CheckpointFolder(path_); }
   std::filesystem::path best() const { return path_ / "best.safetensors"; }

@@ -22,6 +22,12 @@ struct TrainArguments {
   SessionOptions session;
 };
 
+std::string joined(const std::vector<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out;
+}
+
 // What can be known to be wrong before any data is opened is wrong usage.
 void validate(TrainArguments& arguments) {
   RunConfig& c = arguments.config;
@@ -30,8 +36,11 @@ void validate(TrainArguments& arguments) {
     if (arguments.label_weight >= 0) c.distillation.label_weight = static_cast<float>(arguments.label_weight);
     if (c.lr == 0) c.lr = c.optimizer == "sgd" ? 0.1 : 1e-3;
     train::distillation_plan(c.distillation.name);
-    optim::parse_schedule(c.schedule, c.lr, 1, 1, c.warmup_epochs);
-    make_weight_quantizer(c.model_options().quantization.weight_quantizer);
+    const bool one_cycle = optim::parse_schedule(c.schedule, c.lr, 1, 1, 0).kind == optim::ScheduleKind::kOneCycle;
+    check<ValueError>(!one_cycle || c.warmup_epochs <= 0, "train: --warmup ", c.warmup_epochs,
+                      " given, but one-cycle warms up by itself");
+    if (c.warmup_epochs < 0) c.warmup_epochs = one_cycle ? 0 : 0.5;
+    make_weight_quantizer(c.model_options().quantization.weight_quantizer, {.per_channel = c.per_channel});
     make_activation_quantizer(c.model_options().quantization.activation_quantizer);
     require_network(c.model);
   } catch (const ValueError& error) {
@@ -44,7 +53,7 @@ int train(TrainArguments& arguments) {
   catch_stop_signals();
   bool finished;
   if (!arguments.resume.empty()) {
-    finished = resume_run(arguments.resume, arguments.session);
+    finished = resume_run(arguments.resume, arguments.session, arguments.config.skip_bad);
   } else {
     validate(arguments);
     finished = begin_run(arguments.out, arguments.config, arguments.session, arguments.init);
@@ -62,12 +71,12 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
   RunConfig& c = arguments->config;
   CLI::App* command = app.add_subcommand("train", "Train one network that works at many precisions, or go on with a run");
   auto* resume = command->add_option("--resume", arguments->resume, "go on with the run in this folder; with --threads, "
-                                                                    "--save-every and --eval-every only");
+                                                                    "--save-every, --eval-every and --skip-bad only");
   auto* out = command->add_option("--out", arguments->out, "folder for the new run");
   std::vector<CLI::Option*> defining = {
       out,
       command->add_option("--model", c.model, "resnet20, resnet18, resnet34 or mobilenet_v1"),
-      command->add_option("--width", c.width, "multiplies every channel count")->check(CLI::PositiveNumber),
+      command->add_option("--width", c.width, "multiplies every channel count")->check(CLI::Range(0.001, 64.0)),
       command->add_option("--stem", c.stem, "cifar, tiny-imagenet or imagenet; by the image size where left out")
           ->check(CLI::IsMember({"cifar", "tiny-imagenet", "imagenet"})),
       command->add_option("--data", c.data, "synthetic, or cifar10:PATH, cifar100:PATH, mnist:PATH, folder:PATH, "
@@ -75,12 +84,12 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
       command->add_option("--image-size", c.image_size, "height and width in pixels; as the data has them where left out")
           ->check(CLI::Range(8, 1024)),
       command->add_option("--train-images", c.train_images, "use only so many training images")->check(CLI::PositiveNumber),
-      command->add_flag("--skip-bad", c.skip_bad, "go on without images that cannot be read"),
       command->add_option("--augment", c.augment, "auto, none, crop, crop-flip, resized-crop or resized-crop-jitter")
           ->check(CLI::IsMember({"auto", "none", "crop", "crop-flip", "resized-crop", "resized-crop-jitter"})),
       command->add_option("--switches", arguments->switches, "precisions, as w1a1,w2a2,w32a32"),
-      command->add_option("--quantizer", c.quantizer, "scheme for weights and activations"),
+      command->add_option("--quantizer", c.quantizer, "scheme for weights and activations: " + joined(quantizer_names())),
       command->add_option("--activation-quantizer", c.activation_quantizer, "another scheme for the activations"),
+      command->add_flag("--per-channel", c.per_channel, "learned scales for each filter, where the scheme has them (lsq)"),
       command->add_flag("--relu-before-norm", c.relu_before_norm,
                         "blocks of convolution, ReLU, norm, as tanh activations want them"),
       command->add_option("--distill", c.distillation.name, "none, top, recursive or sandwich"),
@@ -102,7 +111,7 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
       command->add_option("--clip-norm", c.clip_norm, "largest norm of the gradients; 0: any")->check(CLI::Range(0.0, 1e9)),
       command->add_option("--schedule", c.schedule, "constant, cosine, one-cycle, step:EPOCHS[:FACTOR] or "
                                                     "multi-step:E1,E2[:FACTOR]"),
-      command->add_option("--warmup", c.warmup_epochs, "epochs of linear warm-up")->check(CLI::Range(0.0, 1000.0)),
+      command->add_option("--warmup", c.warmup_epochs, "epochs of linear warm-up; 0.5 where left out, none with one-cycle")->check(CLI::Range(0.0, 1000.0)),
       command->add_option("--seed", c.seed, "of weights, order and augmentation"),
       command->add_option("--init", arguments->init, "start from a run's folder or a .safetensors file"),
   };
@@ -110,6 +119,8 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
     option->capture_default_str();
     option->excludes(resume);
   }
+  for (const char* name : {"--label-weight", "--warmup", "--lr"}) command->get_option(name)->default_str("");
+  command->add_flag("--skip-bad", c.skip_bad, "go on without images that cannot be read");
   command->add_option("--threads", arguments->threads, "0: one for each processor; no result depends on it")
       ->check(CLI::Range(0, 1024));
   command->add_option("--save-every", arguments->session.save_every, "steps between checkpoints within an epoch")

@@ -42,7 +42,7 @@ std::string percent(std::int64_t part, std::int64_t whole) {
 class TrainSession {
  public:
   TrainSession(RunFolder folder, RunConfig config, SessionOptions options, const std::string& init);
-  TrainSession(RunFolder folder, SessionOptions options);
+  TrainSession(RunFolder folder, SessionOptions options, bool skip_bad);
 
   bool run();
 
@@ -57,6 +57,7 @@ class TrainSession {
   bool run_epoch();
   bool finish_epoch();
   void save() const;
+  void save_and_say() const;
   nlohmann::json metrics(const std::vector<train::Evaluation>& evaluations, double lr) const;
   void keep_if_best(const std::vector<train::Evaluation>& evaluations);
 
@@ -85,10 +86,17 @@ TrainSession::TrainSession(RunFolder folder, RunConfig config, SessionOptions op
   folder_.create(config_);
 }
 
-TrainSession::TrainSession(RunFolder folder, SessionOptions options)
-    : folder_(std::move(folder)), config_(folder_.load_config()), options_(options), splits_(open_data(config_)) {
+TrainSession::TrainSession(RunFolder folder, SessionOptions options, bool skip_bad)
+    : folder_(std::move(folder)), config_(folder_.load_config()), options_(options) {
+  config_.skip_bad = config_.skip_bad || skip_bad;
+  splits_ = open_data(config_);
   build();
-  restore();
+  if (folder_.is_fresh()) {
+    std::fprintf(stderr, "%s has no checkpoint yet: starting from the beginning\n", folder_.path().string().c_str());
+    if (!config_.init.empty()) initialise(config_.init);
+  } else {
+    restore();
+  }
 }
 
 void TrainSession::build() {
@@ -112,7 +120,12 @@ void TrainSession::initialise(const std::string& init) {
   } else {
     file = io::TensorFile::load(init);
   }
-  const std::size_t filled = io::init_module(file, *model_);
+  std::size_t filled = 0;
+  try {
+    filled = io::init_module(file, *model_);
+  } catch (const FileError& error) {
+    throw FileError(message(init, ": ", error.what()));
+  }
   std::fprintf(stderr, "started from %s (%zu tensors)\n", init.c_str(), filled);
 }
 
@@ -141,7 +154,7 @@ void TrainSession::restore() {
   } catch (const nlohmann::json::exception& error) {
     throw FileError(message(source, ": its progress is not readable: ", error.what()));
   }
-  folder_.rewind_metrics(step_);
+  folder_.rewind_metrics(epoch_);
   std::fprintf(stderr, "resuming %s at epoch %lld, step %llu\n", folder_.path().string().c_str(),
                static_cast<long long>(epoch_ + 1), static_cast<unsigned long long>(step_));
 }
@@ -159,14 +172,30 @@ void TrainSession::save() const {
   folder_.checkpoints().save(file, step_);
 }
 
+void TrainSession::save_and_say() const {
+  save();
+  std::fprintf(stderr, "stopped after step %llu and saved; go on with: spnet train --resume %s\n",
+               static_cast<unsigned long long>(step_), folder_.path().string().c_str());
+}
+
 bool TrainSession::run() {
-  while (epoch_ < config_.epochs)
-    if (!run_epoch()) {
-      save();
-      std::fprintf(stderr, "stopped after step %llu and saved; go on with: spnet train --resume %s\n",
-                   static_cast<unsigned long long>(step_), folder_.path().string().c_str());
+  while (epoch_ < config_.epochs) {
+    bool whole = false;
+    try {
+      whole = run_epoch();
+    } catch (const FileError&) {
+      // An image, or a full disk: then this fails as well, and the first reason is the one to tell.
+      try {
+        save_and_say();
+      } catch (const FileError&) {
+      }
+      throw;
+    }
+    if (!whole) {
+      save_and_say();
       return false;
     }
+  }
   report_faults(*training_);
   report_faults(*splits_.test);
   return true;
@@ -177,7 +206,7 @@ bool TrainSession::run_epoch() {
   std::snprintf(title, sizeof title, "epoch %lld/%lld", static_cast<long long>(epoch_ + 1),
                 static_cast<long long>(config_.epochs));
   const std::int64_t total = loader_->batches_per_epoch() * config_.batch;
-  Progress progress(title, total, "images", batch_ * config_.batch);
+  Progress progress(title, total, "images", batch_ * config_.batch, (config_.epochs - epoch_ - 1) * total);
   const data::LoaderPosition position{epoch_, batch_};
   if (loader_->position() != position) loader_->seek(position);
   while (const auto batch = loader_->next()) {
@@ -191,9 +220,9 @@ bool TrainSession::run_epoch() {
     ++step_;
     batch_ = batch->number + 1;
     const SwitchTotals& top = totals_.front();
-    char detail[96];
-    std::snprintf(detail, sizeof detail, "loss %.3f  top-1 %s %%  lr %.2g", top.images ? top.loss / static_cast<double>(top.images) : 0.0,
-                  percent(top.correct, top.images).c_str(), schedule_(step_ - 1));
+    char detail[64];
+    std::snprintf(detail, sizeof detail, "loss %.3f  top-1 %s %%", top.images ? top.loss / static_cast<double>(top.images) : 0.0,
+                  percent(top.correct, top.images).c_str());
     progress.update(batch_ * config_.batch, detail);
     if (stop_requested()) return false;
     if (options_.save_every > 0 && step_ % static_cast<std::uint64_t>(options_.save_every) == 0) save();
@@ -267,8 +296,8 @@ void TrainSession::keep_if_best(const std::vector<train::Evaluation>& evaluation
 bool begin_run(const std::string& folder, const RunConfig& config, const SessionOptions& options, const std::string& init) {
   return TrainSession(RunFolder(folder), config, options, init).run();
 }
-bool resume_run(const std::string& folder, const SessionOptions& options) {
-  return TrainSession(RunFolder(folder), options).run();
+bool resume_run(const std::string& folder, const SessionOptions& options, bool skip_bad) {
+  return TrainSession(RunFolder(folder), options, skip_bad).run();
 }
 
 }  // namespace spnet::program

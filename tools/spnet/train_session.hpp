@@ -16,9 +16,10 @@ struct SessionOptions {
 
 /// Begins a new run in `folder`, from `init` (a run's folder or a safetensors file) where that is not empty, and trains to
 /// the end or until a stop is requested; returns whether the end was reached. A checkpoint holds all that a run depends
-/// on, so that a resumed run ends with the same bytes as one that was never stopped.
+/// on, so that a resumed run ends with the same bytes as one that was never stopped. Where data cannot be read, what is
+/// done is saved before the FileError goes on.
 bool begin_run(const std::string& folder, const RunConfig& config, const SessionOptions& options, const std::string& init);
-/// Goes on with the run in `folder`.
-bool resume_run(const std::string& folder, const SessionOptions& options);
+/// Goes on with the run in `folder`; with `skip_bad` without images that cannot be read, even where it began with all.
+bool resume_run(const std::string& folder, const SessionOptions& options, bool skip_bad = false);
 
 }  // namespace spnet::program
