@@ -59,7 +59,7 @@ class Consumers(unittest.TestCase):
         for flag in OPENMP:
             self.assertIn(flag, cflags)
             self.assertIn(flag, libraries)
-        self.build_and_run(["-std=c++20", *cflags], libraries)
+        self.build_and_run(cflags, libraries)
 
     def test_meson_subproject(self):
         Path(self.folder, "subprojects").mkdir()
