@@ -49,6 +49,7 @@ Variable<T> clamp(const Variable<T>& x, std::type_identity_t<T> low, std::type_i
                         });
 }
 
+/// Hyperbolic tangent; exact gradient 1 − tanh²x.
 template <class T>
 Variable<T> tanh(const Variable<T>& x) {
   Tensor<T> y = ops::tanh(x.value());

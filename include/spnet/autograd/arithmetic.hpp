@@ -58,7 +58,7 @@ Variable<T> div(const Variable<T>& a, const Variable<T>& b) {
       });
 }
 
-/// factor·x + offset.
+/// factor·x + offset; the shape of x, exact gradient.
 template <class T>
 Variable<T> affine(const Variable<T>& x, std::type_identity_t<T> factor, std::type_identity_t<T> offset = T{0}) {
   return make_result<T>(ops::affine(x.value(), factor, offset), {x},
@@ -71,6 +71,7 @@ Variable<T> scale(const Variable<T>& x, std::type_identity_t<T> factor) {
   return affine(x, factor);
 }
 
+/// −x.
 template <class T>
 Variable<T> neg(const Variable<T>& x) {
   return affine(x, T{-1});
@@ -195,6 +196,7 @@ Variable<T> concat(std::initializer_list<Variable<T>> parts, int axis) {
   return concat(std::span<const Variable<T>>(parts.begin(), parts.size()), axis);
 }
 
+/// The operators are the functions above: broadcast by NumPy's rule, exact gradients, ShapeError where shapes do not fit.
 template <class T>
 Variable<T> operator+(const Variable<T>& a, const std::type_identity_t<Variable<T>>& b) {
   return add(a, b);

@@ -33,7 +33,8 @@ Variable<T> softmax_loss(const char* op, const Variable<T>& logits, const Tensor
 }  // namespace detail
 
 /// Mean of −log softmax(logits)[label], labels smoothed as in PyTorch. logits [N,K], labels [N] → [].
-/// Throws ValueError, naming label and index, on a label outside [0, K).
+/// Exact gradient. Throws ValueError, naming label and index, on a label outside [0, K), and on a smoothing outside [0, 1];
+/// ShapeError on other shapes.
 template <class T>
 Variable<T> cross_entropy(const Variable<T>& logits, const Tensor<std::int32_t>& labels,
                           const CrossEntropyOptions& options = {}) {
@@ -45,7 +46,8 @@ Variable<T> cross_entropy(const Variable<T>& logits, const Tensor<std::int32_t>&
 }
 
 /// Mean of −Σ probabilities·log softmax(logits/temperature), times temperature². logits, probabilities [N,K] → [].
-/// Made for a teacher's `ops::softmax(teacher_logits, temperature)`.
+/// Made for a teacher's `ops::softmax(teacher_logits, temperature)`; rows of probabilities need not sum to 1. Exact gradient
+/// for the logits, none for the teacher. Throws ShapeError on other shapes, ValueError unless temperature > 0.
 template <class T>
 Variable<T> soft_cross_entropy(const Variable<T>& logits, const Tensor<T>& probabilities,
                                const SoftTargetOptions& options = {}) {
@@ -53,14 +55,15 @@ Variable<T> soft_cross_entropy(const Variable<T>& logits, const Tensor<T>& proba
 }
 
 /// Mean of KL(probabilities ‖ softmax(logits/temperature)), times temperature². logits, probabilities [N,K] → [].
-/// Same gradient as `soft_cross_entropy`, but 0 where the student has reached the teacher.
+/// Same gradient and errors as `soft_cross_entropy`, but 0 where the student has reached the teacher.
 template <class T>
 Variable<T> kl_divergence(const Variable<T>& logits, const Tensor<T>& probabilities,
                           const SoftTargetOptions& options = {}) {
   return detail::softmax_loss("kl_divergence", logits, probabilities, options.temperature, true);
 }
 
-/// `kl_divergence` from the teacher's logits, softened by the same temperature. logits, teacher_logits [N,K] → [].
+/// `kl_divergence` from the teacher's logits, softened by the same temperature. logits, teacher_logits [N,K] → []. Errors as
+/// there.
 template <class T>
 Variable<T> kl_divergence_from_logits(const Variable<T>& logits, const Tensor<T>& teacher_logits,
                                       const SoftTargetOptions& options = {}) {
@@ -69,7 +72,8 @@ Variable<T> kl_divergence_from_logits(const Variable<T>& logits, const Tensor<T>
   return kl_divergence(logits, ops::softmax(teacher_logits, options.temperature), options);
 }
 
-/// Mean of (x − target)², over all elements; shapes are equal. Both may require gradients.
+/// Mean of (x − target)², over all elements → []. Both may require gradients, which are exact. Throws ShapeError unless the
+/// shapes are equal and not empty.
 template <class T>
 Variable<T> mse(const Variable<T>& x, const Variable<T>& target) {
   check<ShapeError>(x.shape() == target.shape(), "mse: target ", target.shape(), " given, input is ", x.shape());

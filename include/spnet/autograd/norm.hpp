@@ -187,7 +187,8 @@ Variable<T> batch_norm(const Variable<T>& x, const Variable<T>& gamma, const Var
   return detail::batch_norm("batch_norm", x, {}, gamma, beta, std::move(running_mean), std::move(running_var), options, false);
 }
 
-/// relu(batch_norm(x, ...)) in fewer passes; keeps no output for backward. Gradients are exact, 0 at the kink.
+/// relu(batch_norm(x, ...)) in fewer passes; arguments and errors as batch_norm. Keeps no output for backward. Gradients are
+/// exact, 0 at the kink.
 template <class T>
 Variable<T> batch_norm_relu(const Variable<T>& x, const Variable<T>& gamma, const Variable<T>& beta,
                             Tensor<T> running_mean, Tensor<T> running_var, const BatchNormOptions& options = {}) {
@@ -195,7 +196,8 @@ Variable<T> batch_norm_relu(const Variable<T>& x, const Variable<T>& gamma, cons
                             true);
 }
 
-/// relu(batch_norm(x, ...) + residual) in fewer passes; residual has the shape of x. Gradients are exact, 0 at the kink.
+/// relu(batch_norm(x, ...) + residual) in fewer passes; arguments and errors as batch_norm, and ShapeError unless residual has
+/// the shape of x. Gradients are exact, 0 at the kink.
 template <class T>
 Variable<T> batch_norm_add_relu(const Variable<T>& x, const Variable<T>& residual, const Variable<T>& gamma,
                                 const Variable<T>& beta, Tensor<T> running_mean, Tensor<T> running_var,

@@ -31,7 +31,7 @@ Variable<T> avg_pool2d(const Variable<T>& x, const Pool2dOptions& options = {}) 
                         });
 }
 
-/// Mean over height and width. x [N,H,W,C] → [N,C]. Exact gradient.
+/// Mean over height and width. x [N,H,W,C] → [N,C]. Exact gradient. Throws ShapeError on another rank or an empty image.
 template <class T>
 Variable<T> global_avg_pool2d(const Variable<T>& x) {
   return make_result<T>(ops::global_avg_pool2d(x.value()), {x},

@@ -8,7 +8,7 @@
 namespace spnet {
 inline namespace v0 {
 
-/// Softmax along the last axis; x [...,K] → the same shape. Exact gradient.
+/// Softmax along the last axis; x [...,K] → the same shape. Exact gradient. Throws ShapeError without an axis.
 template <class T>
 Variable<T> softmax(const Variable<T>& x) {
   Tensor<T> y = ops::softmax(x.value());
@@ -18,7 +18,8 @@ Variable<T> softmax(const Variable<T>& x) {
   });
 }
 
-/// Logarithm of the softmax along the last axis, without overflow; x [...,K] → the same shape. Exact gradient.
+/// Logarithm of the softmax along the last axis, without overflow; x [...,K] → the same shape. Exact gradient. Throws ShapeError
+/// without an axis.
 template <class T>
 Variable<T> log_softmax(const Variable<T>& x) {
   Tensor<T> y = ops::log_softmax(x.value());

@@ -81,10 +81,12 @@ class Variable {
     static const Tensor<T> none;
     return state_->node ? state_->node->grad : none;
   }
+  /// The gradient, to be written; throws Error where this variable collects none.
   Tensor<T>& mutable_grad() {
     check(requires_grad(), "Variable::mutable_grad: this variable requires no gradient");
     return state_->node->grad;
   }
+  /// Forgets the collected gradient.
   void zero_grad() {
     if (state_->node) state_->node->grad = {};
   }
@@ -94,13 +96,14 @@ class Variable {
     return state_->deferred ? Variable(state_->deferred, NodeRef<T>()) : Variable(state_->value);
   }
 
-  /// Adds d(this)/d(leaf) to the gradient of every leaf. This must be a scalar (one element) and require a gradient.
+  /// Adds d(this)/d(leaf) to the gradient of every leaf. Throws ShapeError unless this is a scalar (one element), Error where
+  /// no input requires a gradient.
   /// The graph is dropped on the way unless `retain_graph`.
   void backward(bool retain_graph = false) const {
     check<ShapeError>(size() == 1, "backward: shape ", shape(), " given, expected one element; pass a gradient instead");
     backward(Tensor<T>::full(shape(), T{1}), retain_graph);
   }
-  /// The same for any shape, from the gradient `seed` of this variable.
+  /// The same for any shape, from the gradient `seed` of this variable; throws ShapeError where it has another shape.
   void backward(Tensor<T> seed, bool retain_graph = false) const {
     check(requires_grad(), "backward: no input of this variable requires a gradient");
     check<ShapeError>(seed.shape() == shape(), "backward: gradient ", seed.shape(), " given, variable is ", shape());

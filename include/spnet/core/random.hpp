@@ -40,6 +40,7 @@ class Random {
   /// Uniform in [0, 1), 24 random bits, at `position`.
   float uniform_at(std::uint64_t position) const { return static_cast<float>(bits_at(position) >> 8) * 0x1p-24f; }
 
+  /// The next 32-bit word; the next uniform in [0, 1), and in [low, high].
   std::uint32_t bits() { return bits_at(position_++); }
   float uniform() { return uniform_at(position_++); }
   float uniform(float low, float high) { return low + (high - low) * uniform(); }

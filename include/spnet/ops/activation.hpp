@@ -58,6 +58,7 @@ Tensor<T> clamp_backward(const Tensor<T>& gradient, const Tensor<T>& x, std::typ
   return zip("clamp_backward", gradient, x, [=](T g, T v) { return v >= low && v <= high ? g : T{0}; });
 }
 
+/// Hyperbolic tangent.
 template <class T>
 Tensor<T> tanh(const Tensor<T>& x) {
   return map(x, [](T v) { return std::tanh(v); });

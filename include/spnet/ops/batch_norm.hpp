@@ -151,7 +151,7 @@ ChannelMoments channel_moments(const Tensor<T>& x) {
 }
 
 /// Batch norm with known statistics as one affine map: scale = gamma/√(variance + epsilon), shift = beta − mean·scale.
-/// Training, evaluation and packed networks all fold here, so that they agree to the bit.
+/// Training and evaluation both fold here, so that they agree to the bit.
 template <class T, class U>
 ChannelAffine<T> fold_batch_norm(const Tensor<T>& gamma, const Tensor<T>& beta, const Tensor<U>& mean,
                                  const Tensor<U>& variance, double epsilon) {

@@ -117,18 +117,22 @@ Tensor<T> zip(const char* op, const Tensor<T>& a, const Tensor<T>& b, const F& f
   return out;
 }
 
+/// a + b, and likewise below: shapes are broadcast by NumPy's rule. Throws ShapeError where they do not fit.
 template <class T>
 Tensor<T> add(const Tensor<T>& a, const Tensor<T>& b) {
   return zip("add", a, b, [](T x, T y) { return x + y; });
 }
+/// a − b.
 template <class T>
 Tensor<T> sub(const Tensor<T>& a, const Tensor<T>& b) {
   return zip("sub", a, b, [](T x, T y) { return x - y; });
 }
+/// a·b.
 template <class T>
 Tensor<T> mul(const Tensor<T>& a, const Tensor<T>& b) {
   return zip("mul", a, b, [](T x, T y) { return x * y; });
 }
+/// a/b, by the element type's own division.
 template <class T>
 Tensor<T> div(const Tensor<T>& a, const Tensor<T>& b) {
   return zip("div", a, b, [](T x, T y) { return x / y; });
@@ -138,10 +142,12 @@ template <class T>
 Tensor<T> affine(const Tensor<T>& x, std::type_identity_t<T> factor, std::type_identity_t<T> offset = T{0}) {
   return map(x, [=](T v) { return factor * v + offset; });
 }
+/// eˣ.
 template <class T>
 Tensor<T> exp(const Tensor<T>& x) {
   return map(x, [](T v) { return std::exp(v); });
 }
+/// Natural logarithm; −∞ at 0 and NaN below, as std::log.
 template <class T>
 Tensor<T> log(const Tensor<T>& x) {
   return map(x, [](T v) { return std::log(v); });

@@ -99,7 +99,8 @@ MaxPool2dResult<T> max_pool2d(const Tensor<T>& x, const Pool2dOptions& options) 
   return out;
 }
 
-/// Adds every gradient to the element that `index` names. gradient [N,H',W',C] → x_shape [N,H,W,C].
+/// Adds every gradient to the element that `index` names. gradient [N,H',W',C] → x_shape [N,H,W,C]. Expects `index` and shapes
+/// as max_pool2d gave them for x_shape, and so below: none is checked again.
 template <class T>
 Tensor<T> max_pool2d_backward(const Tensor<T>& gradient, const Tensor<std::int32_t>& index, const Shape& x_shape) {
   const Tensor<T> dense = gradient.contiguous();
@@ -192,7 +193,7 @@ Tensor<T> global_avg_pool2d(const Tensor<T>& x) {
   return out;
 }
 
-/// gradient [N,C] → x_shape [N,H,W,C].
+/// Spreads every gradient evenly over its image. gradient [N,C] → x_shape [N,H,W,C].
 template <class T>
 Tensor<T> global_avg_pool2d_backward(const Tensor<T>& gradient, const Shape& x_shape) {
   const Tensor<T> dense = gradient.contiguous();

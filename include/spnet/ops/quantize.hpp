@@ -1,5 +1,5 @@
 // Codes: what a quantizer lowers a tensor to and what integer kernels run on, and the formulas that make them. Nothing
-// here knows of gradients; training and the packed runtime share it.
+// here knows of gradients.
 #pragma once
 
 #include <algorithm>

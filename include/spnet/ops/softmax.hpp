@@ -77,6 +77,7 @@ void check_labels(const char* op, const Tensor<T>& logits, const Tensor<std::int
 }
 
 /// One probability distribution for each label: 1 − smoothing on the label, and smoothing/K on all. labels [N] → [N,K].
+/// Expects labels in [0, classes) (see check_labels) and smoothing in [0, 1].
 template <class T>
 Tensor<T> smoothed_one_hot(const Tensor<std::int32_t>& labels, std::int64_t classes, double smoothing = 0) {
   Tensor<T> out = Tensor<T>::full({labels.size(), classes}, static_cast<T>(smoothing / static_cast<double>(classes)));

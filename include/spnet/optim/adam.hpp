@@ -31,6 +31,7 @@ class Adam : public Optimizer {
     for (std::size_t i = 0; i < first_.size(); ++i) steps_.push_back(Tensor<float>::zeros({1}));
   }
 
+  /// "<parameter>.exp_avg", ".exp_avg_sq" and ".step".
   std::vector<NamedState> state() const override {
     std::vector<NamedState> out;
     append_state(out, first_, "exp_avg");

@@ -73,7 +73,8 @@ class Optimizer {
   Optimizer& operator=(const Optimizer&) = delete;
   virtual ~Optimizer() = default;
 
-  /// One update with learning rate `lr` ≥ 0.
+  /// One update with learning rate `lr`. Throws ValueError unless that is finite and ≥ 0, ShapeError on a parameter that is not
+  /// row-major.
   void step(double lr) {
     check<ValueError>(std::isfinite(lr) && lr >= 0, "optimizer: learning rate ", lr, " given, expected ≥ 0");
     clip();
@@ -87,12 +88,14 @@ class Optimizer {
         update(slot, group, p.variable.value(), grad, lr * group.lr_scale);
       }
   }
+  /// Forgets the gradients of all parameters.
   void zero_grad() {
     for (auto& group : groups_)
       for (auto& p : group.parameters) p.variable.zero_grad();
   }
 
-  /// Scales all gradients down before each step so that their common norm is at most `norm`; 0: never.
+  /// Scales all gradients down before each step so that their common norm is at most `norm`; 0: never. Throws ValueError on
+  /// a negative one.
   void set_clip_norm(double norm) {
     check<ValueError>(norm >= 0, "optimizer: clip norm ", norm, " given, expected ≥ 0");
     clip_norm_ = norm;

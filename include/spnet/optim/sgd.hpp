@@ -28,6 +28,7 @@ class SGD : public Optimizer {
     if (options.momentum > 0) momentum_ = zeros_like_parameters();
   }
 
+  /// "<parameter>.momentum".
   std::vector<NamedState> state() const override {
     std::vector<NamedState> out;
     if (!momentum_.empty()) append_state(out, momentum_, "momentum");

@@ -32,8 +32,8 @@ struct QuantizerCall {
   bool training = false;
 };
 
-/// Turns tensors into codes at 1 to 8 bits. Derive from it to add one of your own: it trains, packs and runs as the
-/// built-in ones do. At 32 bits `quantize` is the identity and a quantizer is not asked.
+/// Turns tensors into codes at 1 to 8 bits. Derive from it to add one of your own: it trains as the built-in ones
+/// do, and its evenly spaced codes run on the integer kernels. At 32 bits `quantize` is the identity and a quantizer is not asked.
 class Quantizer {
  public:
   struct NamedParameter {

@@ -36,6 +36,7 @@ class Tensor {
     data_ = static_cast<T*>(buffer_.data());
   }
 
+  /// New tensors of one value; they throw as the constructor.
   static Tensor full(const Shape& shape, T value) {
     Tensor out(shape);
     std::fill_n(out.data_, out.size_, value);
@@ -58,6 +59,7 @@ class Tensor {
   static Tensor from(const Shape& shape, std::initializer_list<T> values) {
     return from(shape, std::span<const T>(values.begin(), values.size()));
   }
+  /// Shape [].
   static Tensor scalar(T value) { return full({}, value); }
 
   bool defined() const { return static_cast<bool>(buffer_); }
@@ -123,7 +125,7 @@ class Tensor {
     }
     for_each_offset([&](std::int64_t offset) { *out++ = data_[offset]; });
   }
-  /// Overwrites the elements with those of `source`, which must have the same shape.
+  /// Overwrites the elements with those of `source`, which may share memory with this one. Throws ShapeError on another shape.
   void copy_from(const Tensor& source) {
     check<ShapeError>(shape_ == source.shape_, "Tensor::copy_from: ", source.shape_, " given, expected ", shape_);
     const bool may_overlap = source.buffer_.data() == buffer_.data();
@@ -131,6 +133,7 @@ class Tensor {
     const T* in = dense.data_;
     for_each_offset([&](std::int64_t offset) { data_[offset] = *in++; });
   }
+  /// Sets every element, through views too.
   void fill(T value) {
     for_each_offset([&](std::int64_t offset) { data_[offset] = value; });
   }
@@ -145,6 +148,7 @@ class Tensor {
   }
 
   /// Same elements under another shape, one size of which may be −1 (inferred); copies only where strides demand it.
+  /// Throws ShapeError unless the number of elements stays the same.
   Tensor reshape(Shape shape) const {
     const auto inferred = std::find(shape.begin(), shape.end(), -1);
     if (inferred != shape.end()) {
@@ -162,7 +166,8 @@ class Tensor {
     out.strides_ = contiguous_strides(shape);
     return out;
   }
-  /// View with axes in the order `axes`.
+  /// View with axes in the order `axes`. In all views a negative axis counts from the end, and an axis, a range or a shape
+  /// that does not fit is a ShapeError.
   Tensor permute(std::initializer_list<int> axes) const {
     return permute(std::span<const int>(axes.begin(), axes.size()));
   }
