@@ -190,7 +190,7 @@ void cap_peer() {
   const std::string own = spnet::kernels::active().name;
   const char* cap = own == "avx2"          ? "AVX2"
                     : own == "avx512"      ? "AVX512_CORE"
-                    : own == "avx512_vnni" ? "AVX512_CORE_VNNI"
+                    : own.starts_with("avx512_v") ? "AVX512_CORE_VNNI"
                                            : nullptr;
   if (cap && std::getenv("SPNET_ISA")) setenv("ONEDNN_MAX_CPU_ISA", cap, 0);
 }

@@ -75,9 +75,12 @@ TEST_CASE("ops: convolution of codes is exact on every instruction set") {
       {{1, 6, 5, 12}, {8, 3, 3, 6}, {.padding = 1, .groups = 2}},
       {{2, 6, 5, 10}, {10, 3, 3, 1}, {.padding = 1, .groups = 10}},
       {{2, 4, 4, 100}, {130, 3, 3, 100}, {.padding = 1}},
+      {{2, 5, 4, 136}, {20, 3, 3, 136}, {.padding = 1}},
+      {{1, 9, 7, 64}, {48, 3, 3, 32}, {.stride = {2, 1}, .padding = 2, .dilation = {1, 2}, .groups = 2}},
   };
   const std::vector<std::pair<AffineCodes, AffineCodes>> maps = {
       {ops::sign_map(Tensor<float>::ones({1})), ops::sign_map(Tensor<float>::ones({1}))},
+      {unsigned_map(1), ops::sign_map(Tensor<float>::ones({1}))},
       {unsigned_map(2), centered_map(2)},
       {unsigned_map(8), ops::sign_map(Tensor<float>::ones({1}))},
       {ops::sign_map(Tensor<float>::ones({1})), centered_map(8)},
@@ -101,6 +104,25 @@ TEST_CASE("ops: convolution of codes is exact on every instruction set") {
         CHECK(zeros < 0.7 * static_cast<double>(expected.size()));
       }
     }
+  }
+}
+
+TEST_CASE("ops: codes of 1 bit are counted where the machine counts them fast") {
+  const AffineCodes sign = ops::sign_map(Tensor<float>::ones({1}));
+  for (const kernels::KernelTable* table : kernels::available()) {
+    const ForcedIsa forced(table->name);
+    CAPTURE(table->name);
+    const auto name = [&](const AffineCodes& x, const AffineCodes& w, std::int64_t channels) {
+      return std::string(ops::integer_kernel_name(random_codes({1, 3, 3, channels}, x, 1), random_codes({4, 3, 3, channels}, w, 2)));
+    };
+    const kernels::CodeKernels& codes = table->codes;
+    const std::string small = codes.small.name, bits = codes.bits.product ? codes.bits.name : small;
+    CHECK(name(sign, sign, 16) == bits);
+    CHECK(name(unsigned_map(1), sign, 64) == bits);
+    CHECK(name(sign, sign, 8) == small);
+    CHECK(name(sign, sign, 20) == small);
+    CHECK(name(unsigned_map(2), sign, 64) == small);
+    CHECK(name(sign, unsigned_map(1), 64) == small);
   }
 }
 

@@ -12,10 +12,11 @@ namespace spnet {
 inline namespace v0 {
 namespace kernels {
 
-/// y[p][o] (+)= sum over segments s and channels c of x[p * kBlock + s.offset + c] * w[s, c][o], modulo 2^32. Offsets
-/// and channels count elements; channels are a multiple of 4. `w` holds units of consecutive channels, `width` outputs
-/// a row of units: a multiple of IntegerKernels::lanes and at most IntegerKernels::panel. Where `starts` is not null,
-/// initial[starts[p] + o] is added, readable for `width` outputs.
+/// y[p][o] (+)= factor * sum over segments s and channels c of x[p * kBlock + s.offset + c] * w[s, c][o]
+///              + initial[starts[p] + o] + pixel_terms[p], modulo 2^32;
+/// `starts` and `pixel_terms` may be null. Offsets and channels count elements; channels are a multiple of 4. `w` holds units
+/// of consecutive channels, `width` outputs a row of units: a multiple of IntegerKernels::lanes and at most
+/// IntegerKernels::panel; `initial` is readable for as many.
 struct IntegerProductArgs {
   const std::byte* x;
   std::int64_t pixels;
@@ -27,12 +28,14 @@ struct IntegerProductArgs {
   std::int32_t* y;
   std::int64_t y_step;
   bool accumulate;
+  std::int32_t factor;
   const std::int32_t* initial;
   const std::int64_t* starts;
+  const std::int32_t* pixel_terms;
 };
 
-/// Copies `pixels` runs of `channels` <= kBlock codes, `step` apart, into blocks of elements; the rest of each block is
-/// zeroed.
+/// Copies `pixels` runs of `channels` <= kBlock elements of codes, `step` codes apart, into blocks; the rest of each block
+/// is zeroed.
 struct CodeGatherArgs {
   const std::uint8_t* source;
   std::int64_t step;
@@ -57,19 +60,9 @@ struct IntegerKernels {
   std::int64_t lanes;          ///< outputs are handled in multiples of this
   std::int64_t panel;          ///< widest panel of packed weights
   std::int64_t element_bytes;  ///< 1: codes are uint8 and weights int8; 2: both are int16
+  std::int64_t element_codes;  ///< in one element
   void (*gather)(const CodeGatherArgs&);
   void (*product)(const IntegerProductArgs&);
-};
-
-/// y[p][o] = factor * y[p][o] + offsets[o] + pixel_factor * pixel_sums[p], modulo 2^32; offsets and pixel_sums may be null.
-struct IntegerFinishArgs {
-  std::int32_t* y;
-  std::int64_t y_step;
-  std::int64_t pixels, outputs;
-  std::int32_t factor;
-  const std::int32_t* offsets;
-  std::int32_t pixel_factor;
-  const std::int32_t* pixel_sums;
 };
 
 /// sums[2p], sums[2p + 1] = the sums of the first and the last eight codes of pixel p over all blocks of bytes, each less
@@ -81,13 +74,14 @@ struct PixelSumArgs {
   std::int64_t* sums;
 };
 
-/// windows[p] = Σ over taps of both sums of pixel p + offsets[t], modulo 2^32.
+/// terms[p] = factor * Σ over taps of both sums of pixel p + offsets[t], modulo 2^32.
 struct WindowSumArgs {
   const std::int64_t* sums;
   const std::int64_t* offsets;
   std::int64_t taps;
   std::int64_t pixels;
-  std::int32_t* windows;
+  std::int32_t factor;
+  std::int32_t* terms;
 };
 
 /// The integer kernels of one instruction set.
@@ -96,9 +90,11 @@ struct CodeKernels {
   IntegerKernels small;
   /// Exact wherever sums stay within int32.
   IntegerKernels exact;
+  /// Of codes of 1 bit, eight in a byte on both sides: its sums count the bits that differ. Without functions where the
+  /// machine has nothing faster than `small`.
+  IntegerKernels bits;
   void (*sum_pixels)(const PixelSumArgs&);
   void (*sum_windows)(const WindowSumArgs&);
-  void (*finish)(const IntegerFinishArgs&);
   void (*gather_values)(const ValueGatherArgs&);
 };
 

@@ -2,6 +2,7 @@
 // 32-bit units, `broadcast` and `dot`, the product of the elements of two units, summed.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -20,6 +21,12 @@ SPNET_INLINE void add_modulo(typename I::Vector& sum, const typename I::Vector& 
   sum = reinterpret_cast<typename I::Vector>(reinterpret_cast<Bits>(sum) + reinterpret_cast<Bits>(v));
 }
 
+// v *= factor, modulo 2^32.
+template <class I>
+SPNET_INLINE void multiply_modulo(typename I::Vector& v, std::int32_t factor) {
+  v = reinterpret_cast<typename I::Vector>(reinterpret_cast<typename I::Bits>(v) * static_cast<std::uint32_t>(factor));
+}
+
 // A tile of M pixels by N vectors of outputs stays in registers while the segments pass by.
 template <class I, int M, int N>
 SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) {
@@ -30,15 +37,8 @@ SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) 
   const std::byte* x = a.x + pixel * kStep;
   const std::byte* w = a.w;
   V sum[M][N];
-  if (a.starts) {
-    SPNET_UNROLL for (int i = 0; i < M; ++i) {
-      const std::int32_t* const from = a.initial + a.starts[pixel + i];
-      SPNET_UNROLL for (int j = 0; j < N; ++j) AllLanes{}.load(sum[i][j], from + j * kLanes);
-    }
-  } else {
-    SPNET_UNROLL for (int i = 0; i < M; ++i) {
-      SPNET_UNROLL for (int j = 0; j < N; ++j) sum[i][j] = V{};
-    }
+  SPNET_UNROLL for (int i = 0; i < M; ++i) {
+    SPNET_UNROLL for (int j = 0; j < N; ++j) sum[i][j] = V{};
   }
   for (std::int64_t s = 0; s < a.segment_count; ++s) {
     const std::byte* at = x + a.segments[s].offset * I::kElementBytes;
@@ -53,6 +53,27 @@ SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) 
         I::broadcast(unit, at + i * kStep);
         SPNET_UNROLL for (int j = 0; j < N; ++j) I::dot(sum[i][j], unit, row[j]);
       }
+    }
+  }
+  if (a.factor != 1) {
+    SPNET_UNROLL for (int i = 0; i < M; ++i) {
+      SPNET_UNROLL for (int j = 0; j < N; ++j) multiply_modulo<I>(sum[i][j], a.factor);
+    }
+  }
+  if (a.starts) {
+    SPNET_UNROLL for (int i = 0; i < M; ++i) {
+      const std::int32_t* const from = a.initial + a.starts[pixel + i];
+      SPNET_UNROLL for (int j = 0; j < N; ++j) {
+        V term;
+        AllLanes{}.load(term, from + j * kLanes);
+        add_modulo<I>(sum[i][j], term);
+      }
+    }
+  }
+  if (a.pixel_terms) {
+    SPNET_UNROLL for (int i = 0; i < M; ++i) {
+      const V term = a.pixel_terms[pixel + i] - V{};
+      SPNET_UNROLL for (int j = 0; j < N; ++j) add_modulo<I>(sum[i][j], term);
     }
   }
   std::int32_t* y = a.y + pixel * a.y_step;
@@ -120,6 +141,25 @@ SPNET_INLINE void gather_codes(const CodeGatherArgs& a) {
   }
 }
 
+/// Codes of 1 bit, eight in a byte, the first lowest.
+SPNET_INLINE std::uint8_t pack_bits(const std::uint8_t* codes) {
+  std::uint64_t eight;
+  std::memcpy(&eight, codes, sizeof eight);
+  if constexpr (std::endian::native == std::endian::big) eight = __builtin_bswap64(eight);
+  // Moves bit 8·i to 56 + i; no two of the other products meet.
+  return static_cast<std::uint8_t>((eight * 0x0102040810204080) >> 56);
+}
+
+SPNET_INLINE void gather_bits(const CodeGatherArgs& a) {
+  const std::uint8_t* from = a.source;
+  std::byte* to = a.blocks;
+  for (std::int64_t p = 0; p < a.pixels; ++p, from += a.step, to += kBlock) {
+    std::uint8_t block[kBlock] = {};
+    for (std::int64_t c = 0; c < a.channels; ++c) block[c] = pack_bits(from + 8 * c);
+    std::memcpy(to, block, kBlock);
+  }
+}
+
 template <class L>
 SPNET_INLINE void gather_values(const ValueGatherArgs& a) {
   const std::uint8_t* from = a.source;
@@ -162,10 +202,11 @@ SPNET_INLINE void sum_pixels(const PixelSumArgs& a) {
   }
 }
 
-// windows[p] = sum of the sums of pixel p at every offset.
+// terms[p] = factor times the sum of the sums of pixel p at every offset.
 template <class I>
 SPNET_INLINE void sum_windows(const WindowSumArgs& a) {
   constexpr std::int64_t kPixels = sizeof(typename I::Vector) / 16;
+  const auto factor = static_cast<std::uint32_t>(a.factor);
   std::int64_t p = 0;
   for (; p + kPixels <= a.pixels; p += kPixels) {
     typename I::Vector sum{}, v;
@@ -173,39 +214,14 @@ SPNET_INLINE void sum_windows(const WindowSumArgs& a) {
       AllLanes{}.load(v, a.sums + 2 * (p + a.offsets[t]));
       sum += v;
     }
-    std::int32_t lanes[sizeof sum / 4];
+    std::uint32_t lanes[sizeof sum / 4];
     std::memcpy(lanes, &sum, sizeof sum);
-    for (std::int64_t i = 0; i < kPixels; ++i) a.windows[p + i] = lanes[4 * i] + lanes[4 * i + 2];
+    for (std::int64_t i = 0; i < kPixels; ++i) a.terms[p + i] = static_cast<std::int32_t>(factor * (lanes[4 * i] + lanes[4 * i + 2]));
   }
   for (; p < a.pixels; ++p) {
     std::int64_t sum = 0;
     for (std::int64_t t = 0; t < a.taps; ++t) sum += a.sums[2 * (p + a.offsets[t])] + a.sums[2 * (p + a.offsets[t]) + 1];
-    a.windows[p] = static_cast<std::int32_t>(sum);
-  }
-}
-
-// 32-bit lanes, modulo 2^32.
-template <class I>
-SPNET_INLINE void finish_sums(const IntegerFinishArgs& a) {
-  using V = typename I::Bits;
-  constexpr int kLanes = I::kLanes;
-  const auto factor = static_cast<std::uint32_t>(a.factor);
-  std::int32_t* y = a.y;
-  for (std::int64_t p = 0; p < a.pixels; ++p, y += a.y_step) {
-    const std::uint32_t add =
-        a.pixel_sums ? static_cast<std::uint32_t>(a.pixel_factor) * static_cast<std::uint32_t>(a.pixel_sums[p]) : 0;
-    std::int64_t o = 0;
-    for (; o + kLanes <= a.outputs; o += kLanes) {
-      V v, offset{};
-      std::memcpy(&v, y + o, sizeof v);
-      if (a.offsets) std::memcpy(&offset, a.offsets + o, sizeof offset);
-      v = v * factor + offset + add;
-      std::memcpy(y + o, &v, sizeof v);
-    }
-    for (; o < a.outputs; ++o) {
-      const std::uint32_t offset = a.offsets ? static_cast<std::uint32_t>(a.offsets[o]) : 0;
-      y[o] = static_cast<std::int32_t>(static_cast<std::uint32_t>(y[o]) * factor + offset + add);
-    }
+    a.terms[p] = static_cast<std::int32_t>(factor * static_cast<std::uint32_t>(sum));
   }
 }
 

@@ -65,7 +65,7 @@ inline bool has_integer_form(const Quantized& x, const Quantized& w) { return !i
 /// The kernel that conv2d_sums runs x and w on, for reports.
 inline const char* integer_kernel_name(const Quantized& x, const Quantized& w) {
   return has_integer_form(x, w)
-             ? detail::WeightForm::choose(std::get<AffineCodes>(x.map), std::get<AffineCodes>(w.map)).k.name
+             ? detail::WeightForm::choose(std::get<AffineCodes>(x.map), std::get<AffineCodes>(w.map), w.codes.dim(3)).k.name
              : "none";
 }
 

@@ -1,5 +1,5 @@
 // How the scratch of a convolution is filled: floats from floats, floats from codes, or codes from codes. Positions
-// count elements, from the image's and from the scratch's begin.
+// count elements from the scratch's begin, and the image's own elements (or codes) from its begin.
 #pragma once
 
 #include <algorithm>
@@ -19,6 +19,7 @@ struct FloatCopy {
   const float* x;
   float* to;
 
+  static std::int64_t element_codes() { return 1; }
   void zero(std::int64_t at, std::int64_t count) const { std::fill_n(to + at, count, 0.0f); }
   void gather(std::int64_t from, std::int64_t step, std::int64_t pixels, std::int64_t channels, std::int64_t at,
               std::int64_t ahead) const {
@@ -42,6 +43,7 @@ struct ValueCopy {
   CodeSource x;
   float* to;
 
+  static std::int64_t element_codes() { return 1; }
   void zero(std::int64_t at, std::int64_t count) const { std::fill_n(to + at, count, 0.0f); }
   void gather(std::int64_t from, std::int64_t step, std::int64_t pixels, std::int64_t channels, std::int64_t at,
               std::int64_t) const {
@@ -58,6 +60,7 @@ struct CodeCopy {
   const std::uint8_t* x;
   std::byte* to;
 
+  std::int64_t element_codes() const { return k.element_codes; }
   void zero(std::int64_t at, std::int64_t count) const {
     std::fill_n(to + at * k.element_bytes, count * k.element_bytes, std::byte{0});
   }

@@ -5,6 +5,9 @@
 //   Σ A·W = f · Σ a·e + g · Σ a − za · Σ W,
 // where outside the image a is 0 in the scratch: the first two sums do not see it, and the last depends on the output
 // pixel's border class alone. All of it is modulo 2^32, and right where Σ A·W itself fits int32.
+//
+// Of codes of 1 bit, with W = 2e − 1, the kernels count instead where a and e differ: Σ a·W = Σ e − Σ (a ≠ e), over all taps,
+// those outside the image included, where both terms are e.
 #pragma once
 
 #include <algorithm>
@@ -13,6 +16,7 @@
 #include <cstring>
 #include <limits>
 
+#include "spnet/kernels/integer_body.hpp"
 #include "spnet/ops/conv2d_correlate.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
 #include "spnet/ops/conv2d_scratch.hpp"
@@ -23,6 +27,7 @@ inline namespace v0 {
 namespace ops::detail {
 
 using kernels::IntegerKernels;
+using kernels::IntegerProductArgs;
 
 /// Weights that the rows of a band read one after the other: they stay in the first-level cache.
 inline constexpr std::int64_t kRunBytes = 16 * 1024;
@@ -47,27 +52,20 @@ struct WeightForm {
   std::int64_t step, shift;
   std::int64_t factor, offset;
 
-  static WeightForm choose(const AffineCodes& x, const AffineCodes& w) {
+  bool counts_differences() const { return k.element_codes > 1; }
+  /// For `channels` of the input that an output sums over, at each tap.
+  static WeightForm choose(const AffineCodes& x, const AffineCodes& w, std::int64_t channels) {
     const kernels::CodeKernels& codes = kernels::active().codes;
+    const bool is_sign = w.step == 2 && w.zero_point == 1 && w.qmin >= 0 && w.qmax <= 1;
+    // Below 16 channels most of each unit of bits would be empty.
+    if (codes.bits.product && is_sign && x.qmin >= 0 && x.qmax <= 1 && channels >= 16 && channels % 8 == 0)
+      return {codes.bits, 1, 0, -std::int64_t{x.step}, 0};
     const IntegerRange range(w);
-    const auto fits = [&](std::int64_t by, std::int64_t low, std::int64_t high) {
-      return std::min(by * range.low, by * range.high) >= low && std::max(by * range.low, by * range.high) <= high;
-    };
-    // αa goes into the element where there is room, which saves a pass.
-    const auto with = [&](const IntegerKernels& k, bool has_room) -> WeightForm {
-      const std::int64_t by = has_room ? x.step : 1;
-      return {k, by * w.step, by * w.zero_point, has_room ? 1 : x.step, 0};
-    };
-    const auto is_small = [&](std::int64_t largest) {
-      return 2 * x.qmax * largest <= std::numeric_limits<std::int16_t>::max();
-    };
-    const bool is_byte = fits(1, -128, 127);
-    const std::int64_t largest = is_byte ? range.largest() : 128, with_step = std::abs(x.step) * largest;
-    const bool has_room = fits(x.step, -128, 127) && is_small(with_step) == is_small(largest);
-    const IntegerKernels& k = is_small(largest) ? codes.small : codes.exact;
-    if (k.element_bytes == 2)
-      return with(k, fits(x.step, std::numeric_limits<std::int16_t>::min(), std::numeric_limits<std::int16_t>::max()));
-    if (is_byte) return with(k, has_room);
+    const bool is_byte = range.low >= -128 && range.high <= 127;
+    const std::int64_t largest = is_byte ? range.largest() : 128;
+    const bool fits = 2 * x.qmax * largest <= std::numeric_limits<std::int16_t>::max();
+    const IntegerKernels& k = fits ? codes.small : codes.exact;
+    if (is_byte || k.element_bytes == 2) return {k, w.step, w.zero_point, x.step, 0};
     return {k, 1, 128, std::int64_t{x.step} * w.step, std::int64_t{x.step} * (128 * w.step - w.zero_point)};
   }
 };
@@ -100,12 +98,12 @@ class IntegerCorrelation {
  public:
   IntegerCorrelation(const ConvSizes& s, const Correlation& c, const AffineCodes& x_map, const std::uint8_t* w,
                      const AffineCodes& w_map)
-      : c_(c),
-        phase_(c.phases[0]),
-        form_(WeightForm::choose(x_map, w_map)),
-        panels_(form_.k, c.outputs),
-        band_(ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch), kBandFloats, false)),
-        layout_(c, band_, false),
+      : form_(WeightForm::choose(x_map, w_map, c.channels)),
+        c_(in_elements(c, form_.k.element_codes)),
+        phase_(c_.phases[0]),
+        panels_(form_.k, c_.outputs),
+        band_(ScratchLayout::band_rows(c_, ceil_div(kLeastTasks, c_.batch), kBandFloats, false)),
+        layout_(c_, band_, false),
         rows_(s.oh, s.h, s.kh, s.stride_h, s.pad_h, s.dilation_h),
         cols_(s.ow, s.w, s.kw, s.stride_w, s.pad_w, s.dilation_w),
         factor_(wrapped(form_.factor)),
@@ -117,13 +115,17 @@ class IntegerCorrelation {
         runs_.add({layout_.offset(tap, b), ceil_div(layout_.channels(b), 4) * 4}, panels_.panel);
     runs_.finish();
     packed_ = Buffer(static_cast<std::size_t>(panels_.total() * runs_.total() * form_.k.element_bytes));
-    if (form_.k.element_bytes == 1) {
+    if (form_.counts_differences()) {
+      pack_all<std::int8_t>([w](std::int64_t i) { return static_cast<std::int8_t>(kernels::body::pack_bits(w + 8 * i)); });
+    } else if (form_.k.element_bytes == 1) {
       pack_all<std::int8_t>(w);
     } else {
       pack_all<std::int16_t>(w);
     }
-    if (x_map.zero_point != 0) add_border_offsets(s, w, w_map, x_map.zero_point);
+    if (x_map.zero_point != 0 || form_.counts_differences()) add_border_offsets(s, w, x_map, w_map);
   }
+  IntegerCorrelation(const IntegerCorrelation&) = delete;
+  IntegerCorrelation& operator=(const IntegerCorrelation&) = delete;
 
   void operator()(const std::uint8_t* x, std::int32_t* y) const {
     const std::int64_t bands = ceil_div(phase_.rows, band_);
@@ -144,17 +146,29 @@ class IntegerCorrelation {
 
  private:
   static std::int32_t wrapped(std::int64_t v) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(v)); }
+  // Weights and channels counted in elements of `codes` codes.
+  static Correlation in_elements(Correlation c, std::int64_t codes) {
+    c.channels /= codes;
+    c.w_output /= codes;
+    for (Phase& phase : c.phases)
+      for (Tap& tap : phase.taps) tap.weight /= codes;
+    return c;
+  }
   template <class Element>
   void pack_all(const std::uint8_t* w) {
+    const auto step = static_cast<std::int32_t>(form_.step), shift = static_cast<std::int32_t>(form_.shift);
+    pack_all<Element>([=](std::int64_t i) { return static_cast<Element>(step * w[i] - shift); });
+  }
+  template <class Element, class ElementAt>
+  void pack_all(const ElementAt& element_at) {
     const std::int64_t count = c_.outputs * c_.w_output;
     const Buffer buffer(static_cast<std::size_t>(count) * sizeof(Element));
     auto* elements = static_cast<Element*>(buffer.data());
-    const auto step = static_cast<std::int32_t>(form_.step), shift = static_cast<std::int32_t>(form_.shift);
     parallel_ranges(count, 1 << 14, [&](std::int64_t begin, std::int64_t end) {
       std::int64_t i = begin;
       for (; i + kBlock <= end; i += kBlock)  // of constant length, for the compiler to see vectors
-        for (std::int64_t j = 0; j < kBlock; ++j) elements[i + j] = static_cast<Element>(step * w[i + j] - shift);
-      for (; i < end; ++i) elements[i] = static_cast<Element>(step * w[i] - shift);
+        for (std::int64_t j = 0; j < kBlock; ++j) elements[i + j] = element_at(i + j);
+      for (; i < end; ++i) elements[i] = element_at(i);
     });
     parallel_for(panels_.count(), [&](std::int64_t p) { pack(elements, p); });
   }
@@ -188,21 +202,25 @@ class IntegerCorrelation {
     }
   }
 
-  // −za · Σ W over the taps of every border class: [row class][column class][output, up to whole vectors].
-  void add_border_offsets(const ConvSizes& s, const std::uint8_t* w, const AffineCodes& map, std::int64_t za) {
-    PoolVector<std::int64_t> of_tap(static_cast<std::size_t>(s.kh * s.kw * c_.outputs));
+  // −za · Σ W over the taps of every border class, and αa · Σ e over all taps where differences are counted: [row class]
+  // [column class][output, up to whole vectors].
+  void add_border_offsets(const ConvSizes& s, const std::uint8_t* w, const AffineCodes& x_map, const AffineCodes& w_map) {
+    const std::int64_t codes = form_.k.element_codes, channels = c_.channels * codes, za = x_map.zero_point;
+    PoolVector<std::int64_t> of_tap(static_cast<std::size_t>(s.kh * s.kw * c_.outputs)), everywhere(static_cast<std::size_t>(c_.outputs));
     for (std::size_t t = 0; t < phase_.taps.size(); ++t) {
       for (std::int64_t o = 0; o < c_.outputs; ++o) {
-        const std::uint8_t* codes = w + o * c_.w_output + phase_.taps[t].weight;
-        std::int64_t sum = -c_.channels * map.zero_point;
-        for (std::int64_t channel = 0; channel < c_.channels; ++channel) sum += std::int64_t{map.step} * codes[channel];
-        of_tap[t * static_cast<std::size_t>(c_.outputs) + static_cast<std::size_t>(o)] = -za * sum;
+        const std::uint8_t* const from = w + (o * c_.w_output + phase_.taps[t].weight) * codes;
+        std::int64_t sum = 0;
+        for (std::int64_t channel = 0; channel < channels; ++channel) sum += from[channel];
+        of_tap[t * static_cast<std::size_t>(c_.outputs) + static_cast<std::size_t>(o)] =
+            -za * (w_map.step * sum - channels * w_map.zero_point);
+        if (form_.counts_differences()) everywhere[static_cast<std::size_t>(o)] += x_map.step * sum;
       }
     }
     for (const auto& rows : rows_.classes) {
       for (const auto& cols : cols_.classes) {
         for (std::int64_t o = 0; o < panels_.total(); ++o) {
-          std::int64_t sum = 0;
+          std::int64_t sum = o < c_.outputs ? everywhere[static_cast<std::size_t>(o)] : 0;
           for (std::int64_t ky = rows.first; ky < rows.last && o < c_.outputs; ++ky)
             for (std::int64_t kx = cols.first; kx < cols.last; ++kx)
               sum += of_tap[static_cast<std::size_t>((ky * s.kw + kx) * c_.outputs + o)];
@@ -218,44 +236,38 @@ class IntegerCorrelation {
                 std::int32_t* y) const {
     const std::int64_t bytes = form_.k.element_bytes;
     const auto* weights = static_cast<const std::byte*>(packed_.data());
-    // Sums that are multiplied afterwards cannot start with what is added after that.
-    const bool starts_with_border = !border_offsets_.empty() && factor_ == 1;
-    const bool finishes = windows || factor_ != 1;
     const std::int64_t of_class = static_cast<std::int64_t>(cols_.classes.size()) * panels_.total();
     for (std::int64_t p = 0; p < panels_.count(); ++p) {
       const std::byte* w = weights + p * panels_.panel * runs_.total() * bytes;
       for (std::size_t r = 0; r + 1 < runs_.begins.size(); ++r) {
         const std::int64_t begin = runs_.begins[r];
         for (std::int64_t row = 0; row < count; ++row) {
-          std::int32_t* to = y + row * c_.y_row + p * panels_.panel;
-          const std::int32_t* border = nullptr;
-          if (!border_offsets_.empty())
-            border = border_offsets_.data() + rows_.of[static_cast<std::size_t>(first + row)] * of_class + p * panels_.panel;
-          form_.k.product({scratch + row * layout_.row_step() * bytes, phase_.cols, runs_.segments.data() + begin,
-                           runs_.begins[r + 1] - begin, w + runs_.channels[r] * panels_.width(p) * bytes,
-                           panels_.width(p), panels_.valid(p), to, c_.y_step, r > 0, border,
-                           starts_with_border && r == 0 ? border_starts_.data() : nullptr});
-          if (finishes && r + 2 == runs_.begins.size())
-            finish(p, starts_with_border ? nullptr : border, windows ? windows + row * phase_.cols : nullptr, to);
+          IntegerProductArgs args{.x = scratch + row * layout_.row_step() * bytes,
+                                  .pixels = phase_.cols,
+                                  .segments = runs_.segments.data() + begin,
+                                  .segment_count = runs_.begins[r + 1] - begin,
+                                  .w = w + runs_.channels[r] * panels_.width(p) * bytes,
+                                  .width = panels_.width(p),
+                                  .outputs = panels_.valid(p),
+                                  .y = y + row * c_.y_row + p * panels_.panel,
+                                  .y_step = c_.y_step,
+                                  .accumulate = r > 0,
+                                  .factor = factor_,
+                                  .initial = nullptr,
+                                  .starts = nullptr,
+                                  .pixel_terms = nullptr};
+          if (r == 0 && !border_offsets_.empty()) {
+            args.initial = border_offsets_.data() + rows_.of[static_cast<std::size_t>(first + row)] * of_class + p * panels_.panel;
+            args.starts = border_starts_.data();
+          }
+          if (r == 0 && windows) args.pixel_terms = windows + row * phase_.cols;
+          form_.k.product(args);
         }
       }
     }
   }
 
-  // The other terms of one row and panel, in place.
-  void finish(std::int64_t panel, const std::int32_t* border, const std::int32_t* windows, std::int32_t* y) const {
-    const auto kernel = kernels::active().codes.finish;
-    for (std::int64_t begin = 0, end; begin < phase_.cols; begin = end) {
-      const auto class_at = [&](std::int64_t col) { return cols_.of[static_cast<std::size_t>(col)]; };
-      end = begin + 1;
-      while (end < phase_.cols && (!border || class_at(end) == class_at(begin))) ++end;
-      kernel({y + begin * c_.y_step, c_.y_step, end - begin, panels_.valid(panel), factor_,
-              border ? border + border_starts_[static_cast<std::size_t>(begin)] : nullptr, pixel_factor_,
-              windows ? windows + begin : nullptr});
-    }
-  }
-
-  // Σ a of every window of the band; only weights of one byte have an offset that asks for it.
+  // g · Σ a of every window of the band; only weights of one byte have an offset that asks for it.
   const std::int32_t* sum_windows(const std::byte* scratch, std::int64_t count, std::int64_t* pixel_sums) const {
     const kernels::CodeKernels& k = kernels::active().codes;
     auto* windows = reinterpret_cast<std::int32_t*>(pixel_sums + 2 * layout_.rows() * layout_.columns());
@@ -264,13 +276,13 @@ class IntegerCorrelation {
                     pixel_sums + 2 * row * layout_.columns()});
     for (std::int64_t row = 0; row < count; ++row)
       k.sum_windows({pixel_sums + 2 * row * layout_.columns(), tap_pixels_.data(),
-                     static_cast<std::int64_t>(tap_pixels_.size()), phase_.cols, windows + row * phase_.cols});
+                     static_cast<std::int64_t>(tap_pixels_.size()), phase_.cols, pixel_factor_, windows + row * phase_.cols});
     return windows;
   }
 
-  const Correlation& c_;
-  const Phase& phase_;
   WeightForm form_;
+  Correlation c_;
+  const Phase& phase_;
   Panels panels_;
   std::int64_t band_;
   ScratchLayout layout_;

@@ -72,6 +72,33 @@ struct Words : Units {
 #endif
 };
 
+// How many bits differ: those of each half byte from a table, then summed to 32 bits.
+struct Differences : Units {
+  static constexpr int kElementBytes = 1;
+  static constexpr int kHalf = 0x0f0f0f0f;
+#if defined(__clang__)
+  SPNET_AVX2 static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    const __m256i table = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    const __m256i bits = (__m256i)(x ^ w), half = _mm256_set1_epi32(kHalf);
+    const __m256i counts = _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(bits, half)),
+                                           _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi32(bits, 4), half)));
+    sum += (Vector)_mm256_madd_epi16(_mm256_maddubs_epi16(counts, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
+  }
+#else
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    const Vector table{0x02010100, 0x03020201, 0x03020201, 0x04030302, 0x02010100, 0x03020201, 0x03020201, 0x04030302};
+    const Vector bytes = 0x01010101 - Vector{}, words = 0x10001 - Vector{}, bits = x ^ w;
+    Vector low = bits & kHalf, high = (bits >> 4) & kHalf;
+    asm("vpshufb %0, %1, %0" : "+x"(low) : "x"(table));
+    asm("vpshufb %0, %1, %0" : "+x"(high) : "x"(table));
+    Vector counts = low + high;  // at most 8 in each byte: none carries over
+    asm("vpmaddubsw %1, %0, %0" : "+x"(counts) : "x"(bytes));
+    asm("vpmaddwd %1, %0, %0" : "+x"(counts) : "x"(words));
+    body::add_modulo<Units>(sum, counts);
+  }
+#endif
+};
+
 // The largest tiles whose sums, weights and codes fit 16 registers.
 template <class I>
 SPNET_INLINE void integer_product(const IntegerProductArgs& a) {
@@ -79,19 +106,25 @@ SPNET_INLINE void integer_product(const IntegerProductArgs& a) {
   body::integer_tiles<I, 8, 1>(a);
 }
 
+// Beside the table and the masks there is room for fewer sums.
+SPNET_AVX2 inline void bit_product(const IntegerProductArgs& a) {
+  if (a.width == 2 * Units::kLanes) return body::integer_tiles<Differences, 3, 2>(a);
+  body::integer_tiles<Differences, 6, 1>(a);
+}
 SPNET_AVX2 inline void byte_product(const IntegerProductArgs& a) { integer_product<Bytes>(a); }
 SPNET_AVX2 inline void word_product(const IntegerProductArgs& a) { integer_product<Words>(a); }
 SPNET_AVX2 inline void gather_bytes(const CodeGatherArgs& a) { body::gather_codes<std::uint8_t>(a); }
 SPNET_AVX2 inline void gather_words(const CodeGatherArgs& a) { body::gather_codes<std::int16_t>(a); }
+SPNET_AVX2 inline void gather_bits(const CodeGatherArgs& a) { body::gather_bits(a); }
 SPNET_AVX2 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels<Units>(a); }
 SPNET_AVX2 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
-SPNET_AVX2 inline void finish_sums(const IntegerFinishArgs& a) { body::finish_sums<Units>(a); }
 SPNET_AVX2 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
-  return {{"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, gather_bytes, byte_product},
-          {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, gather_words, word_product},
-          sum_pixels, sum_windows, finish_sums, gather_values};
+  return {{"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, 1, gather_bytes, byte_product},
+          {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, 1, gather_words, word_product},
+          {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, 8, gather_bits, bit_product},
+          sum_pixels, sum_windows, gather_values};
 }
 
 }  // namespace kernels::avx2

@@ -9,6 +9,7 @@
 #include "spnet/kernels/integer_body.hpp"
 
 #define SPNET_AVX512_VNNI __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")))
+#define SPNET_AVX512_POPCNT __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512vpopcntdq,avx2,fma")))
 
 namespace spnet {
 inline namespace v0 {
@@ -88,6 +89,22 @@ struct Words : Units {
 #endif
 };
 
+// How many bits differ.
+struct Differences : Units {
+  static constexpr int kElementBytes = 1;
+#if defined(__clang__)
+  SPNET_AVX512_POPCNT static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    sum += (Vector)_mm512_popcnt_epi32((__m512i)(x ^ w));
+  }
+#else
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    Vector counts = x ^ w;
+    asm("vpopcntd %0, %0" : "+v"(counts));
+    body::add_modulo<Units>(sum, counts);
+  }
+#endif
+};
+
 // The largest tiles whose sums, weights and codes fit 32 registers, and that common row lengths fill.
 template <class I>
 SPNET_INLINE void integer_product(const IntegerProductArgs& a) {
@@ -100,23 +117,29 @@ SPNET_INLINE void integer_product(const IntegerProductArgs& a) {
 }
 
 SPNET_AVX512_VNNI inline void vnni_product(const IntegerProductArgs& a) { integer_product<Vnni>(a); }
+SPNET_AVX512_POPCNT inline void bit_product(const IntegerProductArgs& a) { integer_product<Differences>(a); }
 SPNET_AVX512 inline void byte_product(const IntegerProductArgs& a) { integer_product<Bytes>(a); }
 SPNET_AVX512 inline void word_product(const IntegerProductArgs& a) { integer_product<Words>(a); }
 SPNET_AVX512 inline void gather_bytes(const CodeGatherArgs& a) { body::gather_codes<std::uint8_t>(a); }
 SPNET_AVX512 inline void gather_words(const CodeGatherArgs& a) { body::gather_codes<std::int16_t>(a); }
+SPNET_AVX512 inline void gather_bits(const CodeGatherArgs& a) { body::gather_bits(a); }
 SPNET_AVX512 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels<Units>(a); }
 SPNET_AVX512 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
-SPNET_AVX512 inline void finish_sums(const IntegerFinishArgs& a) { body::finish_sums<Units>(a); }
 SPNET_AVX512 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
-  return {{"avx512 maddubs", Units::kLanes, 4 * Units::kLanes, 1, gather_bytes, byte_product},
-          {"avx512 madd", Units::kLanes, 4 * Units::kLanes, 2, gather_words, word_product},
-          sum_pixels, sum_windows, finish_sums, gather_values};
+  return {{"avx512 maddubs", Units::kLanes, 4 * Units::kLanes, 1, 1, gather_bytes, byte_product},
+          {"avx512 madd", Units::kLanes, 4 * Units::kLanes, 2, 1, gather_words, word_product},
+          {}, sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels vnni_code_kernels() {
-  constexpr IntegerKernels vnni{"avx512 vnni", Units::kLanes, 4 * Units::kLanes, 1, gather_bytes, vnni_product};
-  return {vnni, vnni, sum_pixels, sum_windows, finish_sums, gather_values};
+  constexpr IntegerKernels vnni{"avx512 vnni", Units::kLanes, 4 * Units::kLanes, 1, 1, gather_bytes, vnni_product};
+  return {vnni, vnni, {}, sum_pixels, sum_windows, gather_values};
+}
+constexpr CodeKernels popcnt_code_kernels() {
+  CodeKernels kernels = vnni_code_kernels();
+  kernels.bits = {"avx512 vpopcnt", Units::kLanes, 4 * Units::kLanes, 1, 8, gather_bits, bit_product};
+  return kernels;
 }
 
 }  // namespace kernels::avx512

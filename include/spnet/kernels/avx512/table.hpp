@@ -15,6 +15,8 @@ namespace kernels::avx512 {
 inline constexpr KernelTable kTable{"avx512", conv_kernels(), elementwise_kernels(), quantize_kernels(), code_kernels()};
 inline constexpr KernelTable kVnniTable{"avx512_vnni", conv_kernels(), elementwise_kernels(), quantize_kernels(),
                                         vnni_code_kernels()};
+inline constexpr KernelTable kPopcntTable{"avx512_vpopcnt", conv_kernels(), elementwise_kernels(), quantize_kernels(),
+                                          popcnt_code_kernels()};
 
 }  // namespace kernels::avx512
 }  // namespace v0

@@ -48,12 +48,11 @@ inline void word_product(const IntegerProductArgs& a) {
 inline void gather_words(const CodeGatherArgs& a) { body::gather_codes<std::int16_t>(a); }
 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels<Words>(a); }
 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Words>(a); }
-inline void finish_sums(const IntegerFinishArgs& a) { body::finish_sums<Words>(a); }
 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
-  constexpr IntegerKernels words{"simd madd", Words::kLanes, 2 * Words::kLanes, 2, gather_words, word_product};
-  return {words, words, sum_pixels, sum_windows, finish_sums, gather_values};
+  constexpr IntegerKernels words{"simd madd", Words::kLanes, 2 * Words::kLanes, 2, 1, gather_words, word_product};
+  return {words, words, {}, sum_pixels, sum_windows, gather_values};
 }
 
 }  // namespace kernels::simd
