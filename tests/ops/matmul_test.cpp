@@ -67,7 +67,8 @@ TEST_CASE("ops: matmul of views and of nothing") {
   const Tensor<float> c = ops::matmul(a.transpose(0, 1), b), d = ops::matmul(a, b, true);
   for (std::int64_t i = 0; i < c.size(); ++i) CHECK(c.data()[i] == doctest::Approx(d.data()[i]).epsilon(1e-5));
   CHECK(ops::matmul(Tensor<float>({0, 3}), Tensor<float>({3, 2})).shape() == Shape{0, 2});
-  for (float v : ops::matmul(Tensor<float>({2, 0}), Tensor<float>({0, 3})).span()) CHECK(v == 0.0f);
+  const Tensor<float> empty_sums = ops::matmul(Tensor<float>({2, 0}), Tensor<float>({0, 3}));
+  for (float v : empty_sums.span()) CHECK(v == 0.0f);
 }
 
 TEST_CASE("ops: matmul names what does not fit") {

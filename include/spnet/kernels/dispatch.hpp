@@ -50,11 +50,11 @@ inline void force(std::string_view name) { detail::forced() = name.empty() ? nul
 /// The table in use: the one `force` chose, else the one SPNET_ISA names, else the best.
 inline const KernelTable& active() {
   if (const KernelTable* table = detail::forced().load(std::memory_order_relaxed)) return *table;
-  static const KernelTable& chosen = []() -> const KernelTable& {
+  static const KernelTable* const chosen = [] {
     const char* name = std::getenv("SPNET_ISA");
-    return name && *name ? find(name) : *available().front();
+    return name && *name ? &find(name) : available().front();
   }();
-  return chosen;
+  return *chosen;
 }
 
 }  // namespace kernels
