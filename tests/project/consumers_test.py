@@ -21,7 +21,8 @@ OTHER = """
 #include <spnet/spnet.hpp>
 double sum_of_ones() {
   double sum = 0;
-  for (float value : spnet::Tensor<float>::ones({2, 3}).span()) sum += value;
+  const auto ones = spnet::Tensor<float>::ones({2, 3});
+  for (float value : ones.span()) sum += value;
   return sum;
 }
 """
