@@ -117,10 +117,10 @@ TEST_CASE("ops: codes of 1 bit are counted where the machine counts them fast") 
     };
     const kernels::CodeKernels& codes = table->codes;
     const std::string small = codes.small.name, bits = codes.bits.product ? codes.bits.name : small;
-    CHECK(name(sign, sign, 16) == bits);
+    CHECK(name(sign, sign, 32) == bits);
     CHECK(name(unsigned_map(1), sign, 64) == bits);
-    CHECK(name(sign, sign, 8) == small);
-    CHECK(name(sign, sign, 20) == small);
+    CHECK(name(sign, sign, 16) == small);
+    CHECK(name(sign, sign, 36) == small);
     CHECK(name(unsigned_map(2), sign, 64) == small);
     CHECK(name(sign, unsigned_map(1), 64) == small);
   }

@@ -57,8 +57,8 @@ struct WeightForm {
   static WeightForm choose(const AffineCodes& x, const AffineCodes& w, std::int64_t channels) {
     const kernels::CodeKernels& codes = kernels::active().codes;
     const bool is_sign = w.step == 2 && w.zero_point == 1 && w.qmin >= 0 && w.qmax <= 1;
-    // Below 16 channels most of each unit of bits would be empty.
-    if (codes.bits.product && is_sign && x.qmin >= 0 && x.qmax <= 1 && channels >= 16 && channels % 8 == 0)
+    // With fewer channels most of each unit of bits would be empty, and packing costs more than counting saves.
+    if (codes.bits.product && is_sign && x.qmin >= 0 && x.qmax <= 1 && channels >= 32 && channels % 8 == 0)
       return {codes.bits, 1, 0, -std::int64_t{x.step}, 0};
     const IntegerRange range(w);
     const bool is_byte = range.low >= -128 && range.high <= 127;
