@@ -188,10 +188,10 @@ class Silent : public benchmark::BenchmarkReporter {
 /// Holds the peer to the instruction set that SPNET_ISA names.
 void cap_peer() {
   const std::string own = spnet::kernels::active().name;
-  const char* cap = own == "avx2"          ? "AVX2"
-                    : own == "avx512"      ? "AVX512_CORE"
+  const char* cap = own == "avx2"                 ? "AVX2"
+                    : own == "avx512"             ? "AVX512_CORE"
                     : own.starts_with("avx512_v") ? "AVX512_CORE_VNNI"
-                                           : nullptr;
+                                                  : nullptr;
   if (cap && std::getenv("SPNET_ISA")) setenv("ONEDNN_MAX_CPU_ISA", cap, 0);
 }
 

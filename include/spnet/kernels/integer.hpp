@@ -3,8 +3,10 @@
 // Both factors come in units of 32 bits: four bytes (codes unsigned, weights signed), or two int16.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "spnet/kernels/conv.hpp"
 
@@ -53,6 +55,15 @@ struct ValueGatherArgs {
   std::int32_t code_step, zero_point;
   float* blocks;
 };
+
+/// An element of eight codes of 1 bit, the first lowest.
+[[gnu::always_inline]] inline std::uint8_t pack_bits(const std::uint8_t* codes) {
+  std::uint64_t eight;
+  std::memcpy(&eight, codes, sizeof eight);
+  if constexpr (std::endian::native == std::endian::big) eight = __builtin_bswap64(eight);
+  // Moves bit 8·i to 56 + i; no two of the other products meet.
+  return static_cast<std::uint8_t>((eight * 0x0102040810204080) >> 56);
+}
 
 /// One way to multiply codes on one instruction set.
 struct IntegerKernels {

@@ -2,7 +2,6 @@
 // 32-bit units, `broadcast` and `dot`, the product of the elements of two units, summed.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -139,15 +138,6 @@ SPNET_INLINE void gather_codes(const CodeGatherArgs& a) {
     for (; c < a.channels; ++c) to[c] = from[c];
     for (; c < kBlock; ++c) to[c] = 0;
   }
-}
-
-/// Codes of 1 bit, eight in a byte, the first lowest.
-SPNET_INLINE std::uint8_t pack_bits(const std::uint8_t* codes) {
-  std::uint64_t eight;
-  std::memcpy(&eight, codes, sizeof eight);
-  if constexpr (std::endian::native == std::endian::big) eight = __builtin_bswap64(eight);
-  // Moves bit 8·i to 56 + i; no two of the other products meet.
-  return static_cast<std::uint8_t>((eight * 0x0102040810204080) >> 56);
 }
 
 SPNET_INLINE void gather_bits(const CodeGatherArgs& a) {

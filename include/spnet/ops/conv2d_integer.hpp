@@ -16,7 +16,6 @@
 #include <cstring>
 #include <limits>
 
-#include "spnet/kernels/integer_body.hpp"
 #include "spnet/ops/conv2d_correlate.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
 #include "spnet/ops/conv2d_scratch.hpp"
@@ -116,7 +115,7 @@ class IntegerCorrelation {
     runs_.finish();
     packed_ = Buffer(static_cast<std::size_t>(panels_.total() * runs_.total() * form_.k.element_bytes));
     if (form_.counts_differences()) {
-      pack_all<std::int8_t>([w](std::int64_t i) { return static_cast<std::int8_t>(kernels::body::pack_bits(w + 8 * i)); });
+      pack_all<std::int8_t>([w](std::int64_t i) { return static_cast<std::int8_t>(kernels::pack_bits(w + 8 * i)); });
     } else if (form_.k.element_bytes == 1) {
       pack_all<std::int8_t>(w);
     } else {
@@ -206,7 +205,8 @@ class IntegerCorrelation {
   // [column class][output, up to whole vectors].
   void add_border_offsets(const ConvSizes& s, const std::uint8_t* w, const AffineCodes& x_map, const AffineCodes& w_map) {
     const std::int64_t codes = form_.k.element_codes, channels = c_.channels * codes, za = x_map.zero_point;
-    PoolVector<std::int64_t> of_tap(static_cast<std::size_t>(s.kh * s.kw * c_.outputs)), everywhere(static_cast<std::size_t>(c_.outputs));
+    PoolVector<std::int64_t> of_tap(static_cast<std::size_t>(s.kh * s.kw * c_.outputs));
+    PoolVector<std::int64_t> everywhere(static_cast<std::size_t>(c_.outputs));
     for (std::size_t t = 0; t < phase_.taps.size(); ++t) {
       for (std::int64_t o = 0; o < c_.outputs; ++o) {
         const std::uint8_t* const from = w + (o * c_.w_output + phase_.taps[t].weight) * codes;
@@ -257,7 +257,8 @@ class IntegerCorrelation {
                                   .starts = nullptr,
                                   .pixel_terms = nullptr};
           if (r == 0 && !border_offsets_.empty()) {
-            args.initial = border_offsets_.data() + rows_.of[static_cast<std::size_t>(first + row)] * of_class + p * panels_.panel;
+            const std::int64_t row_class = rows_.of[static_cast<std::size_t>(first + row)];
+            args.initial = border_offsets_.data() + row_class * of_class + p * panels_.panel;
             args.starts = border_starts_.data();
           }
           if (r == 0 && windows) args.pixel_terms = windows + row * phase_.cols;

@@ -162,8 +162,9 @@ class ScratchLayout {
         const std::int64_t to = line + part.first * kBlock;
         copy.zero(to, begin * kBlock);
         if (end > begin) {
-          copy.gather(from + (left + begin * cols_.stride) * c_.in_step + b * kBlock * copy.element_codes(), cols_.stride * c_.in_step,
-                      end - begin, channels(b), to + begin * kBlock, rows_.stride * c_.in_cols * c_.in_step);
+          copy.gather(from + (left + begin * cols_.stride) * c_.in_step + b * kBlock * copy.element_codes(),
+                      cols_.stride * c_.in_step, end - begin, channels(b), to + begin * kBlock,
+                      rows_.stride * c_.in_cols * c_.in_step);
         }
         copy.zero(to + end * kBlock, (part.size - end) * kBlock);
       }
