@@ -99,9 +99,12 @@ class Program(unittest.TestCase):
         self.assert_same_run("whole", "part")
 
     def test_a_killed_run_goes_on_from_its_last_checkpoint(self):
-        self.ok(*TRAIN, "--out", self.folder / "whole")
+        weighted = [*TRAIN, "--switch-weights", "w1a1:0.5"]
+        self.ok(*weighted, "--out", self.folder / "whole")
+        self.ok(*TRAIN, "--out", self.folder / "unweighted")
+        self.assertNotEqual(self.checkpoint("whole").read_bytes(), self.checkpoint("unweighted").read_bytes())
         part = self.folder / "part"
-        process = subprocess.Popen([SPNET, *TRAIN, "--out", str(part), "--save-every", "2"], stdin=subprocess.DEVNULL,
+        process = subprocess.Popen([SPNET, *weighted, "--out", str(part), "--save-every", "2"], stdin=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
         while not list(part.glob("checkpoint-*")) and time.monotonic() < deadline:
@@ -207,6 +210,9 @@ class Program(unittest.TestCase):
             (["train", *out, "--distill", "nonesuch"], "recursive"),
             (["train", *out, "--schedule", "step"], "schedule"),
             (["train", *out, "--schedule", "one-cycle", "--warmup", "1"], "warms up by itself"),
+            (["train", *out, "--switch-weights", "w1a1"], "expected the form w1a1:0.25"),
+            (["train", *out, "--switch-weights", "w1a1:0"], "expected > 0"),
+            (["train", *out, "--switch-weights", "w3a3:0.5"], "not among the switches"),
             (["train", *out, "--per-channel"], "for each channel"),
             (["train", *out, "--width", "65"], "width"),
             (["train", *out, "--epochs", "0"], "epochs"),

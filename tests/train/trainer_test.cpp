@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "../counted_news.hpp"
 #include "spnet/core/parallel.hpp"
@@ -50,7 +51,8 @@ TEST_CASE("train: a step sums the gradients of all switches and updates once") {
   const Data data;
   const auto net = small_net();
   optim::SGD optimizer(train::parameter_groups(*net, {.weight_decay = 0}), {.momentum = 0});
-  train::Trainer trainer(*net, kSwitches, optimizer, {.name = "top", .label_weight = 0.5f});
+  train::Trainer trainer(*net, kSwitches, optimizer,
+                         {.name = "top", .label_weight = 0.5f, .switch_weights = {{{1, 1}, 0.25f}}});
   const auto before = weights_of(*net);
 
   // The same by hand, on a twin.
@@ -65,7 +67,7 @@ TEST_CASE("train: a step sums the gradients of all switches and updates once") {
       cross_entropy(logits, data.labels).backward();
     } else {
       const auto loss = scale(cross_entropy(logits, data.labels), 0.5f) + kl_divergence_from_logits(logits, teacher);
-      loss.backward();
+      scale(loss, p.weight_bits == 1 ? 0.25f : 1).backward();
     }
   }
   const auto& results = trainer.step(data.images, data.labels, 0.1, 0);
@@ -86,6 +88,17 @@ TEST_CASE("train: a step sums the gradients of all switches and updates once") {
     }
   }
   CHECK(moved > before.size() / 2);
+}
+
+TEST_CASE("train: a weight of no switch, or that is not positive, is refused") {
+  const auto net = small_net();
+  optim::SGD optimizer(train::parameter_groups(*net));
+  const auto make = [&](Precision precision, float weight) {
+    train::Trainer(*net, kSwitches, optimizer, {.switch_weights = {{precision, weight}}});
+  };
+  CHECK_THROWS_WITH_AS(make({4, 4}, 1), doctest::Contains("w4a4"), ValueError);
+  CHECK_THROWS_WITH_AS(make({1, 1}, 0), doctest::Contains("expected > 0"), ValueError);
+  CHECK_THROWS_AS(make({1, 1}, std::numeric_limits<float>::quiet_NaN()), ValueError);
 }
 
 TEST_CASE("train: the weights have the same bits for any number of threads") {

@@ -67,6 +67,8 @@ nlohmann::json to_json(const RunConfig& config) {
   for_each_entry(config, [&](const char* name, const auto& value) { json[name] = value; });
   json["switches"] = switches_to_string(config.switches);
   if (config.distillation.label_weight) json["label_weight"] = *config.distillation.label_weight;
+  for (const auto& [precision, weight] : config.distillation.switch_weights)
+    json["switch_weights"][to_string(precision)] = weight;
   return json;
 }
 
@@ -82,6 +84,10 @@ RunConfig config_from_json(const nlohmann::json& json, const std::string& source
     config.switches = parse_switches(json.at("switches").get<std::string>());
     entry = "label_weight";
     if (json.contains(entry)) config.distillation.label_weight = json.at(entry).get<float>();
+    entry = "switch_weights";
+    if (json.contains(entry))
+      for (const auto& [name, weight] : json.at(entry).get<std::map<std::string, float>>())
+        config.distillation.switch_weights[parse_precision(name)] = weight;
   } catch (const nlohmann::json::exception& error) {
     throw FileError(message(source, ": entry '", entry, "' is missing or has a wrong type (", error.what(), ")"));
   } catch (const ValueError& error) {

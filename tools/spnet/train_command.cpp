@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <filesystem>
 
@@ -16,6 +17,7 @@ namespace {
 struct TrainArguments {
   RunConfig config;
   std::string switches = "w1a1,w2a2,w4a4,w8a8,w32a32";
+  std::vector<std::string> switch_weights;
   std::string out, resume, init;
   double label_weight = -1;
   int threads = 0;
@@ -28,11 +30,26 @@ std::string joined(const std::vector<std::string>& names) {
   return out;
 }
 
+// Reads "w1a1:0.25"; throws ValueError on another form.
+std::pair<Precision, float> parse_switch_weight(const std::string& text) {
+  const std::size_t colon = std::min(text.find(':'), text.size());
+  const char* const end = text.data() + text.size();
+  float weight = 0;
+  const auto [stop, error] = std::from_chars(std::min(text.data() + colon + 1, end), end, weight);
+  check<ValueError>(error == std::errc() && stop == end, "switch weights: '", text, "' given, expected the form w1a1:0.25");
+  return {parse_precision(std::string_view(text).substr(0, colon)), weight};
+}
+
 // What can be known to be wrong before any data is opened is wrong usage.
 void validate(TrainArguments& arguments) {
   RunConfig& c = arguments.config;
   try {
     c.switches = parse_switches(arguments.switches);
+    for (const std::string& text : arguments.switch_weights) {
+      const auto [precision, weight] = parse_switch_weight(text);
+      c.distillation.switch_weights[precision] = weight;
+    }
+    train::check_switch_weights(c.distillation.switch_weights, c.switches);
     if (arguments.label_weight >= 0) c.distillation.label_weight = static_cast<float>(arguments.label_weight);
     if (c.lr == 0) c.lr = c.optimizer == "sgd" ? 0.1 : 1e-3;
     train::distillation_plan(c.distillation.name);
@@ -96,6 +113,9 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
       command->add_option("--temperature", c.distillation.temperature, "of the distillation")->check(CLI::PositiveNumber),
       command->add_option("--label-weight", arguments->label_weight, "of the labels in the taught switches' loss")
           ->check(CLI::Range(0.0, 100.0)),
+      command->add_option("--switch-weights", arguments->switch_weights,
+                          "of a switch's whole loss in the sum, as w1a1:0.25,w2a2:0.5; 1 where left out")
+          ->delimiter(','),
       command->add_option("--feature-weight", c.distillation.feature_weight, "of the distance to the teacher's features")
           ->check(CLI::Range(0.0, 1e6)),
       command->add_option("--label-smoothing", c.distillation.label_smoothing, "0 to 1")->check(CLI::Range(0.0, 1.0)),

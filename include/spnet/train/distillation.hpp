@@ -1,6 +1,8 @@
 // Which switch teaches which, and by what loss: self-distillation by name.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 #include <map>
 #include <optional>
@@ -10,6 +12,7 @@
 #include "spnet/autograd/arithmetic.hpp"
 #include "spnet/autograd/loss.hpp"
 #include "spnet/core/memory.hpp"
+#include "spnet/core/precision.hpp"
 #include "spnet/core/random.hpp"
 
 namespace spnet {
@@ -32,7 +35,18 @@ struct DistillationOptions {
   std::optional<float> label_weight = {}; ///< of the students' cross-entropy with the labels; each plan has its own default
   float feature_weight = 0;            ///< of the squared distance between the teacher's and the student's features
   float label_smoothing = 0;           ///< of the cross-entropy with the labels; 0..1
+  std::map<Precision, float> switch_weights = {}; ///< > 0; of a switch's whole loss in the sum; 1 where not named
 };
+
+/// Throws ValueError unless every weight is positive and of one of `switches`.
+inline void check_switch_weights(const std::map<Precision, float>& weights, const std::vector<Precision>& switches) {
+  for (const auto& [precision, weight] : weights) {
+    check<ValueError>(std::find(switches.begin(), switches.end(), precision) != switches.end(), "switch weights: ", precision,
+                      " given, which is not among the switches");
+    check<ValueError>(weight > 0 && std::isfinite(weight), "switch weights: ", weight, " given for ", precision,
+                      ", expected > 0");
+  }
+}
 
 /// Fills in the lessons of one step for `switches` switches; `random` may draw, anew each step.
 using DistillationPlan =

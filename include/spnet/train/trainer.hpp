@@ -20,15 +20,17 @@ namespace train {
 struct SwitchResult {
   Precision precision;
   bool trained = false;      ///< a plan may leave switches out
-  double loss = 0;           ///< mean over the batch
+  double loss = 0;           ///< mean over the batch, before the switch's weight
   std::int64_t correct = 0;  ///< images whose highest logit is the label
 };
 
 /// The SP-Nets training step (arXiv 2002.02815): clear the gradients; for every switch of the plan, highest first,
-/// forward, loss, backward, the gradients adding up; one optimizer step.
+/// forward, loss, backward, the gradients adding up, each switch's by its weight (ours; 1 is the paper's); one optimizer
+/// step.
 class Trainer {
  public:
-  /// `switches` in any order. `seed` draws what a plan draws. Throws ValueError on an unknown plan or empty switches.
+  /// `switches` in any order. `seed` draws what a plan draws. Throws ValueError on an unknown plan, empty switches, or a
+  /// weight that is not positive or is of no switch.
   Trainer(nn::Classifier& model, std::vector<Precision> switches, optim::Optimizer& optimizer,
           DistillationOptions distillation = {}, std::uint64_t seed = 0)
       : model_(model), optimizer_(optimizer), distillation_(std::move(distillation)),
@@ -39,6 +41,11 @@ class Trainer {
     std::sort(switches.begin(), switches.end(), std::greater<>());
     for (Precision p : switches) results_.push_back({.precision = p});
     answers_.resize(switches.size());
+    check_switch_weights(distillation_.switch_weights, switches);
+    for (Precision p : switches) {
+      const auto named = distillation_.switch_weights.find(p);
+      weights_.push_back(named == distillation_.switch_weights.end() ? 1 : named->second);
+    }
   }
 
   /// Trains on one batch with learning rate `lr`; `step` numbers the steps of the run, for what is drawn at random.
@@ -82,7 +89,8 @@ class Trainer {
     result.loss = loss.item();
     result.correct = count_correct(answer.logits.value(), labels);
     check<NumericError>(std::isfinite(result.loss), "the loss is ", result.loss);
-    loss.backward();
+    const float weight = weights_[lesson.student];
+    (weight == 1 ? loss : scale(loss, weight)).backward();
     answers_[lesson.student] = {answer.features.detach(), answer.logits.detach()};
   }
   Answer ask(Precision precision, const Variable<float>& x) {
@@ -100,6 +108,7 @@ class Trainer {
   std::uint64_t seed_;
   std::vector<SwitchResult> results_;
   std::vector<Answer> answers_;
+  std::vector<float> weights_;  // of each switch's loss
   Lessons lessons_;
 };
 
