@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <string>
+#include <vector>
 
 using namespace spnet;
 
@@ -22,4 +23,10 @@ TEST_CASE("core: every error is an Error and a runtime_error") {
 
 TEST_CASE("core: message prints mixed types") {
   CHECK(message('w', 2, "a", 4.5, std::string("!")) == "w2a4.5!");
+}
+
+TEST_CASE("core: join prints the elements of a range with a separator between") {
+  CHECK(join(std::vector<int>{1, 2, 4}) == "1, 2, 4");
+  CHECK(join(std::vector<int>{}).empty());
+  CHECK(join(std::vector<int>{1, 2, 4}, [](int i) { return 10 * i; }, "/") == "10/20/40");
 }

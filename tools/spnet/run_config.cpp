@@ -4,12 +4,6 @@
 
 namespace spnet::program {
 
-std::string switches_to_string(const std::vector<Precision>& switches) {
-  std::string out;
-  for (Precision p : switches) out += message(out.empty() ? "" : ",", p);
-  return out;
-}
-
 models::ModelOptions RunConfig::model_options() const {
   return {.classes = static_cast<std::int64_t>(classes.size()),
           .width = width,
@@ -65,7 +59,7 @@ void for_each_entry(Config& c, const Visit& visit) {
 nlohmann::json to_json(const RunConfig& config) {
   nlohmann::json json;
   for_each_entry(config, [&](const char* name, const auto& value) { json[name] = value; });
-  json["switches"] = switches_to_string(config.switches);
+  json["switches"] = join(config.switches, {}, ",");
   if (config.distillation.label_weight) json["label_weight"] = *config.distillation.label_weight;
   for (const auto& [precision, weight] : config.distillation.switch_weights)
     json["switch_weights"][to_string(precision)] = weight;

@@ -54,6 +54,5 @@ struct RunConfig {
 nlohmann::json to_json(const RunConfig& config);
 /// Throws FileError, naming `source` and the entry, where one is missing or has another type.
 RunConfig config_from_json(const nlohmann::json& json, const std::string& source);
-std::string switches_to_string(const std::vector<Precision>& switches);
 
 }  // namespace spnet::program

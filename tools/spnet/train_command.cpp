@@ -24,12 +24,6 @@ struct TrainArguments {
   SessionOptions session;
 };
 
-std::string joined(const std::vector<std::string>& names) {
-  std::string out;
-  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
-  return out;
-}
-
 // Reads "w1a1:0.25"; throws ValueError on another form.
 std::pair<Precision, float> parse_switch_weight(const std::string& text) {
   const std::size_t colon = std::min(text.find(':'), text.size());
@@ -104,7 +98,7 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
       command->add_option("--augment", c.augment, "auto, none, crop, crop-flip, resized-crop or resized-crop-jitter")
           ->check(CLI::IsMember({"auto", "none", "crop", "crop-flip", "resized-crop", "resized-crop-jitter"})),
       command->add_option("--switches", arguments->switches, "precisions, as w1a1,w2a2,w32a32"),
-      command->add_option("--quantizer", c.quantizer, "scheme for weights and activations: " + joined(quantizer_names())),
+      command->add_option("--quantizer", c.quantizer, "scheme for weights and activations: " + join(quantizer_names())),
       command->add_option("--activation-quantizer", c.activation_quantizer, "another scheme for the activations"),
       command->add_flag("--per-channel", c.per_channel, "learned scales for each filter, where the scheme has them (lsq)"),
       command->add_flag("--relu-before-norm", c.relu_before_norm,

@@ -1,6 +1,7 @@
 // Errors that name the operator, what was given and what was expected.
 #pragma once
 
+#include <functional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -47,6 +48,18 @@ template <class... Args>
 std::string message(const Args&... args) {
   std::ostringstream out;
   (out << ... << args);
+  return out.str();
+}
+
+/// The elements of `range`, or `part` of each (a function or a member), as `operator<<` prints them, with `separator` between.
+template <class Range, class Part = std::identity>
+std::string join(const Range& range, const Part& part = {}, const char* separator = ", ") {
+  std::ostringstream out;
+  const char* before = "";
+  for (const auto& element : range) {
+    out << before << std::invoke(part, element);
+    before = separator;
+  }
   return out.str();
 }
 

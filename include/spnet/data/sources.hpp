@@ -92,9 +92,8 @@ class DatasetRegistry {
     std::lock_guard lock(mutex_);
     const auto at = kinds_.find(name);
     if (at != kinds_.end()) return at->second;
-    std::string known;
-    for (const auto& [key, kind] : kinds_) known += (known.empty() ? "" : ", ") + kind.usage;
-    throw ValueError(message("open_dataset: \"", name, "\" is not known; known are ", known));
+    throw ValueError(message("open_dataset: \"", name, "\" is not known; known are ",
+                             join(kinds_, [](const auto& entry) { return entry.second.usage; })));
   }
   std::vector<std::string> usages() const {
     std::lock_guard lock(mutex_);

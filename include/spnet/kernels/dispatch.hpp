@@ -35,12 +35,10 @@ inline std::atomic<const KernelTable*>& forced() {
 
 /// The table called `name`; throws ValueError, listing what is there, where this machine has none of that name.
 inline const KernelTable& find(std::string_view name) {
-  std::string names;
-  for (const KernelTable* table : available()) {
+  for (const KernelTable* table : available())
     if (name == table->name) return *table;
-    names += (names.empty() ? "" : ", ") + std::string(table->name);
-  }
-  throw ValueError(message("SPNET_ISA: '", name, "' is not available here, expected one of ", names));
+  throw ValueError(message("SPNET_ISA: '", name, "' is not available here, expected one of ",
+                           join(available(), &KernelTable::name)));
 }
 
 /// Makes every later call use the table called `name`, or the default again where it is empty; throws as `find`. For

@@ -40,9 +40,8 @@ inline bool register_model(const std::string& name, ModelFactory factory) {
 inline const ModelFactory& find_model(const std::string& name) {
   const auto found = model_registry().find(name);
   if (found != model_registry().end()) return found->second;
-  std::string known;
-  for (const auto& [key, factory] : model_registry()) known += message(known.empty() ? "" : ", ", key);
-  throw ValueError(message("model: '", name, "' is not known; there are ", known));
+  throw ValueError(message("model: '", name, "' is not known; there are ",
+                           join(model_registry(), [](const auto& entry) { return entry.first; })));
 }
 
 /// The network `name`, freshly initialised; throws ValueError on an unknown name or bad options.

@@ -18,9 +18,7 @@ enum class BlockOrder { kNormRelu, kReluNorm };
 /// Why what was made for `switches` cannot work at `p`; empty where it can, and without switches.
 inline std::string switch_refusal(const std::vector<Precision>& switches, Precision p) {
   if (switches.empty() || std::find(switches.begin(), switches.end(), p) != switches.end()) return {};
-  std::string known = "was made for";
-  for (Precision q : switches) known += message(q == switches[0] ? " " : ", ", q);
-  return known;
+  return "was made for " + join(switches);
 }
 
 /// The switches that a network is made for and the quantizers of its layers, by their registered names.

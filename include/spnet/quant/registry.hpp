@@ -60,7 +60,7 @@ class QuantizerRegistry {
     const std::lock_guard lock(mutex_);
     const auto at = schemes_.find(name);
     if (at != schemes_.end() && at->second.*which) return at->second.*which;
-    throw ValueError(message("quantizer: '", name, "' is not known for ", what, ", expected one of ", joined(which)));
+    throw ValueError(message("quantizer: '", name, "' is not known for ", what, ", expected one of ", names(which)));
   }
   std::vector<std::string> names() const {
     const std::lock_guard lock(mutex_);
@@ -82,11 +82,11 @@ class QuantizerRegistry {
     schemes_["double_rounding"] = {quantizer_factory<DoubleRoundingWeights>(), quantizer_factory<LsqActivations>()};
     schemes_["floor_nested"] = {quantizer_factory<FloorNestedWeights>(), quantizer_factory<LsqActivations>()};
   }
-  std::string joined(QuantizerFactory QuantizerScheme::*which) const {
-    std::string out;
+  std::string names(QuantizerFactory QuantizerScheme::*which) const {
+    std::vector<std::string> known;
     for (const auto& [name, scheme] : schemes_)
-      if (scheme.*which) out += (out.empty() ? "" : ", ") + name;
-    return out;
+      if (scheme.*which) known.push_back(name);
+    return join(known);
   }
 
   mutable std::mutex mutex_;

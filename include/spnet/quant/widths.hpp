@@ -19,9 +19,7 @@ inline std::vector<int> all_if_empty(const std::vector<int>& widths) {
 inline std::size_t width_index(const char* quantizer, const std::vector<int>& widths, int bits) {
   const auto at = std::find(widths.begin(), widths.end(), bits);
   if (at != widths.end()) return static_cast<std::size_t>(at - widths.begin());
-  std::string made;
-  for (const int width : widths) made += (made.empty() ? "" : ", ") + std::to_string(width);
-  throw ValueError(message("quantize: ", quantizer, " got ", bits, " bits, but was made for ", made));
+  throw ValueError(message("quantize: ", quantizer, " got ", bits, " bits, but was made for ", join(widths)));
 }
 
 }  // namespace detail

@@ -97,9 +97,8 @@ inline std::map<std::string, DistillationPlan>& distillation_plans() {
 inline const DistillationPlan& distillation_plan(const std::string& name) {
   const auto found = distillation_plans().find(name);
   if (found != distillation_plans().end()) return found->second;
-  std::string known;
-  for (const auto& [key, plan] : distillation_plans()) known += message(known.empty() ? "" : ", ", key);
-  throw ValueError(message("distillation: '", name, "' is not known; there are ", known));
+  throw ValueError(message("distillation: '", name, "' is not known; there are ",
+                           join(distillation_plans(), [](const auto& entry) { return entry.first; })));
 }
 
 /// What a switch computed for one batch: its features and logits.
