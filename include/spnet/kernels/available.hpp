@@ -5,8 +5,13 @@
 #include <cstddef>
 #include <span>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 #include "spnet/kernels/avx2/table.hpp"
 #include "spnet/kernels/avx512/table.hpp"
+#include "spnet/kernels/neon/table.hpp"
 #include "spnet/kernels/simd/table.hpp"
 #include "spnet/kernels/table.hpp"
 
@@ -40,6 +45,14 @@ struct Available {
     if (has_vnni) tables[count++] = &avx512::kVnniTable;
     if (has_avx512) tables[count++] = &avx512::kTable;
     if (has_avx2) tables[count++] = &avx2::kTable;
+#elif defined(__aarch64__)
+#if defined(__linux__)
+    // Bits of the kernel's interface, by number where the headers are older than the extensions.
+    const bool has_dotprod = getauxval(AT_HWCAP) >> 20 & 1, has_i8mm = getauxval(AT_HWCAP2) >> 13 & 1;
+    if (has_dotprod && has_i8mm) tables[count++] = &neon::kI8mmTable;
+    if (has_dotprod) tables[count++] = &neon::kDotprodTable;
+#endif
+    tables[count++] = &neon::kTable;
 #endif
     tables[count++] = &simd::kTable;
   }

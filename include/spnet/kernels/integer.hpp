@@ -72,6 +72,7 @@ struct IntegerKernels {
   std::int64_t panel;          ///< widest panel of packed weights
   std::int64_t element_bytes;  ///< 1: codes are uint8 and weights int8; 2: both are int16
   std::int64_t element_codes;  ///< in one element
+  std::int64_t largest_code;   ///< that it takes
   void (*gather)(const CodeGatherArgs&);
   void (*product)(const IntegerProductArgs&);
 };

@@ -62,7 +62,8 @@ struct WeightForm {
     const IntegerRange range(w);
     const bool is_byte = range.low >= -128 && range.high <= 127;
     const std::int64_t largest = is_byte ? range.largest() : 128;
-    const bool fits = 2 * x.qmax * largest <= std::numeric_limits<std::int16_t>::max();
+    const bool fits = x.qmax <= codes.small.largest_code &&
+                      2 * x.qmax * largest <= std::numeric_limits<std::int16_t>::max();
     const IntegerKernels& k = fits ? codes.small : codes.exact;
     if (is_byte || k.element_bytes == 2) return {k, w.step, w.zero_point, x.step, 0};
     return {k, 1, 128, std::int64_t{x.step} * w.step, std::int64_t{x.step} * (128 * w.step - w.zero_point)};

@@ -121,9 +121,9 @@ SPNET_AVX2 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<U
 SPNET_AVX2 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
-  return {{"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, 1, gather_bytes, byte_product},
-          {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, 1, gather_words, word_product},
-          {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, 8, gather_bits, bit_product},
+  return {{"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, gather_bytes, byte_product},
+          {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, 1, 255, gather_words, word_product},
+          {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, 8, 1, gather_bits, bit_product},
           sum_pixels, sum_windows, gather_values};
 }
 

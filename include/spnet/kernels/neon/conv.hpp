@@ -1,0 +1,53 @@
+// Convolution kernels of neon.
+#pragma once
+
+#if defined(__aarch64__)
+#include "spnet/kernels/conv_body.hpp"
+#include "spnet/kernels/neon/vector.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::neon {
+
+// The largest tiles whose sums, weights and values fit 32 registers.
+template <int N, bool kBlocked>
+SPNET_INLINE void product_panel(const ProductArgs& a) {
+  constexpr int kPixels = 24 / N < 8 ? 24 / N : 8;
+  std::int64_t pixel = 0;
+  body::product_tiles<Float, kPixels, N, kBlocked>(a, pixel);
+  if constexpr (kPixels > 4) body::product_tiles<Float, 4, N, kBlocked>(a, pixel);
+  body::product_tiles<Float, 2, N, kBlocked>(a, pixel);
+  body::product_tiles<Float, 1, N, kBlocked>(a, pixel);
+}
+template <bool kBlocked>
+SPNET_INLINE void product_width(const ProductArgs& a) {
+  switch (a.width / Float::kLanes) {
+    case 4: return product_panel<4, kBlocked>(a);
+    case 3: return product_panel<3, kBlocked>(a);
+    case 2: return product_panel<2, kBlocked>(a);
+    default: return product_panel<1, kBlocked>(a);
+  }
+}
+
+inline void product(const ProductArgs& a) {
+  if (a.x_step == kBlock) return product_width<true>(a);
+  product_width<false>(a);
+}
+
+inline void weight_grad(const WeightGradArgs& a) {
+  std::int64_t vector = 0;
+  body::weight_grad_tiles<Float, 4, 4>(a, vector);
+}
+
+inline void gather(const GatherArgs& a) { body::gather<Float>(a); }
+inline void depthwise(const DepthwiseArgs& a) { body::depthwise<Float>(a); }
+inline void depthwise_grad(const DepthwiseGradArgs& a) { body::depthwise_grad<Float>(a); }
+
+constexpr ConvKernels conv_kernels() {
+  return {Float::kLanes, 4 * Float::kLanes, gather, product, weight_grad, depthwise, depthwise_grad};
+}
+
+}  // namespace kernels::neon
+}  // namespace v0
+}  // namespace spnet
+#endif  // __aarch64__

@@ -1,0 +1,146 @@
+// Integer convolution kernels of neon, without and with the dot product and i8mm extensions.
+#pragma once
+
+#if defined(__aarch64__)
+#include <arm_neon.h>
+
+#include "spnet/kernels/integer_body.hpp"
+#include "spnet/kernels/simd/quantize.hpp"
+
+#define SPNET_NEON_DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
+#define SPNET_NEON_I8MM __attribute__((target("arch=armv8.2-a+dotprod+i8mm")))
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::neon {
+
+struct Units {
+  static constexpr int kLanes = 4;
+  typedef std::int32_t Vector __attribute__((vector_size(16)));
+  typedef std::uint32_t Bits __attribute__((vector_size(16)));
+
+  [[gnu::always_inline]] static void broadcast(Vector& v, const std::byte* from) {
+    std::int32_t unit;
+    std::memcpy(&unit, from, sizeof unit);
+    v = unit - Vector{};
+  }
+  // Of eight bytes at a time.
+  [[gnu::always_inline]] static void sum_bytes(Vector& sums, const Vector& x) {
+    sums = (Vector)vpaddlq_u32(vpaddlq_u16(vpaddlq_u8((uint8x16_t)x)));
+  }
+};
+
+// Products of bytes by way of int16, which their pairs must fit; codes of 7 bits at most, for both factors are signed.
+struct Bytes : Units {
+  static constexpr int kElementBytes = 1;
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    const int16x8_t low = vmull_s8(vget_low_s8((int8x16_t)x), vget_low_s8((int8x16_t)w));
+    const int16x8_t high = vmull_high_s8((int8x16_t)x, (int8x16_t)w);
+    sum = (Vector)vpadalq_s16((int32x4_t)sum, vpaddq_s16(low, high));
+  }
+};
+
+struct Words : Units {
+  static constexpr int kElementBytes = 2;
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    const int32x4_t low = vmull_s16(vget_low_s16((int16x8_t)x), vget_low_s16((int16x8_t)w));
+    const int32x4_t high = vmull_high_s16((int16x8_t)x, (int16x8_t)w);
+    body::add_modulo<Units>(sum, (Vector)vpaddq_s32(low, high));
+  }
+};
+
+// Codes of 7 bits at most, for both factors are signed.
+struct Dot : Units {
+  static constexpr int kElementBytes = 1;
+#if defined(__clang__)
+  SPNET_NEON_DOTPROD static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    sum = (Vector)vdotq_s32((int32x4_t)sum, (int8x16_t)x, (int8x16_t)w);
+  }
+#else
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    asm("sdot %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(x), "w"(w));
+  }
+#endif
+};
+
+// The highest bit of a code apart: as a signed byte it stands for -128.
+struct SplitDot : Units {
+  static constexpr int kElementBytes = 1;
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    Vector negative{};
+    Dot::dot(sum, x & 0x7f7f7f7f, w);
+    Dot::dot(negative, (Vector)((Bits)x & 0x80808080u), w);
+    sum = (Vector)((Bits)sum - (Bits)negative);
+  }
+};
+
+struct MixedDot : Units {
+  static constexpr int kElementBytes = 1;
+#if defined(__clang__)
+  SPNET_NEON_I8MM static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    sum = (Vector)vusdotq_s32((int32x4_t)sum, (uint8x16_t)x, (int8x16_t)w);
+  }
+#else
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    asm("usdot %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(x), "w"(w));
+  }
+#endif
+};
+
+// How many bits differ.
+struct Differences : Units {
+  static constexpr int kElementBytes = 1;
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    sum = (Vector)vpadalq_u16((uint32x4_t)sum, vpaddlq_u8(vcntq_u8((uint8x16_t)(x ^ w))));
+  }
+};
+
+// Beside the largest tile's sums and weights there is room for the steps of a product.
+template <class I>
+SPNET_INLINE void integer_product(const IntegerProductArgs& a) {
+  switch (a.width / Units::kLanes) {
+    case 4: return body::integer_tiles<I, 5, 4>(a);
+    case 3: return body::integer_tiles<I, 6, 3>(a);
+    case 2: return body::integer_tiles<I, 8, 2>(a);
+    default: return body::integer_tiles<I, 8, 1>(a);
+  }
+}
+
+inline void byte_product(const IntegerProductArgs& a) { integer_product<Bytes>(a); }
+inline void word_product(const IntegerProductArgs& a) { integer_product<Words>(a); }
+inline void bit_product(const IntegerProductArgs& a) { integer_product<Differences>(a); }
+SPNET_NEON_DOTPROD inline void dot_product(const IntegerProductArgs& a) { integer_product<Dot>(a); }
+SPNET_NEON_DOTPROD inline void split_dot_product(const IntegerProductArgs& a) { integer_product<SplitDot>(a); }
+SPNET_NEON_I8MM inline void mixed_dot_product(const IntegerProductArgs& a) { integer_product<MixedDot>(a); }
+inline void gather_bytes(const CodeGatherArgs& a) { body::gather_codes<std::uint8_t>(a); }
+inline void gather_words(const CodeGatherArgs& a) { body::gather_codes<std::int16_t>(a); }
+inline void gather_bits(const CodeGatherArgs& a) { body::gather_bits(a); }
+inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels<Units>(a); }
+inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
+inline void gather_values(const ValueGatherArgs& a) { body::gather_values<simd::Lanes>(a); }
+
+constexpr IntegerKernels byte_kernels(const char* name, std::int64_t largest_code, void (*product)(const IntegerProductArgs&)) {
+  return {name, Units::kLanes, 4 * Units::kLanes, 1, 1, largest_code, gather_bytes, product};
+}
+constexpr CodeKernels code_kernels() {
+  return {byte_kernels("neon smull", 127, byte_product),
+          {"neon smull words", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, gather_words, word_product},
+          {"neon cnt", Units::kLanes, 4 * Units::kLanes, 1, 8, 1, gather_bits, bit_product},
+          sum_pixels, sum_windows, gather_values};
+}
+constexpr CodeKernels dotprod_code_kernels() {
+  CodeKernels kernels = code_kernels();
+  kernels.small = byte_kernels("neon sdot", 127, dot_product);
+  kernels.exact = byte_kernels("neon sdot twice", 255, split_dot_product);
+  return kernels;
+}
+constexpr CodeKernels i8mm_code_kernels() {
+  CodeKernels kernels = code_kernels();
+  kernels.small = kernels.exact = byte_kernels("neon usdot", 255, mixed_dot_product);
+  return kernels;
+}
+
+}  // namespace kernels::neon
+}  // namespace v0
+}  // namespace spnet
+#endif  // __aarch64__
