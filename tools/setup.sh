@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # Installs what spnet needs and this machine lacks: nothing where all is there, apt packages on Debian and Ubuntu;
 # elsewhere it says what to install.
-# usage: tools/setup.sh [program|tests]    program: what building the spnet program takes; tests (default): everything.
+# usage: tools/setup.sh [program|tests|emulation]
+#   program    what building the spnet program takes
+#   tests      (default) and the tests and benchmarks
+#   emulation  and the tests on emulated CPUs, from x86-64
 set -euo pipefail
 
 purpose=${1:-tests}
 case $purpose in
-  program | tests) ;;
+  program | tests | emulation) ;;
   *)
-    echo "usage: tools/setup.sh [program|tests]" >&2
+    echo "usage: tools/setup.sh [program|tests|emulation]" >&2
     exit 2
     ;;
 esac
@@ -34,10 +37,16 @@ needs=(
   "module|libpng|libpng|libpng-dev"
   "module|zlib|zlib|zlib1g-dev"
 )
-if [ "$purpose" = tests ]; then
+if [ "$purpose" != program ]; then
   needs+=(
     "header|doctest/doctest.h|doctest 2.4|doctest-dev"
     "module|benchmark|Google Benchmark|libbenchmark-dev"
+  )
+fi
+if [ "$purpose" = emulation ]; then
+  needs+=(
+    "command|aarch64-linux-gnu-g++|a C++20 compiler for AArch64 Linux|g++-aarch64-linux-gnu"
+    "command|qemu-aarch64|QEMU 7.2 or newer (user mode)|qemu-user"
   )
 fi
 

@@ -1,41 +1,60 @@
 #!/usr/bin/env bash
 # Sets the machine up, builds spnet and its tests in build/, and runs them all.
-# usage: tools/test.sh [--sanitize] [--werror]
+# usage: tools/test.sh [--emulate] [--sanitize] [--werror]
+#   --emulate   on x86-64, runs the tests of the kernels and of what stands on them once more on an emulated CPU without
+#               AVX-512, and on an emulated AArch64 CPU, built in build-aarch64/
 #   --sanitize  runs the suite once more under AddressSanitizer and UBSan, built in build-sanitize/
 #   --werror    warnings are errors
 # Closes with the line "N passed, N failed" and exits with 1 where a test failed or none ran.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
+emulate=false
 sanitize=false
 werror=false
 for argument in "$@"; do
   case $argument in
+    --emulate) emulate=true ;;
     --sanitize) sanitize=true ;;
     --werror) werror=true ;;
     *)
-      echo "usage: tools/test.sh [--sanitize] [--werror]" >&2
+      echo "usage: tools/test.sh [--emulate] [--sanitize] [--werror]" >&2
       exit 2
       ;;
   esac
 done
 
-tools/setup.sh tests
+if [ "$emulate" = true ] && [ "$(uname -m)" != x86_64 ]; then
+  echo "test: emulation starts from x86-64 only: left out" >&2
+  emulate=false
+fi
+
+if [ "$emulate" = true ]; then tools/setup.sh emulation; else tools/setup.sh tests; fi
 
 logs=()
-# run_tests FOLDER ARGUMENT…: after an error of the compiler the rest is compiled, too, and then it ends; a failing test
-# is counted, and the rest goes on.
+# run_tests FOLDER LOG ARGUMENT…: a failing test is counted, and the rest goes on. LOG is what Meson calls it.
 run_tests() {
-  local folder=$1
-  shift
-  ninja -C "$folder" -k 0
-  rm -f -- "$folder/meson-logs/testlog.json"
+  local folder=$1 log=$1/meson-logs/$2.json
+  shift 2
+  rm -f -- "$log"
   meson test -C "$folder" --no-rebuild --print-errorlogs "$@" < /dev/null || true
-  logs+=("$folder/meson-logs/testlog.json")
+  logs+=("$log")
 }
+# After an error of the compiler the rest is compiled, too, and then it ends.
+compile() { ninja -k 0 -C "$@"; }
 
 tools/configure.sh build "-Dwerror=$werror" -Dtests=enabled -Dexamples=enabled -Dbench=enabled -Dprogram=enabled
-run_tests build
+compile build
+run_tests build testlog
+
+if [ "$emulate" = true ]; then
+  emulated=(core kernels ops quant)
+  run_tests build testlog-qemu-x86_64 --wrapper "qemu-x86_64 -cpu Haswell" --timeout-multiplier 4 "${emulated[@]}"
+  tools/configure.sh build-aarch64 --cross-file tools/aarch64-linux.ini "-Dwerror=$werror" -Dtests=enabled \
+    -Dexamples=disabled -Dbench=disabled -Dprogram=disabled -Dbuildtype=plain -Doptimization=1 -Dunity=on -Dunity_size=5
+  compile build-aarch64 "${emulated[@]/#/tests/test_}"
+  run_tests build-aarch64 testlog --timeout-multiplier 4 "${emulated[@]}"
+fi
 
 if [ "$sanitize" = true ]; then
   export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
@@ -44,7 +63,8 @@ if [ "$sanitize" = true ]; then
   tools/configure.sh build-sanitize -Dwerror=false -Dtests=enabled -Dexamples=enabled -Dbench=disabled -Dprogram=enabled \
     -Dbuildtype=plain -Doptimization=1 -Dunity=on -Dunity_size=5 -Db_sanitize=address,undefined -Db_lundef=false \
     "-Dcpp_args=-g1 -fno-omit-frame-pointer -fno-sanitize-recover=all"
-  run_tests build-sanitize --no-suite spnet:project --timeout-multiplier 4
+  compile build-sanitize
+  run_tests build-sanitize testlog --no-suite spnet:project --timeout-multiplier 4
 fi
 
 python3 tools/count_tests.py "${logs[@]}"
