@@ -189,6 +189,7 @@ class Silent : public benchmark::BenchmarkReporter {
 void cap_peer() {
   const std::string own = spnet::kernels::active().name;
   const char* cap = own == "avx2"                 ? "AVX2"
+                    : own == "avx2_vnni"          ? "AVX2_VNNI"
                     : own == "avx512"             ? "AVX512_CORE"
                     : own.starts_with("avx512_v") ? "AVX512_CORE_VNNI"
                                                   : nullptr;

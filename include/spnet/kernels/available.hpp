@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <span>
 
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
 
@@ -28,6 +30,14 @@ namespace kernels {
 
 namespace detail {
 
+#if defined(__x86_64__)
+// Not every compiler's __builtin_cpu_supports knows it.
+inline bool has_avx_vnni() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+#endif
+
 // Filled once, best first; `simd` runs wherever the program itself does.
 struct Available {
   std::array<const KernelTable*, 8> tables{};
@@ -44,6 +54,8 @@ struct Available {
     if (has_vnni && __builtin_cpu_supports("avx512vpopcntdq")) tables[count++] = &avx512::kPopcntTable;
     if (has_vnni) tables[count++] = &avx512::kVnniTable;
     if (has_avx512) tables[count++] = &avx512::kTable;
+    if (has_avx2 && has_avx_vnni()) tables[count++] = &avx2::kVnniTable;
+    else if (has_vnni) tables[count++] = &avx2::kVnniEvexTable;
     if (has_avx2) tables[count++] = &avx2::kTable;
 #elif defined(__aarch64__)
 #if defined(__linux__)

@@ -1,4 +1,4 @@
-// Integer convolution kernels of avx2.
+// Integer convolution kernels of avx2, without and with VNNI, which came with AVX-512 and then without it, in two encodings.
 #pragma once
 
 #if defined(__x86_64__)
@@ -7,6 +7,9 @@
 #include "spnet/kernels/avx2/quantize.hpp"
 #include "spnet/kernels/avx2/vector.hpp"
 #include "spnet/kernels/integer_body.hpp"
+
+#define SPNET_AVX2_VNNI __attribute__((target("avx2,fma,avxvnni")))
+#define SPNET_AVX2_VNNI_EVEX __attribute__((target("avx2,fma,avx512vl,avx512vnni")))
 
 namespace spnet {
 inline namespace v0 {
@@ -72,6 +75,32 @@ struct Words : Units {
 #endif
 };
 
+struct Vnni : Units {
+  static constexpr int kElementBytes = 1;
+#if defined(__clang__)
+  SPNET_AVX2_VNNI static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    sum = (Vector)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)x, (__m256i)w);
+  }
+#else
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(x), "x"(w));
+  }
+#endif
+};
+
+struct VnniEvex : Units {
+  static constexpr int kElementBytes = 1;
+#if defined(__clang__)
+  SPNET_AVX2_VNNI_EVEX static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    sum = (Vector)_mm256_dpbusd_epi32((__m256i)sum, (__m256i)x, (__m256i)w);
+  }
+#else
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    asm("%{evex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(x), "x"(w));
+  }
+#endif
+};
+
 // How many bits differ: those of each half byte from a table, then summed to 32 bits.
 struct Differences : Units {
   static constexpr int kElementBytes = 1;
@@ -111,6 +140,14 @@ SPNET_AVX2 inline void bit_product(const IntegerProductArgs& a) {
   if (a.width == 2 * Units::kLanes) return body::integer_tiles<Differences, 3, 2>(a);
   body::integer_tiles<Differences, 6, 1>(a);
 }
+// One instruction does a product: no register is needed for its steps.
+template <class I>
+SPNET_INLINE void vnni_tiles(const IntegerProductArgs& a) {
+  if (a.width == 2 * Units::kLanes) return body::integer_tiles<I, 6, 2>(a);
+  body::integer_tiles<I, 12, 1>(a);
+}
+SPNET_AVX2_VNNI inline void vnni_product(const IntegerProductArgs& a) { vnni_tiles<Vnni>(a); }
+SPNET_AVX2_VNNI_EVEX inline void vnni_evex_product(const IntegerProductArgs& a) { vnni_tiles<VnniEvex>(a); }
 SPNET_AVX2 inline void byte_product(const IntegerProductArgs& a) { integer_product<Bytes>(a); }
 SPNET_AVX2 inline void word_product(const IntegerProductArgs& a) { integer_product<Words>(a); }
 SPNET_AVX2 inline void gather_bytes(const CodeGatherArgs& a) { body::gather_codes<std::uint8_t>(a); }
@@ -125,6 +162,11 @@ constexpr CodeKernels code_kernels() {
           {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, 1, 255, gather_words, word_product},
           {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, 8, 1, gather_bits, bit_product},
           sum_pixels, sum_windows, gather_values};
+}
+constexpr CodeKernels vnni_code_kernels(void (*product)(const IntegerProductArgs&)) {
+  CodeKernels kernels = code_kernels();
+  kernels.small = kernels.exact = {"avx2 vnni", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, gather_bytes, product};
+  return kernels;
 }
 
 }  // namespace kernels::avx2
