@@ -116,13 +116,35 @@ TEST_CASE("ops: codes of 1 bit are counted where the machine counts them fast") 
       return std::string(ops::integer_kernel_name(random_codes({1, 3, 3, channels}, x, 1), random_codes({4, 3, 3, channels}, w, 2)));
     };
     const kernels::CodeKernels& codes = table->codes;
-    const std::string small = codes.small.name, bits = codes.bits.product ? codes.bits.name : small;
+    const std::string small = codes.narrow.product ? codes.narrow.name : codes.small.name;
+    const std::string bits = codes.bits.product ? codes.bits.name : small;
     CHECK(name(sign, sign, 32) == bits);
     CHECK(name(unsigned_map(1), sign, 64) == bits);
     CHECK(name(sign, sign, 16) == small);
     CHECK(name(sign, sign, 36) == small);
     CHECK(name(unsigned_map(2), sign, 64) == small);
     CHECK(name(sign, unsigned_map(1), 64) == small);
+  }
+}
+
+TEST_CASE("ops: sums of few bits are exact where every product is the largest") {
+  const auto full = [](const Shape& shape, const AffineCodes& map, bool largest) {
+    return Quantized{Tensor<std::uint8_t>::full(shape, static_cast<std::uint8_t>(largest ? map.qmax : map.qmin)), map};
+  };
+  for (const kernels::KernelTable* table : kernels::available()) {
+    const ForcedIsa forced(table->name);
+    for (const int x_bits : {1, 2, 3, 4, 5}) {
+      for (const int w_bits : {1, 2, 3, 4, 5}) {
+        for (const bool largest : {false, true}) {
+          const Quantized x = full({1, 2, 3, 1100}, unsigned_map(x_bits), true);
+          const Quantized w = full({18, 2, 1, 1100}, centered_map(w_bits), largest);
+          const Sums sums = ops::conv2d_sums(x, w);
+          const std::int32_t product = ((1 << x_bits) - 1) * ((1 << w_bits) - 1);
+          INFO(table->name, " codes of ", x_bits, " and ", w_bits, " bits, ", ops::integer_kernel_name(x, w));
+          CHECK(count_wrong(sums, std::vector<std::int64_t>(3 * 18, (largest ? 2200 : -2200) * product)) == 0);
+        }
+      }
+    }
   }
 }
 

@@ -98,6 +98,9 @@ struct WindowSumArgs {
 
 /// The integer kernels of one instruction set.
 struct CodeKernels {
+  /// Exact where, lane by lane, the sums of a product's whole segments stay within int16: a lane has two products of every
+  /// unit. Without functions where the machine has nothing faster than `small` for it.
+  IntegerKernels narrow;
   /// Exact where every sum of two products of a code and a weight stays within int16.
   IntegerKernels small;
   /// Exact wherever sums stay within int32.

@@ -26,6 +26,12 @@ SPNET_INLINE void multiply_modulo(typename I::Vector& v, std::int32_t factor) {
   v = reinterpret_cast<typename I::Vector>(reinterpret_cast<typename I::Bits>(v) * static_cast<std::uint32_t>(factor));
 }
 
+// From sums in lanes of their own kind to int32.
+template <class I>
+SPNET_INLINE void finish_sums(typename I::Vector& sum) {
+  if constexpr (requires { I::finish(sum); }) I::finish(sum);
+}
+
 // A tile of M pixels by N vectors of outputs stays in registers while the segments pass by.
 template <class I, int M, int N>
 SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) {
@@ -53,6 +59,9 @@ SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) 
         SPNET_UNROLL for (int j = 0; j < N; ++j) I::dot(sum[i][j], unit, row[j]);
       }
     }
+  }
+  SPNET_UNROLL for (int i = 0; i < M; ++i) {
+    SPNET_UNROLL for (int j = 0; j < N; ++j) finish_sums<I>(sum[i][j]);
   }
   if (a.factor != 1) {
     SPNET_UNROLL for (int i = 0; i < M; ++i) {

@@ -44,12 +44,17 @@ struct IntegerRange {
   std::int64_t largest() const { return std::max(std::abs(low), std::abs(high)); }
 };
 
+/// Products of fewer units would spend their time on the sums that they leave in memory.
+inline constexpr std::int64_t kLeastUnits = 64;
+inline constexpr std::int64_t kAnyUnits = std::numeric_limits<std::int64_t>::max();
+
 /// The kernel for a pair of codes, and how a weight's code becomes an element: e = step·code − shift;
 /// αa·W = factor·e + offset.
 struct WeightForm {
   const IntegerKernels& k;
   std::int64_t step, shift;
   std::int64_t factor, offset;
+  std::int64_t most_units;  // in one product
 
   bool counts_differences() const { return k.element_codes > 1; }
   /// For `channels` of the input that an output sums over, at each tap.
@@ -58,15 +63,20 @@ struct WeightForm {
     const bool is_sign = w.step == 2 && w.zero_point == 1 && w.qmin >= 0 && w.qmax <= 1;
     // With fewer channels most of each unit of bits would be empty, and packing costs more than counting saves.
     if (codes.bits.product && is_sign && x.qmin >= 0 && x.qmax <= 1 && channels >= 32 && channels % 8 == 0)
-      return {codes.bits, 1, 0, -std::int64_t{x.step}, 0};
+      return {codes.bits, 1, 0, -std::int64_t{x.step}, 0, kAnyUnits};
     const IntegerRange range(w);
     const bool is_byte = range.low >= -128 && range.high <= 127;
     const std::int64_t largest = is_byte ? range.largest() : 128;
-    const bool fits = x.qmax <= codes.small.largest_code &&
-                      2 * x.qmax * largest <= std::numeric_limits<std::int16_t>::max();
-    const IntegerKernels& k = fits ? codes.small : codes.exact;
-    if (is_byte || k.element_bytes == 2) return {k, w.step, w.zero_point, x.step, 0};
-    return {k, 1, 128, std::int64_t{x.step} * w.step, std::int64_t{x.step} * (128 * w.step - w.zero_point)};
+    constexpr std::int64_t kShort = std::numeric_limits<std::int16_t>::max();
+    const std::int64_t pair = std::max<std::int64_t>(2 * x.qmax * largest, 1);
+    const IntegerKernels* k = x.qmax <= codes.small.largest_code && pair <= kShort ? &codes.small : &codes.exact;
+    std::int64_t units = kAnyUnits;
+    if (codes.narrow.product && is_byte && kShort / pair >= kLeastUnits) {
+      k = &codes.narrow;
+      units = kShort / pair;
+    }
+    if (is_byte || k->element_bytes == 2) return {*k, w.step, w.zero_point, x.step, 0, units};
+    return {*k, 1, 128, std::int64_t{x.step} * w.step, std::int64_t{x.step} * (128 * w.step - w.zero_point), units};
   }
 };
 
@@ -108,7 +118,7 @@ class IntegerCorrelation {
         cols_(s.ow, s.w, s.kw, s.stride_w, s.pad_w, s.dilation_w),
         factor_(wrapped(form_.factor)),
         pixel_factor_(wrapped(form_.offset)),
-        runs_(kRunBytes / form_.k.element_bytes) {
+        runs_(std::min(kRunBytes / form_.k.element_bytes / (4 * panels_.panel), form_.most_units) * 4 * panels_.panel) {
     for (const Tap& tap : phase_.taps) tap_pixels_.push_back(layout_.pixel(tap));
     for (const Tap& tap : phase_.taps)
       for (std::int64_t b = 0; b < layout_.blocks(); ++b)

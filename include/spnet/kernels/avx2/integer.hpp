@@ -60,6 +60,29 @@ struct Bytes : Units {
 #endif
 };
 
+// Summed in int16, which whole sums must fit.
+struct Shorts : Units {
+  static constexpr int kElementBytes = 1;
+#if defined(__clang__)
+  SPNET_AVX2 static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    sum = (Vector)_mm256_add_epi16((__m256i)sum, _mm256_maddubs_epi16((__m256i)x, (__m256i)w));
+  }
+  SPNET_AVX2 static void finish(Vector& sum) {
+    sum = (Vector)_mm256_madd_epi16((__m256i)sum, _mm256_set1_epi16(1));
+  }
+#else
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    Vector products;
+    asm("vpmaddubsw %2, %1, %0" : "=x"(products) : "x"(x), "x"(w));
+    asm("vpaddw %1, %0, %0" : "+x"(sum) : "x"(products));
+  }
+  [[gnu::always_inline]] static void finish(Vector& sum) {
+    const Vector ones = 0x10001 - Vector{};
+    asm("vpmaddwd %1, %0, %0" : "+x"(sum) : "x"(ones));
+  }
+#endif
+};
+
 struct Words : Units {
   static constexpr int kElementBytes = 2;
 #if defined(__clang__)
@@ -140,6 +163,11 @@ SPNET_AVX2 inline void bit_product(const IntegerProductArgs& a) {
   if (a.width == 2 * Units::kLanes) return body::integer_tiles<Differences, 3, 2>(a);
   body::integer_tiles<Differences, 6, 1>(a);
 }
+// Nor is one for a vector of ones.
+SPNET_AVX2 inline void short_product(const IntegerProductArgs& a) {
+  if (a.width == 2 * Units::kLanes) return body::integer_tiles<Shorts, 6, 2>(a);
+  body::integer_tiles<Shorts, 12, 1>(a);
+}
 // One instruction does a product: no register is needed for its steps.
 template <class I>
 SPNET_INLINE void vnni_tiles(const IntegerProductArgs& a) {
@@ -158,13 +186,15 @@ SPNET_AVX2 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<U
 SPNET_AVX2 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
-  return {{"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, gather_bytes, byte_product},
+  return {{"avx2 maddubs int16", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, gather_bytes, short_product},
+          {"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, gather_bytes, byte_product},
           {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, 1, 255, gather_words, word_product},
           {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, 8, 1, gather_bits, bit_product},
           sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels vnni_code_kernels(void (*product)(const IntegerProductArgs&)) {
   CodeKernels kernels = code_kernels();
+  kernels.narrow = {};
   kernels.small = kernels.exact = {"avx2 vnni", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, gather_bytes, product};
   return kernels;
 }

@@ -74,6 +74,29 @@ struct Bytes : Units {
 #endif
 };
 
+// Summed in int16, which whole sums must fit.
+struct Shorts : Units {
+  static constexpr int kElementBytes = 1;
+#if defined(__clang__)
+  SPNET_AVX512 static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    sum = (Vector)_mm512_add_epi16((__m512i)sum, _mm512_maddubs_epi16((__m512i)x, (__m512i)w));
+  }
+  SPNET_AVX512 static void finish(Vector& sum) {
+    sum = (Vector)_mm512_madd_epi16((__m512i)sum, _mm512_set1_epi16(1));
+  }
+#else
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    Vector products;
+    asm("vpmaddubsw %2, %1, %0" : "=v"(products) : "v"(x), "v"(w));
+    asm("vpaddw %1, %0, %0" : "+v"(sum) : "v"(products));
+  }
+  [[gnu::always_inline]] static void finish(Vector& sum) {
+    const Vector ones = 0x10001 - Vector{};
+    asm("vpmaddwd %1, %0, %0" : "+v"(sum) : "v"(ones));
+  }
+#endif
+};
+
 struct Words : Units {
   static constexpr int kElementBytes = 2;
 #if defined(__clang__)
@@ -119,6 +142,7 @@ SPNET_INLINE void integer_product(const IntegerProductArgs& a) {
 SPNET_AVX512_VNNI inline void vnni_product(const IntegerProductArgs& a) { integer_product<Vnni>(a); }
 SPNET_AVX512_POPCNT inline void bit_product(const IntegerProductArgs& a) { integer_product<Differences>(a); }
 SPNET_AVX512 inline void byte_product(const IntegerProductArgs& a) { integer_product<Bytes>(a); }
+SPNET_AVX512 inline void short_product(const IntegerProductArgs& a) { integer_product<Shorts>(a); }
 SPNET_AVX512 inline void word_product(const IntegerProductArgs& a) { integer_product<Words>(a); }
 SPNET_AVX512 inline void gather_bytes(const CodeGatherArgs& a) { body::gather_codes<std::uint8_t>(a); }
 SPNET_AVX512 inline void gather_words(const CodeGatherArgs& a) { body::gather_codes<std::int16_t>(a); }
@@ -128,13 +152,14 @@ SPNET_AVX512 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows
 SPNET_AVX512 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
-  return {{"avx512 maddubs", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, gather_bytes, byte_product},
+  return {{"avx512 maddubs int16", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, gather_bytes, short_product},
+          {"avx512 maddubs", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, gather_bytes, byte_product},
           {"avx512 madd", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, gather_words, word_product},
           {}, sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels vnni_code_kernels() {
   constexpr IntegerKernels vnni{"avx512 vnni", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, gather_bytes, vnni_product};
-  return {vnni, vnni, {}, sum_pixels, sum_windows, gather_values};
+  return {{}, vnni, vnni, {}, sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels popcnt_code_kernels() {
   CodeKernels kernels = vnni_code_kernels();

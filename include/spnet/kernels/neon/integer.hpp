@@ -123,7 +123,8 @@ constexpr IntegerKernels byte_kernels(const char* name, std::int64_t largest_cod
   return {name, Units::kLanes, 4 * Units::kLanes, 1, 1, largest_code, gather_bytes, product};
 }
 constexpr CodeKernels code_kernels() {
-  return {byte_kernels("neon smull", 127, byte_product),
+  return {{},
+          byte_kernels("neon smull", 127, byte_product),
           {"neon smull words", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, gather_words, word_product},
           {"neon cnt", Units::kLanes, 4 * Units::kLanes, 1, 8, 1, gather_bits, bit_product},
           sum_pixels, sum_windows, gather_values};

@@ -52,7 +52,7 @@ inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>
 
 constexpr CodeKernels code_kernels() {
   constexpr IntegerKernels words{"simd madd", Words::kLanes, 2 * Words::kLanes, 2, 1, 255, gather_words, word_product};
-  return {words, words, {}, sum_pixels, sum_windows, gather_values};
+  return {{}, words, words, {}, sum_pixels, sum_windows, gather_values};
 }
 
 }  // namespace kernels::simd
