@@ -14,7 +14,7 @@ TEST_CASE("kernels: the portable tier is always available and comes last") {
 
 TEST_CASE("kernels: every table is complete") {
   for (const kernels::KernelTable* table : kernels::available()) {
-    CAPTURE(table->name);
+    INFO(std::string(table->name));
     CHECK(table->conv.lanes > 0);
     CHECK(kernels::kBlock % table->conv.lanes == 0);
     CHECK(table->conv.panel % table->conv.lanes == 0);

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "spnet/kernels/dispatch.hpp"
@@ -30,7 +31,7 @@ void check_close(const Tensor<float>& a, const Tensor<float>& b, double rtol, do
 template <class F>
 void for_every_table(const F& f) {
   for (const kernels::KernelTable* table : kernels::available()) {
-    CAPTURE(table->name);
+    INFO(std::string(table->name));
     for (const auto& size : kSizes) {
       const std::int64_t rows = size[0], channels = size[1];
       CAPTURE(rows);
@@ -189,7 +190,7 @@ TEST_CASE("kernels: add, relu and its gradient have the bits of the reference") 
 
 TEST_CASE("kernels: element-wise tails write nothing beyond their end") {
   for (const kernels::KernelTable* table : kernels::available()) {
-    CAPTURE(table->name);
+    INFO(std::string(table->name));
     for (std::int64_t count = 0; count < 40; ++count) {
       std::vector<float> x(64, 2), y(64, 9);
       table->elementwise.relu(x.data(), y.data(), count);

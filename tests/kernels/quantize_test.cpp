@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "spnet/core/random.hpp"
@@ -33,7 +34,7 @@ const std::int64_t kCounts[] = {0, 1, 3, 15, 16, 17, 31, 64, 1000};
 TEST_CASE("kernels: codes and decoded values are bit-equal to the reference on every instruction set") {
   const auto& oracle = kernels::reference::kQuantize;
   for (const kernels::KernelTable* table : kernels::available()) {
-    CAPTURE(table->name);
+    INFO(std::string(table->name));
     const auto& k = table->quantize;
     for (const std::int64_t count : kCounts) {
       const auto size = static_cast<std::size_t>(count);
@@ -74,7 +75,7 @@ TEST_CASE("kernels: codes and decoded values are bit-equal to the reference on e
 
 TEST_CASE("kernels: scale gradients and extremes agree with the reference on every instruction set") {
   for (const kernels::KernelTable* table : kernels::available()) {
-    CAPTURE(table->name);
+    INFO(std::string(table->name));
     for (const std::int64_t count : {1, 15, 16, 40, 1000, 3001}) {
       const auto size = static_cast<std::size_t>(count);
       std::vector<float> x(size), gradient(size), dx(size), expected_dx(size);
@@ -135,7 +136,7 @@ TEST_CASE("kernels: log2 and its codes have the same bits on every instruction s
   std::vector<float> mixed = samples(5003, 11);
   std::vector<std::uint8_t> codes(5003), first_codes(5003), plain(5003);
   for (const kernels::KernelTable* table : kernels::available()) {
-    CAPTURE(table->name);
+    INFO(std::string(table->name));
     table->quantize.log2(x.data(), y.data(), 5000);
     CHECK(std::memcmp(first.data(), y.data(), 5000 * sizeof(float)) == 0);
     for (const bool two_sided : {false, true}) {
@@ -166,7 +167,7 @@ TEST_CASE("kernels: tanh has the same bits on every instruction set, within 3e-7
     CHECK(std::abs(first[i]) <= 1.0f);
   }
   for (const kernels::KernelTable* table : kernels::available()) {
-    CAPTURE(table->name);
+    INFO(std::string(table->name));
     CHECK(table->quantize.tanh(x.data(), y.data(), count));
     CHECK(std::memcmp(first.data(), y.data(), x.size() * sizeof(float)) == 0);
     // In place, and as a tail.
@@ -180,7 +181,7 @@ TEST_CASE("kernels: a NaN or an infinity anywhere is reported by every instructi
   const float bad[] = {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN(),
                        std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
   for (const kernels::KernelTable* table : kernels::available()) {
-    CAPTURE(table->name);
+    INFO(std::string(table->name));
     for (std::size_t at = 0; at < 39; ++at) {
       for (const float value : bad) {
         std::vector<float> x(39, 0.25f), y(39);

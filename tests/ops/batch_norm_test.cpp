@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <string>
 #include <vector>
 
 #include "spnet/testing/compare.hpp"
@@ -13,7 +14,7 @@ namespace {
 template <class F>
 void for_every_table(const F& f) {
   for (const kernels::KernelTable* table : kernels::available()) {
-    CAPTURE(table->name);
+    INFO(std::string(table->name));
     kernels::force(table->name);
     f();
   }

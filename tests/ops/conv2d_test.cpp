@@ -56,7 +56,7 @@ void check_case(const Case& t) {
   const Tensor<double> dx64 = ops::conv2d_backward_data(grad64, w64, t.x, t.options);
   const Tensor<double> dw64 = ops::conv2d_backward_weight(grad64, x64, t.w, t.options);
   for (const kernels::KernelTable* table : kernels::available()) {
-    CAPTURE(table->name);
+    INFO(std::string(table->name));
     kernels::force(table->name);
     Tensor<float> results[2][3];
     for (int threads = 1; threads <= 2; ++threads) {

@@ -73,6 +73,7 @@ struct IntegerKernels {
   std::int64_t element_bytes;  ///< 1: codes are uint8 and weights int8; 2: both are int16
   std::int64_t element_codes;  ///< in one element
   std::int64_t largest_code;   ///< that it takes
+  std::int64_t lane_limit;     ///< largest sum of one product that its lanes hold; 0: any that fits int32
   void (*gather)(const CodeGatherArgs&);
   void (*product)(const IntegerProductArgs&);
 };
@@ -98,15 +99,15 @@ struct WindowSumArgs {
 
 /// The integer kernels of one instruction set.
 struct CodeKernels {
-  /// Exact where, lane by lane, the sums of a product's whole segments stay within int16: a lane has two products of every
-  /// unit. Without functions where the machine has nothing faster than `small` for it.
+  /// Exact where a product's segments are short enough for its lanes, which sum two products of every unit. Without
+  /// functions where the machine has nothing faster than `small` for it.
   IntegerKernels narrow;
   /// Exact where every sum of two products of a code and a weight stays within int16.
   IntegerKernels small;
   /// Exact wherever sums stay within int32.
   IntegerKernels exact;
-  /// Of codes of 1 bit, eight in a byte on both sides: its sums count the bits that differ. Without functions where the
-  /// machine has nothing faster than `small`.
+  /// Of codes of 1 bit, eight in a byte on both sides: its sums count the bits that differ; where its lanes are limited,
+  /// a lane sums those of one byte of every unit. Without functions where the machine has nothing faster than `small`.
   IntegerKernels bits;
   void (*sum_pixels)(const PixelSumArgs&);
   void (*sum_windows)(const WindowSumArgs&);

@@ -63,7 +63,7 @@ struct WeightForm {
     const bool is_sign = w.step == 2 && w.zero_point == 1 && w.qmin >= 0 && w.qmax <= 1;
     // With fewer channels most of each unit of bits would be empty, and packing costs more than counting saves.
     if (codes.bits.product && is_sign && x.qmin >= 0 && x.qmax <= 1 && channels >= 32 && channels % 8 == 0)
-      return {codes.bits, 1, 0, -std::int64_t{x.step}, 0, kAnyUnits};
+      return {codes.bits, 1, 0, -std::int64_t{x.step}, 0, codes.bits.lane_limit ? codes.bits.lane_limit / 8 : kAnyUnits};
     const IntegerRange range(w);
     const bool is_byte = range.low >= -128 && range.high <= 127;
     const std::int64_t largest = is_byte ? range.largest() : 128;
@@ -71,9 +71,9 @@ struct WeightForm {
     const std::int64_t pair = std::max<std::int64_t>(2 * x.qmax * largest, 1);
     const IntegerKernels* k = x.qmax <= codes.small.largest_code && pair <= kShort ? &codes.small : &codes.exact;
     std::int64_t units = kAnyUnits;
-    if (codes.narrow.product && is_byte && kShort / pair >= kLeastUnits) {
+    if (codes.narrow.product && is_byte && codes.narrow.lane_limit / pair >= kLeastUnits) {
       k = &codes.narrow;
-      units = kShort / pair;
+      units = codes.narrow.lane_limit / pair;
     }
     if (is_byte || k->element_bytes == 2) return {*k, w.step, w.zero_point, x.step, 0, units};
     return {*k, 1, 128, std::int64_t{x.step} * w.step, std::int64_t{x.step} * (128 * w.step - w.zero_point), units};

@@ -124,7 +124,7 @@ struct VnniEvex : Units {
 #endif
 };
 
-// How many bits differ: those of each half byte from a table, then summed to 32 bits.
+// How many bits differ: those of each half byte from a table, summed in bytes, which whole sums must fit.
 struct Differences : Units {
   static constexpr int kElementBytes = 1;
   static constexpr int kHalf = 0x0f0f0f0f;
@@ -134,19 +134,27 @@ struct Differences : Units {
     const __m256i bits = (__m256i)(x ^ w), half = _mm256_set1_epi32(kHalf);
     const __m256i counts = _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(bits, half)),
                                            _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi32(bits, 4), half)));
-    sum += (Vector)_mm256_madd_epi16(_mm256_maddubs_epi16(counts, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
+    sum = (Vector)_mm256_add_epi8((__m256i)sum, counts);
+  }
+  SPNET_AVX2 static void finish(Vector& sum) {
+    const __m256i pairs = _mm256_maddubs_epi16((__m256i)sum, _mm256_set1_epi8(1));
+    sum = (Vector)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
   }
 #else
   [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
     const Vector table{0x02010100, 0x03020201, 0x03020201, 0x04030302, 0x02010100, 0x03020201, 0x03020201, 0x04030302};
-    const Vector bytes = 0x01010101 - Vector{}, words = 0x10001 - Vector{}, bits = x ^ w;
+    const Vector bits = x ^ w;
     Vector low = bits & kHalf, high = (bits >> 4) & kHalf;
     asm("vpshufb %0, %1, %0" : "+x"(low) : "x"(table));
     asm("vpshufb %0, %1, %0" : "+x"(high) : "x"(table));
-    Vector counts = low + high;  // at most 8 in each byte: none carries over
-    asm("vpmaddubsw %1, %0, %0" : "+x"(counts) : "x"(bytes));
-    asm("vpmaddwd %1, %0, %0" : "+x"(counts) : "x"(words));
-    body::add_modulo<Units>(sum, counts);
+    // No byte carries over.
+    body::add_modulo<Units>(low, high);
+    body::add_modulo<Units>(sum, low);
+  }
+  [[gnu::always_inline]] static void finish(Vector& sum) {
+    const Vector bytes = 0x01010101 - Vector{}, words = 0x10001 - Vector{};
+    asm("vpmaddubsw %1, %0, %0" : "+x"(sum) : "x"(bytes));
+    asm("vpmaddwd %1, %0, %0" : "+x"(sum) : "x"(words));
   }
 #endif
 };
@@ -160,8 +168,8 @@ SPNET_INLINE void integer_product(const IntegerProductArgs& a) {
 
 // Beside the table and the masks there is room for fewer sums.
 SPNET_AVX2 inline void bit_product(const IntegerProductArgs& a) {
-  if (a.width == 2 * Units::kLanes) return body::integer_tiles<Differences, 3, 2>(a);
-  body::integer_tiles<Differences, 6, 1>(a);
+  if (a.width == 2 * Units::kLanes) return body::integer_tiles<Differences, 4, 2>(a);
+  body::integer_tiles<Differences, 8, 1>(a);
 }
 // Nor is one for a vector of ones.
 SPNET_AVX2 inline void short_product(const IntegerProductArgs& a) {
@@ -186,16 +194,16 @@ SPNET_AVX2 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<U
 SPNET_AVX2 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
-  return {{"avx2 maddubs int16", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, gather_bytes, short_product},
-          {"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, gather_bytes, byte_product},
-          {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, 1, 255, gather_words, word_product},
-          {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, 8, 1, gather_bits, bit_product},
+  return {{"avx2 maddubs int16", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 32767, gather_bytes, short_product},
+          {"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 0, gather_bytes, byte_product},
+          {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, 1, 255, 0, gather_words, word_product},
+          {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, 8, 1, 255, gather_bits, bit_product},
           sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels vnni_code_kernels(void (*product)(const IntegerProductArgs&)) {
   CodeKernels kernels = code_kernels();
   kernels.narrow = {};
-  kernels.small = kernels.exact = {"avx2 vnni", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, gather_bytes, product};
+  kernels.small = kernels.exact = {"avx2 vnni", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 0, gather_bytes, product};
   return kernels;
 }
 

@@ -152,18 +152,18 @@ SPNET_AVX512 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows
 SPNET_AVX512 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
-  return {{"avx512 maddubs int16", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, gather_bytes, short_product},
-          {"avx512 maddubs", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, gather_bytes, byte_product},
-          {"avx512 madd", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, gather_words, word_product},
+  return {{"avx512 maddubs int16", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 32767, gather_bytes, short_product},
+          {"avx512 maddubs", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, gather_bytes, byte_product},
+          {"avx512 madd", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, 0, gather_words, word_product},
           {}, sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels vnni_code_kernels() {
-  constexpr IntegerKernels vnni{"avx512 vnni", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, gather_bytes, vnni_product};
+  constexpr IntegerKernels vnni{"avx512 vnni", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, gather_bytes, vnni_product};
   return {{}, vnni, vnni, {}, sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels popcnt_code_kernels() {
   CodeKernels kernels = vnni_code_kernels();
-  kernels.bits = {"avx512 vpopcnt", Units::kLanes, 4 * Units::kLanes, 1, 8, 1, gather_bits, bit_product};
+  kernels.bits = {"avx512 vpopcnt", Units::kLanes, 4 * Units::kLanes, 1, 8, 1, 0, gather_bits, bit_product};
   return kernels;
 }
 

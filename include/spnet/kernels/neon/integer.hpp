@@ -87,12 +87,13 @@ struct MixedDot : Units {
 #endif
 };
 
-// How many bits differ.
+// How many bits differ, summed in bytes, which whole sums must fit.
 struct Differences : Units {
   static constexpr int kElementBytes = 1;
   [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
-    sum = (Vector)vpadalq_u16((uint32x4_t)sum, vpaddlq_u8(vcntq_u8((uint8x16_t)(x ^ w))));
+    sum = (Vector)vaddq_u8((uint8x16_t)sum, vcntq_u8((uint8x16_t)(x ^ w)));
   }
+  [[gnu::always_inline]] static void finish(Vector& sum) { sum = (Vector)vpaddlq_u16(vpaddlq_u8((uint8x16_t)sum)); }
 };
 
 // Beside the largest tile's sums and weights there is room for the steps of a product.
@@ -120,13 +121,13 @@ inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<simd::Lanes>(a); }
 
 constexpr IntegerKernels byte_kernels(const char* name, std::int64_t largest_code, void (*product)(const IntegerProductArgs&)) {
-  return {name, Units::kLanes, 4 * Units::kLanes, 1, 1, largest_code, gather_bytes, product};
+  return {name, Units::kLanes, 4 * Units::kLanes, 1, 1, largest_code, 0, gather_bytes, product};
 }
 constexpr CodeKernels code_kernels() {
   return {{},
           byte_kernels("neon smull", 127, byte_product),
-          {"neon smull words", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, gather_words, word_product},
-          {"neon cnt", Units::kLanes, 4 * Units::kLanes, 1, 8, 1, gather_bits, bit_product},
+          {"neon smull words", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, 0, gather_words, word_product},
+          {"neon cnt", Units::kLanes, 4 * Units::kLanes, 1, 8, 1, 255, gather_bits, bit_product},
           sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels dotprod_code_kernels() {

@@ -51,7 +51,7 @@ inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Words>(a); }
 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
-  constexpr IntegerKernels words{"simd madd", Words::kLanes, 2 * Words::kLanes, 2, 1, 255, gather_words, word_product};
+  constexpr IntegerKernels words{"simd madd", Words::kLanes, 2 * Words::kLanes, 2, 1, 255, 0, gather_words, word_product};
   return {{}, words, words, {}, sum_pixels, sum_windows, gather_values};
 }
 
