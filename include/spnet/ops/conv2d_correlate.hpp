@@ -56,40 +56,59 @@ inline void pack_panel(const Correlation& c, const Phase& phase, const float* w,
 }
 
 /// Segments of a phase in the order of its packed weights, cut into runs of at most `limit` weights.
-struct Runs {
-  explicit Runs(std::int64_t most = kRunFloats) : limit(most) {}
+class Runs {
+ public:
+  /// Neighbouring segments of a run, and where their weights begin, divided by the panel's width.
+  struct Part {
+    const Segment* segments;
+    std::int64_t count, channels;
+  };
 
-  const std::int64_t limit;
-  PoolVector<Segment> segments;
-  PoolVector<std::int64_t> begins;    // of the runs, and the end
-  PoolVector<std::int64_t> channels;  // before each run: where its weights begin, divided by the panel's width
+  explicit Runs(std::int64_t limit = kRunFloats) : limit_(limit) {}
 
-  void add(Segment segment, std::int64_t width) {
+  /// A segment of a tap at `row`; rows come in ascending order.
+  void add(std::int64_t row, Segment segment, std::int64_t width) {
     constexpr std::int64_t kPiece = 64;
     for (std::int64_t at = 0; at < segment.channels; at += kPiece) {
       const std::int64_t piece = std::min(kPiece, segment.channels - at);
-      if (begins.empty() || (total_ + piece - channels.back()) * width > limit) {
-        begins.push_back(static_cast<std::int64_t>(segments.size()));
-        channels.push_back(total_);
-      }
-      segments.push_back({segment.offset + at, piece});
+      if (begins_.empty() || (total_ + piece - before_[static_cast<std::size_t>(begins_.back())]) * width > limit_)
+        begins_.push_back(static_cast<std::int64_t>(segments_.size()));
+      segments_.push_back({segment.offset + at, piece});
+      rows_.push_back(row);
+      before_.push_back(total_);
       total_ += piece;
     }
   }
   void finish() {
-    if (begins.empty()) {
-      begins.push_back(0);
-      channels.push_back(0);
-    }
-    begins.push_back(static_cast<std::int64_t>(segments.size()));
+    if (begins_.empty()) begins_.push_back(0);
+    begins_.push_back(static_cast<std::int64_t>(segments_.size()));
+    before_.push_back(total_);
   }
+  std::size_t count() const { return begins_.size() - 1; }
   std::int64_t total() const { return total_; }
+  /// Run `r` without the taps above and below an image of `in_rows` rows, for outputs whose taps count from row `at`: where
+  /// only zeros are read, nothing needs to be multiplied.
+  Part inside(std::size_t r, std::int64_t at, std::int64_t in_rows) const {
+    auto begin = static_cast<std::size_t>(begins_[r]), end = static_cast<std::size_t>(begins_[r + 1]);
+    while (begin < end && at + rows_[begin] < 0) ++begin;
+    while (begin < end && at + rows_[end - 1] >= in_rows) --end;
+    return {segments_.data() + begin, static_cast<std::int64_t>(end - begin), before_[begin]};
+  }
+  /// All of run `r`.
+  Part whole(std::size_t r) const {
+    const auto begin = static_cast<std::size_t>(begins_[r]);
+    return {segments_.data() + begin, begins_[r + 1] - begins_[r], before_[begin]};
+  }
 
  private:
-  std::int64_t total_ = 0;
+  std::int64_t limit_, total_ = 0;
+  PoolVector<Segment> segments_;
+  PoolVector<std::int64_t> rows_, before_;  // of each segment's tap; channels of those before it, and the end
+  PoolVector<std::int64_t> begins_;         // of the runs, and the end
 };
 
-/// Products of `rows` rows of `cols` pixels with the panels [first, last) of the packed weights.
+/// Products of `rows` rows of `cols` pixels with the panels [first, last) of the packed weights; the taps of row i count
+/// from row `at` + i·`stride` of an image of `in_rows` rows.
 struct RowProducts {
   const kernels::ConvKernels& k;
   const Panels& panels;
@@ -100,17 +119,18 @@ struct RowProducts {
   float* y;
   std::int64_t y_step, y_row;
   std::int64_t rows, cols;
+  std::int64_t at, stride, in_rows;
 
   void operator()(std::int64_t first, std::int64_t last) const {
     for (std::int64_t p = first; p < last; ++p) {
       const float* w = weights + p * panels.panel * runs.total();
       const std::int64_t width = panels.width(p);
-      for (std::size_t r = 0; r + 1 < runs.begins.size(); ++r) {
-        const std::int64_t begin = runs.begins[r];
+      for (std::size_t r = 0; r < runs.count(); ++r) {
         for (std::int64_t row = 0; row < rows; ++row) {
-          k.product({x + row * x_row, x_step, cols, runs.segments.data() + begin, runs.begins[r + 1] - begin,
-                     w + runs.channels[r] * width, width, panels.valid(p), y + row * y_row + p * panels.panel, y_step,
-                     r > 0});
+          const Runs::Part part = runs.inside(r, at + row * stride, in_rows);
+          if (r > 0 && part.count == 0) continue;
+          k.product({x + row * x_row, x_step, cols, part.segments, part.count, w + part.channels * width, width,
+                     panels.valid(p), y + row * y_row + p * panels.panel, y_step, r > 0});
         }
       }
     }
@@ -145,7 +165,7 @@ inline void correlate_pointwise(const Correlation& c, const float* x, const floa
   float* weights = static_cast<float*>(packed.data());
   pack(c, phase, panels, w, weights);
   Runs runs;
-  runs.add({0, c.channels}, panels.panel);
+  runs.add(0, {0, c.channels}, panels.panel);
   runs.finish();
   const std::int64_t pixels = c.batch * c.in_rows * c.in_cols;
   // Short runs of pixels, so that their inputs stay in the first-level cache from panel to panel.
@@ -156,7 +176,7 @@ inline void correlate_pointwise(const Correlation& c, const float* x, const floa
     const std::int64_t begin = task % pieces * run;
     const std::int64_t part = task / pieces;
     RowProducts{k, panels, runs, weights, x + begin * c.in_step, c.in_step, 0, y + phase.y + begin * c.y_step, c.y_step,
-                0, 1, std::min(run, pixels - begin)}(part * panels.count() / split,
+                0, 1, std::min(run, pixels - begin), 0, 0, 1}(part * panels.count() / split,
                                                      (part + 1) * panels.count() / split);
   });
 }
@@ -193,7 +213,7 @@ void correlate(const Correlation& c, const Source& x, const float* w, float* y) 
     for (std::size_t t = 0; t < phase.taps.size(); ++t) {
       if (layout.folded() && t > 0 && phase.taps[t].row == phase.taps[t - 1].row) continue;
       for (std::int64_t b = 0; b < layout.blocks(); ++b)
-        runs[i].add({layout.offset(phase.taps[t], b), layout.channels(b)}, panels.panel);
+        runs[i].add(phase.taps[t].row, {layout.offset(phase.taps[t], b), layout.channels(b)}, panels.panel);
     }
     runs[i].finish();
   }
@@ -216,7 +236,8 @@ void correlate(const Correlation& c, const Source& x, const float* w, float* y) 
       if (clear && phase.taps.empty()) continue;
       RowProducts{k, panels, runs[i], weights[i], scratch, kBlock, layout.row_step(),
                   y_image + phase.y + first * c.y_row, c.y_step, c.y_row,
-                  std::clamp<std::int64_t>(phase.rows - first, 0, count), phase.cols}(
+                  std::clamp<std::int64_t>(phase.rows - first, 0, count), phase.cols, first * c.stride_h, c.stride_h,
+                  c.in_rows}(
           split * panels.count() / splits, (split + 1) * panels.count() / splits);
     }
   });

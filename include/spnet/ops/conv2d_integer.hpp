@@ -122,7 +122,7 @@ class IntegerCorrelation {
     for (const Tap& tap : phase_.taps) tap_pixels_.push_back(layout_.pixel(tap));
     for (const Tap& tap : phase_.taps)
       for (std::int64_t b = 0; b < layout_.blocks(); ++b)
-        runs_.add({layout_.offset(tap, b), ceil_div(layout_.channels(b), 4) * 4}, panels_.panel);
+        runs_.add(tap.row, {layout_.offset(tap, b), ceil_div(layout_.channels(b), 4) * 4}, panels_.panel);
     runs_.finish();
     packed_ = Buffer(static_cast<std::size_t>(panels_.total() * runs_.total() * form_.k.element_bytes));
     if (form_.counts_differences()) {
@@ -250,14 +250,18 @@ class IntegerCorrelation {
     const std::int64_t of_class = static_cast<std::int64_t>(cols_.classes.size()) * panels_.total();
     for (std::int64_t p = 0; p < panels_.count(); ++p) {
       const std::byte* w = weights + p * panels_.panel * runs_.total() * bytes;
-      for (std::size_t r = 0; r + 1 < runs_.begins.size(); ++r) {
-        const std::int64_t begin = runs_.begins[r];
+      for (std::size_t r = 0; r < runs_.count(); ++r) {
         for (std::int64_t row = 0; row < count; ++row) {
+          // Differences are counted outside the image, too.
+          const Runs::Part part = form_.counts_differences()
+                                      ? runs_.whole(r)
+                                      : runs_.inside(r, (first + row) * c_.stride_h, c_.in_rows);
+          if (r > 0 && part.count == 0) continue;
           IntegerProductArgs args{.x = scratch + row * layout_.row_step() * bytes,
                                   .pixels = phase_.cols,
-                                  .segments = runs_.segments.data() + begin,
-                                  .segment_count = runs_.begins[r + 1] - begin,
-                                  .w = w + runs_.channels[r] * panels_.width(p) * bytes,
+                                  .segments = part.segments,
+                                  .segment_count = part.count,
+                                  .w = w + part.channels * panels_.width(p) * bytes,
                                   .width = panels_.width(p),
                                   .outputs = panels_.valid(p),
                                   .y = y + row * c_.y_row + p * panels_.panel,
