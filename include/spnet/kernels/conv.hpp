@@ -13,14 +13,16 @@ namespace kernels {
 /// Channels in one block of scratch: one cache line of floats.
 inline constexpr std::int64_t kBlock = 16;
 
-/// One tap and one run of channels: where it begins, relative to an output pixel's base, and how many channels it has.
+/// One tap and one run of channels: where it begins, relative to an output pixel's base, how many channels it has, and in
+/// which row of the panel its weights begin.
 struct Segment {
   std::int64_t offset;
   std::int64_t channels;
+  std::int64_t weights;
 };
 
-/// y[p][o] (+)= sum over segments s and channels c of x[p * x_step + s.offset + c] * w[s, c][o], in this order, for one
-/// panel of outputs. `w` holds `width` outputs a row, a multiple of ConvKernels::lanes and at most ConvKernels::panel;
+/// y[p][o] (+)= sum over segments s and channels c of x[p * x_step + s.offset + c] * w[s.weights + c][o], in this order, for
+/// one panel of outputs. `w` holds `width` outputs a row, a multiple of ConvKernels::lanes and at most ConvKernels::panel;
 /// the first `outputs` of them exist in y.
 struct ProductArgs {
   const float* x;

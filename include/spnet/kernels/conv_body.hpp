@@ -26,13 +26,13 @@ SPNET_INLINE void product_tile(const ProductArgs& a, std::int64_t pixel) {
   constexpr int kLanes = I::kLanes;
   const std::int64_t step = kBlocked ? kBlock : a.x_step;
   const float* x = a.x + pixel * step;
-  const float* w = a.w;
   V sum[M][N];
   SPNET_UNROLL for (int i = 0; i < M; ++i) {
     SPNET_UNROLL for (int j = 0; j < N; ++j) I::zero(sum[i][j]);
   }
   for (std::int64_t s = 0; s < a.segment_count; ++s) {
     const float* at = x + a.segments[s].offset;
+    const float* w = a.w + a.segments[s].weights * (N * kLanes);
     for (const float* end = at + a.segments[s].channels; at != end; ++at) {
       V row[N];
       SPNET_UNROLL for (int j = 0; j < N; ++j) I::load(row[j], w + j * kLanes);

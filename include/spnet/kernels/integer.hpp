@@ -14,7 +14,7 @@ namespace spnet {
 inline namespace v0 {
 namespace kernels {
 
-/// y[p][o] (+)= factor * sum over segments s and channels c of x[p * kBlock + s.offset + c] * w[s, c][o]
+/// y[p][o] (+)= factor * sum over segments s and channels c of x[p * kBlock + s.offset + c] * w[s.weights + c][o]
 ///              + initial[starts[p] + o] + pixel_terms[p], modulo 2^32;
 /// `starts` and `pixel_terms` may be null. Offsets and channels count elements; channels are a multiple of 4. `w` holds units
 /// of consecutive channels, `width` outputs a row of units: a multiple of IntegerKernels::lanes and at most

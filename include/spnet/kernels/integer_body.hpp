@@ -40,13 +40,13 @@ SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) 
   constexpr int kUnit = 4 / I::kElementBytes;                       // elements in a unit
   constexpr int kStep = static_cast<int>(kBlock) * I::kElementBytes;  // bytes from pixel to pixel
   const std::byte* x = a.x + pixel * kStep;
-  const std::byte* w = a.w;
   V sum[M][N];
   SPNET_UNROLL for (int i = 0; i < M; ++i) {
     SPNET_UNROLL for (int j = 0; j < N; ++j) sum[i][j] = V{};
   }
   for (std::int64_t s = 0; s < a.segment_count; ++s) {
     const std::byte* at = x + a.segments[s].offset * I::kElementBytes;
+    const std::byte* w = a.w + a.segments[s].weights * (N * kLanes * I::kElementBytes);
     for (const std::byte* end = at + a.segments[s].channels / kUnit * 4; at != end; at += 4) {
       V row[N];
       SPNET_UNROLL for (int j = 0; j < N; ++j) {

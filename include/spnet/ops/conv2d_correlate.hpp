@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
+#include <span>
 #include <type_traits>
 
 #include "spnet/core/memory.hpp"
@@ -58,53 +60,44 @@ inline void pack_panel(const Correlation& c, const Phase& phase, const float* w,
 /// Segments of a phase in the order of its packed weights, cut into runs of at most `limit` weights.
 class Runs {
  public:
-  /// Neighbouring segments of a run, and where their weights begin, divided by the panel's width.
-  struct Part {
-    const Segment* segments;
-    std::int64_t count, channels;
-  };
+  using Part = std::span<const Segment>;
 
   explicit Runs(std::int64_t limit = kRunFloats) : limit_(limit) {}
 
-  /// A segment of a tap at `row`; rows come in ascending order.
-  void add(std::int64_t row, Segment segment, std::int64_t width) {
+  /// All channels of a segment of a tap at `row`; rows come in ascending order.
+  void add(std::int64_t row, std::int64_t offset, std::int64_t channels, std::int64_t width) {
     constexpr std::int64_t kPiece = 64;
-    for (std::int64_t at = 0; at < segment.channels; at += kPiece) {
-      const std::int64_t piece = std::min(kPiece, segment.channels - at);
-      if (begins_.empty() || (total_ + piece - before_[static_cast<std::size_t>(begins_.back())]) * width > limit_)
-        begins_.push_back(static_cast<std::int64_t>(segments_.size()));
-      segments_.push_back({segment.offset + at, piece});
+    for (std::int64_t at = 0; at < channels; at += kPiece) {
+      const std::int64_t piece = std::min(kPiece, channels - at);
+      if (begins_.empty() || (total_ + piece - segments_[begins_.back()].weights) * width > limit_)
+        begins_.push_back(segments_.size());
+      segments_.push_back({offset + at, piece, total_});
       rows_.push_back(row);
-      before_.push_back(total_);
       total_ += piece;
     }
   }
   void finish() {
     if (begins_.empty()) begins_.push_back(0);
-    begins_.push_back(static_cast<std::int64_t>(segments_.size()));
-    before_.push_back(total_);
+    begins_.push_back(segments_.size());
   }
   std::size_t count() const { return begins_.size() - 1; }
   std::int64_t total() const { return total_; }
+  /// All of run `r`.
+  Part whole(std::size_t r) const { return {segments_.data() + begins_[r], segments_.data() + begins_[r + 1]}; }
   /// Run `r` without the taps above and below an image of `in_rows` rows, for outputs whose taps count from row `at`: where
   /// only zeros are read, nothing needs to be multiplied.
   Part inside(std::size_t r, std::int64_t at, std::int64_t in_rows) const {
-    auto begin = static_cast<std::size_t>(begins_[r]), end = static_cast<std::size_t>(begins_[r + 1]);
+    std::size_t begin = begins_[r], end = begins_[r + 1];
     while (begin < end && at + rows_[begin] < 0) ++begin;
     while (begin < end && at + rows_[end - 1] >= in_rows) --end;
-    return {segments_.data() + begin, static_cast<std::int64_t>(end - begin), before_[begin]};
-  }
-  /// All of run `r`.
-  Part whole(std::size_t r) const {
-    const auto begin = static_cast<std::size_t>(begins_[r]);
-    return {segments_.data() + begin, begins_[r + 1] - begins_[r], before_[begin]};
+    return {segments_.data() + begin, segments_.data() + end};
   }
 
  private:
   std::int64_t limit_, total_ = 0;
   PoolVector<Segment> segments_;
-  PoolVector<std::int64_t> rows_, before_;  // of each segment's tap; channels of those before it, and the end
-  PoolVector<std::int64_t> begins_;         // of the runs, and the end
+  PoolVector<std::int64_t> rows_;   // of each segment's tap
+  PoolVector<std::size_t> begins_;  // of the runs, and the end
 };
 
 /// Products of `rows` rows of `cols` pixels with the panels [first, last) of the packed weights; the taps of row i count
@@ -124,13 +117,12 @@ struct RowProducts {
   void operator()(std::int64_t first, std::int64_t last) const {
     for (std::int64_t p = first; p < last; ++p) {
       const float* w = weights + p * panels.panel * runs.total();
-      const std::int64_t width = panels.width(p);
       for (std::size_t r = 0; r < runs.count(); ++r) {
         for (std::int64_t row = 0; row < rows; ++row) {
           const Runs::Part part = runs.inside(r, at + row * stride, in_rows);
-          if (r > 0 && part.count == 0) continue;
-          k.product({x + row * x_row, x_step, cols, part.segments, part.count, w + part.channels * width, width,
-                     panels.valid(p), y + row * y_row + p * panels.panel, y_step, r > 0});
+          if (r > 0 && part.empty()) continue;
+          k.product({x + row * x_row, x_step, cols, part.data(), std::ssize(part), w, panels.width(p), panels.valid(p),
+                     y + row * y_row + p * panels.panel, y_step, r > 0});
         }
       }
     }
@@ -165,7 +157,7 @@ inline void correlate_pointwise(const Correlation& c, const float* x, const floa
   float* weights = static_cast<float*>(packed.data());
   pack(c, phase, panels, w, weights);
   Runs runs;
-  runs.add(0, {0, c.channels}, panels.panel);
+  runs.add(0, 0, c.channels, panels.panel);
   runs.finish();
   const std::int64_t pixels = c.batch * c.in_rows * c.in_cols;
   // Short runs of pixels, so that their inputs stay in the first-level cache from panel to panel.
@@ -213,7 +205,7 @@ void correlate(const Correlation& c, const Source& x, const float* w, float* y) 
     for (std::size_t t = 0; t < phase.taps.size(); ++t) {
       if (layout.folded() && t > 0 && phase.taps[t].row == phase.taps[t - 1].row) continue;
       for (std::int64_t b = 0; b < layout.blocks(); ++b)
-        runs[i].add(phase.taps[t].row, {layout.offset(phase.taps[t], b), layout.channels(b)}, panels.panel);
+        runs[i].add(phase.taps[t].row, layout.offset(phase.taps[t], b), layout.channels(b), panels.panel);
     }
     runs[i].finish();
   }

@@ -122,7 +122,7 @@ class IntegerCorrelation {
     for (const Tap& tap : phase_.taps) tap_pixels_.push_back(layout_.pixel(tap));
     for (const Tap& tap : phase_.taps)
       for (std::int64_t b = 0; b < layout_.blocks(); ++b)
-        runs_.add(tap.row, {layout_.offset(tap, b), ceil_div(layout_.channels(b), 4) * 4}, panels_.panel);
+        runs_.add(tap.row, layout_.offset(tap, b), ceil_div(layout_.channels(b), 4) * 4, panels_.panel);
     runs_.finish();
     packed_ = Buffer(static_cast<std::size_t>(panels_.total() * runs_.total() * form_.k.element_bytes));
     if (form_.counts_differences()) {
@@ -256,12 +256,12 @@ class IntegerCorrelation {
           const Runs::Part part = form_.counts_differences()
                                       ? runs_.whole(r)
                                       : runs_.inside(r, (first + row) * c_.stride_h, c_.in_rows);
-          if (r > 0 && part.count == 0) continue;
+          if (r > 0 && part.empty()) continue;
           IntegerProductArgs args{.x = scratch + row * layout_.row_step() * bytes,
                                   .pixels = phase_.cols,
-                                  .segments = part.segments,
-                                  .segment_count = part.count,
-                                  .w = w + part.channels * panels_.width(p) * bytes,
+                                  .segments = part.data(),
+                                  .segment_count = std::ssize(part),
+                                  .w = w,
                                   .width = panels_.width(p),
                                   .outputs = panels_.valid(p),
                                   .y = y + row * c_.y_row + p * panels_.panel,
