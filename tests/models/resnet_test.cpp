@@ -3,7 +3,10 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <string>
 
+#include "spnet/autograd/loss.hpp"
 #include "spnet/models/mobilenet_v1.hpp"
 
 using namespace spnet;
@@ -17,9 +20,9 @@ std::int64_t float_parameters(const nn::Module& module) {
   return count;
 }
 
-Tensor<float> image(std::int64_t side) {
+Tensor<float> images(std::int64_t side, std::int64_t count = 2) {
   Random random(1);
-  Tensor<float> out({2, side, side, 3});
+  Tensor<float> out({count, side, side, 3});
   for (float& value : out.span()) value = random.normal();
   return out;
 }
@@ -52,18 +55,35 @@ TEST_CASE("models: every network runs at every switch and gives logits") {
           models::make_model(name, {.classes = 7, .width = 0.125, .stem = stem, .quantization = {.switches = switches}});
       for (Precision p : switches) {
         net->set_precision(p);
-        const auto logits = (*net)(Variable<float>(image(32))).value();
+        const auto logits = (*net)(Variable<float>(images(32))).value();
         CHECK(logits.shape() == Shape{2, 7});
         CHECK(std::ranges::all_of(logits.span(), [](float v) { return std::isfinite(v); }));
       }
     }
 }
 
+TEST_CASE("models: networks with the ImageNet stem train on images that shrink to one pixel") {
+  const auto switches = parse_switches("w2a2,w32a32");
+  for (const char* name : {"resnet20", "resnet18", "mobilenet_v1"}) {
+    CAPTURE(std::string(name));
+    const auto net = models::make_model(name, {.width = 0.25, .stem = "imagenet", .quantization = {.switches = switches}});
+    for (const Precision p : switches) {
+      net->set_precision(p);
+      const auto logits = (*net)(Variable<float>(images(8, 6)));
+      cross_entropy(logits, Tensor<std::int32_t>::from({6}, {0, 1, 2, 3, 4, 5})).backward();
+    }
+    for (const auto& p : net->parameters()) {
+      if (!p.variable.grad().defined()) continue;
+      for (const float g : p.variable.grad().contiguous().span()) REQUIRE(std::isfinite(g));
+    }
+  }
+}
+
 TEST_CASE("models: one block of a network may have a precision of its own, and gives it back") {
   const auto net = models::make_model("resnet20", {.width = 0.25, .quantization = {.switches = parse_switches("w2a2,w32a32")}});
   net->eval();
   const NoGradGuard no_grad;
-  const Variable<float> x(image(8));
+  const Variable<float> x(images(8));
   const auto logits = [&] { return net->forward(x).value().clone(); };
   const Tensor<float> whole = logits();
   nn::Module* block = nullptr;

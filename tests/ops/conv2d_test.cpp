@@ -127,6 +127,14 @@ TEST_CASE("ops: conv2d and its gradients agree with float64 loops") {
   for (const Case& t : cases) check_case(t);
 }
 
+TEST_CASE("ops: conv2d of images of few pixels agrees with float64 loops") {
+  for (std::int64_t h = 1; h <= 3; ++h)
+    for (std::int64_t w = 1; w <= 3; ++w)
+      for (std::int64_t kernel : {1, 3, 5})
+        for (const ops::Pair stride : {ops::Pair(1), ops::Pair(2), ops::Pair(1, 2), ops::Pair(2, 1), ops::Pair(4)})
+          check_case({{3, h, w, 4}, {5, kernel, kernel, 4}, {.stride = stride, .padding = kernel / 2}});
+}
+
 TEST_CASE("ops: conv2d of many random shapes agrees with float64 loops") {
   Random random(11);
   for (int i = 0; i < 60; ++i) {

@@ -129,11 +129,12 @@ struct RowProducts {
   }
 };
 
-/// True where every output pixel is a product of its own input pixel's channels: no copy is needed.
+/// True where every output pixel is a product of its own input pixel's channels, and pixels lie as close in the output as
+/// in the input: no copy is needed.
 inline bool is_pointwise(const Correlation& c) {
   return c.phases.size() == 1 && c.phases[0].taps.size() == 1 && c.stride_h == 1 && c.stride_w == 1 &&
          c.phases[0].taps[0].row == 0 && c.phases[0].taps[0].col == 0 && c.phases[0].rows == c.in_rows &&
-         c.phases[0].cols == c.in_cols;
+         c.phases[0].cols == c.in_cols && c.y_row == c.in_cols * c.y_step && c.y_image == c.in_rows * c.y_row;
 }
 
 /// Packs all panels of a phase in parallel.
