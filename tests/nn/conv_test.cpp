@@ -112,6 +112,10 @@ TEST_CASE("nn: sums of codes that could pass int32 are refused when the layer is
   CHECK_NOTHROW(nn::Linear(33025, 1, eight, random));
   CHECK_THROWS_WITH_AS(nn::Linear(33026, 1, eight, random),
                        "Linear: 33026 products an output could pass int32 at w8a8; at most 33025 are safe", ValueError);
+  CHECK_NOTHROW(nn::Conv2d(3669, 1, 3, {}, eight, random));
+  CHECK_THROWS_WITH_AS(nn::Conv2d(3670, 1, 3, {}, eight, random),
+                       "Conv2d: 33030 products an output could pass int32 at w8a8; at most 33025 are safe", ValueError);
+  CHECK_NOTHROW(nn::Conv2d(7338, 2, 3, {.groups = 2}, eight, random));
   CHECK_NOTHROW(nn::Linear(33026, 1, {.switches = {{8, 7}, {32, 32}, {8, 32}}}, random));
 }
 

@@ -33,9 +33,9 @@ class Conv2d : public QuantizedLayer {
     check<ValueError>(options.groups > 0 && in_channels % options.groups == 0 && out_channels % options.groups == 0,
                       "Conv2d: ", options.groups, " groups do not divide ", in_channels, " and ", out_channels, " channels");
     const std::int64_t taps = kernel_size * kernel_size;
+    require_sums(taps * in_channels / options.groups);
     weight_ = make_weight(kaiming_normal({out_channels, kernel_size, kernel_size, in_channels / options.groups},
                                          taps * out_channels / options.groups, random));
-    require_sums(taps * in_channels / options.groups);
     if (options.bias) {
       bias_ = Variable<float>(Tensor<float>::zeros({out_channels}), true);
       register_parameter("bias", bias_, ParameterKind::kBias);

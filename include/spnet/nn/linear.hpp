@@ -19,8 +19,8 @@ class Linear : public QuantizedLayer {
       : QuantizedLayer("Linear", quantization) {
     check<ValueError>(in_features > 0 && out_features > 0, "Linear: ", in_features, " to ", out_features,
                       " features given, expected > 0");
-    weight_ = make_weight(uniform_fan_in({out_features, in_features}, in_features, random));
     require_sums(in_features);
+    weight_ = make_weight(uniform_fan_in({out_features, in_features}, in_features, random));
     bias_ = Variable<float>(uniform_fan_in({out_features}, in_features, random), true);
     register_parameter("bias", bias_, ParameterKind::kBias);
   }
