@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <limits>
+
 #include "spnet/data/synthetic.hpp"
 #include "spnet/models/resnet.hpp"
 
@@ -43,4 +45,16 @@ TEST_CASE("train: evaluation counts every image at every switch and changes noth
   loader.seek({0, 0});
   const auto stopped = train::evaluate(*net, switches, loader, [](std::int64_t) { return false; });
   CHECK(stopped[0].images == 16);
+}
+
+TEST_CASE("train: logits that are not finite are no answer") {
+  const auto switches = parse_switches("w2a2,w32a32");
+  const auto net = models::make_model("resnet20", {.width = 0.25, .quantization = {.switches = switches}});
+  for (auto& p : net->parameters())
+    if (p.name == "fc.bias") p.variable.value()(3) = std::numeric_limits<float>::quiet_NaN();
+  const auto set = std::make_shared<data::SyntheticDataset>(
+      data::SyntheticOptions{.count = 8, .split = data::Split::kTest, .size = 16});
+  data::Loader loader(set, {.batch_size = 8, .shuffle = false});
+  CHECK_THROWS_WITH_AS(train::evaluate(*net, switches, loader), doctest::Contains("at switch w2a2: the logits of image 0"),
+                       NumericError);
 }

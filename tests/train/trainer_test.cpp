@@ -32,12 +32,16 @@ struct Data {
   Tensor<std::int32_t> labels;
 };
 
-std::vector<float> weights_of(const nn::Module& module) {
+std::vector<float> parameters_of(const nn::Module& module) {
   std::vector<float> out;
   for (const auto& p : module.parameters()) {
     const auto values = p.variable.value().span();
     out.insert(out.end(), values.begin(), values.end());
   }
+  return out;
+}
+std::vector<float> weights_of(const nn::Module& module) {
+  std::vector<float> out = parameters_of(module);
   for (const auto& b : module.buffers()) {
     const auto values = b.tensor.span();
     out.insert(out.end(), values.begin(), values.end());
@@ -152,10 +156,24 @@ TEST_CASE("train: a loss that is not finite stops the run, with the switch and t
   train::Trainer trainer(*net, {{32, 32}}, optimizer);
   for (auto& p : net->parameters())
     if (p.name == "fc.bias") p.variable.value()(0) = std::numeric_limits<float>::infinity();
-  const auto before = net->parameters()[0].variable.value().clone();
+  const auto before = parameters_of(*net);
   CHECK_THROWS_WITH_AS(trainer.step(data.images, data.labels, 0.1, 7),
                        doctest::Contains("at switch w32a32 in step 7"), NumericError);
-  CHECK(std::ranges::equal(before.span(), net->parameters()[0].variable.value().span()));
+  CHECK(parameters_of(*net) == before);
+}
+
+TEST_CASE("train: a gradient that is not finite stops the run before any weight changes") {
+  Data data;
+  const auto net = small_net();
+  optim::SGD optimizer(train::parameter_groups(*net));
+  // The loss is finite, what the weights make of its gradient is not.
+  train::distillation_plans()["heavy"] = [](std::size_t, const train::DistillationOptions&, Random&, train::Lessons& lessons) {
+    lessons.push_back({0, std::nullopt, 1e6f, 0});
+  };
+  train::Trainer trainer(*net, {{32, 32}}, optimizer, {.name = "heavy", .switch_weights = {{{32, 32}, 3e38f}}});
+  const auto before = parameters_of(*net);
+  CHECK_THROWS_WITH_AS(trainer.step(data.images, data.labels, 0.1, 7), doctest::Contains("a gradient of step 7"), NumericError);
+  CHECK(parameters_of(*net) == before);
 }
 
 TEST_CASE("train: bad options are refused") {

@@ -1,6 +1,7 @@
 // What all optimizers share: parameter groups, gradient clipping, state by name.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <set>
@@ -87,6 +88,19 @@ class Optimizer {
         const Tensor<float> grad = p.variable.grad().contiguous();
         update(slot, group, p.variable.value(), grad, lr * group.lr_scale);
       }
+  }
+  /// False where a gradient is infinite or NaN.
+  bool has_finite_gradients() const {
+    constexpr std::uint32_t kExponent = 0x7f800000;
+    std::uint32_t flaws = 0;
+    for (const auto& group : groups_)
+      for (const auto& p : group.parameters) {
+        if (!p.variable.grad().defined()) continue;
+        p.variable.grad().for_each_offset([&, data = p.variable.grad().data()](std::int64_t i) {
+          flaws |= (std::bit_cast<std::uint32_t>(data[i]) & kExponent) == kExponent;
+        });
+      }
+    return flaws == 0;
   }
   /// Forgets the gradients of all parameters.
   void zero_grad() {

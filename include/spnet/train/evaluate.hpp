@@ -26,8 +26,8 @@ struct Evaluation {
 
 /// Runs every batch of `loader`'s current epoch through every switch, in evaluation mode and without a tape.
 /// `progress(images)` is called after each batch and may return false to stop early. The network is left in its former
-/// mode, at the last of `switches`. Throws ValueError at a switch that the network was not made for, and what the loader
-/// throws.
+/// mode, at the last of `switches`. Throws ValueError at a switch that the network was not made for, NumericError, naming
+/// the switch, where logits or what leads to them are not finite, and what the loader throws.
 inline std::vector<Evaluation> evaluate(nn::Module& model, const std::vector<Precision>& switches, data::Loader& loader,
                                         const std::function<bool(std::int64_t)>& progress = {}) {
   NoGradGuard no_grad;
@@ -40,10 +40,14 @@ inline std::vector<Evaluation> evaluate(nn::Module& model, const std::vector<Pre
     const Variable<float> x(batch->images);
     for (auto& result : results) {
       model.set_precision(result.precision);
-      const auto begin = std::chrono::steady_clock::now();
-      const Variable<float> logits = model(x);
-      result.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-      result.correct += count_correct(logits.value(), batch->labels);
+      try {
+        const auto begin = std::chrono::steady_clock::now();
+        const Variable<float> logits = model(x);
+        result.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        result.correct += count_correct(logits.value(), batch->labels);
+      } catch (const NumericError& error) {
+        throw NumericError(message("evaluate: at switch ", result.precision, ": ", error.what()));
+      }
       result.images += batch->labels.size();
     }
     images += batch->labels.size();

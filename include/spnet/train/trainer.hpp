@@ -50,8 +50,8 @@ class Trainer {
 
   /// Trains on one batch with learning rate `lr`; `step` numbers the steps of the run, for what is drawn at random.
   /// The results are those of each switch before the update, highest first, valid until the next call.
-  /// Throws NumericError, naming the switch and the step and with no weight changed, where a loss, a weight or an activation
-  /// is not finite; running statistics and scales that start from data may have moved by then.
+  /// Throws NumericError, naming the switch and the step and with no weight changed, where a loss, a weight, an activation or
+  /// a gradient is not finite; running statistics and scales that start from data may have moved by then.
   const std::vector<SwitchResult>& step(const Tensor<float>& images, const Tensor<std::int32_t>& labels, double lr,
                                         std::uint64_t step) {
     model_.train();
@@ -70,6 +70,8 @@ class Trainer {
       }
     }
     std::fill(answers_.begin(), answers_.end(), Answer{});
+    check<NumericError>(optimizer_.has_finite_gradients(), "train: a gradient of step ", step,
+                        " is not finite; a lower learning rate or a warm-up may help");
     optimizer_.step(lr);
     return results_;
   }
