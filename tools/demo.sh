@@ -15,6 +15,7 @@ echo "built after $((SECONDS - start)) s"
 
 run=$(mktemp -d "${TMPDIR:-/tmp}/spnet-demo.XXXXXX")
 trap 'rm -rf -- "$run"' EXIT
+trap 'exit 130' INT TERM  # the program ends well on Ctrl-C, which here means the whole demo
 echo "1. a float network to start from"
 build/tools/spnet train --model resnet20 --data synthetic --switches w32a32 --batch 64 --lr 0.1 --schedule one-cycle \
   --epochs 3 --eval-every 0 --out "$run/float"
