@@ -40,8 +40,8 @@ run_tests() {
   meson test -C "$folder" --no-rebuild --print-errorlogs "$@" < /dev/null || true
   logs+=("$log")
 }
-# After an error of the compiler the rest is compiled, too, and then it ends.
-compile() { ninja -k 0 -C "$@"; }
+# After an error of the compiler the rest is compiled and tested, too; it counts as a failed test.
+compile() { ninja -k 0 -C "$@" || logs+=("$1: compiling it failed"); }
 
 tools/configure.sh build "-Dwerror=$werror" -Dtests=enabled -Dexamples=enabled -Dbench=enabled -Dprogram=enabled
 compile build
