@@ -43,7 +43,11 @@ int main(int argc, char** argv) {
   app.add_option("--steps", steps, "steps; the best counts")->check(CLI::PositiveNumber);
   app.add_option("--image", image, "height and width of the images")->check(CLI::PositiveNumber);
   app.add_option("--model", model_name, "network");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
 
   try {
     const double at_start = peak_mib();
