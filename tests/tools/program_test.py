@@ -1,6 +1,8 @@
 """The spnet program from the outside: runs, resumed runs, damaged ones, and wrong usage."""
 import json
 import os
+import re
+import resource
 import shutil
 import signal
 import struct
@@ -79,23 +81,31 @@ class Program(unittest.TestCase):
         self.assert_same_run("one", "two")
 
     def test_a_stopped_run_goes_on_bit_for_bit(self):
-        self.ok(*TRAIN, "--out", self.folder / "whole")
+        long = [word.replace("train=96", "train=1600") for word in TRAIN]
+        long += ["--quantizer", "lsq", "--optimizer", "adam"]
+        self.ok(*long, "--out", self.folder / "whole")
         part = self.folder / "part"
+        stopped = set()
         for attempt in range(40):
             begun = (part / "config.json").exists()
-            arguments = ["train", "--resume", str(part)] if begun else [*TRAIN, "--out", str(part)]
+            arguments = ["train", "--resume", str(part)] if begun else [*long, "--out", str(part)]
             process = subprocess.Popen([SPNET, *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-            time.sleep(0.7)
+            while process.poll() is None and not (part / "config.json").exists():
+                time.sleep(0.01)
+            time.sleep(0.05 + 0.02 * attempt)
             process.send_signal(signal.SIGTERM if attempt % 2 else signal.SIGINT)
             stderr = process.communicate(timeout=120)[1]
-            if not (part / "config.json").exists():
-                continue  # the signal came before the run had begun
+            if process.returncode == -(signal.SIGTERM if attempt % 2 else signal.SIGINT):
+                continue  # before the program had asked for signals
             self.assertEqual(process.returncode, 0, stderr)
             if "done" in stderr:
                 break
             self.assertIn("spnet train --resume", stderr)
+            stopped.add((attempt % 2, re.search(r"stopped after step (\d+)", stderr)[1]))
         else:
             self.ok("train", "--resume", part)
+        self.assertGreaterEqual(len(stopped), 3)
+        self.assertEqual({kind for kind, step in stopped}, {0, 1})
         self.assert_same_run("whole", "part")
 
     def test_a_killed_run_goes_on_from_its_last_checkpoint(self):
@@ -110,7 +120,7 @@ class Program(unittest.TestCase):
         while not list(part.glob("checkpoint-*")) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.kill()
-        process.wait()
+        self.assertEqual(process.wait(), -signal.SIGKILL, "the run was over before it was killed")
         with (part / "metrics.jsonl").open("a") as metrics:
             metrics.write('{"epoch": 9, "step": 99999}\n{"cut sho')
         self.ok("train", "--resume", part)
@@ -171,8 +181,58 @@ class Program(unittest.TestCase):
         for path in run.glob("checkpoint-*"):
             path.write_bytes(b"nothing of use")
         self.fails(1, "no undamaged checkpoint", "train", "--resume", run)
+        for path in run.glob("checkpoint-*"):
+            path.unlink()
         (run / "config.json").write_text("{")
         self.fails(1, "config.json", "eval", "--run", run)
+
+    def test_a_run_goes_by_what_its_checkpoints_carry(self):
+        run = self.folder / "run"
+        self.ok(*TRAIN, "--out", run)
+        expected = self.checkpoint("run").read_bytes()
+        config = json.loads((run / "config.json").read_text())
+        self.assertNotIn("warning", self.ok("eval", "--run", run).stderr)
+        for damage in [lambda path: path.unlink(), lambda path: path.write_text("{"),
+                       lambda path: path.write_text(json.dumps({**config, "seed": 6, "optimizer": "foo", "mean": [0.5]}))]:
+            damage(run / "config.json")
+            self.assertIn("warning", self.ok("eval", "--run", run).stderr)
+            checkpoints = sorted(run.glob("checkpoint-*"), key=lambda p: int(p.stem.split("-")[1]))
+            checkpoints[-1].unlink()
+            self.assertIn("warning", self.ok("train", "--resume", run).stderr)
+            self.assertEqual(self.checkpoint("run").read_bytes(), expected)
+        fresh = self.folder / "fresh"
+        fresh.mkdir()
+        for entry, value in [("optimizer", "foo"), ("mean", [0.5]), ("image_size", 3), ("batch", 0), ("augment", "foo")]:
+            (fresh / "config.json").write_text(json.dumps({**config, entry: value}))
+            self.fails(1, entry.split("_")[0], "train", "--resume", fresh)
+
+    def test_a_full_disk_loses_nothing(self):
+        def little_room():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+        run = self.folder / "run"
+        self.ok(*TRAIN, "--out", self.folder / "whole")
+        done = spnet(*TRAIN, "--out", run, preexec_fn=little_room)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("cannot write", done.stderr)
+        self.assertEqual(list(run.glob("checkpoint-*")), [])
+        self.assertIn("from the beginning", self.ok("train", "--resume", run).stderr)
+        self.assert_same_run("whole", "run")
+        last = self.checkpoint("run")
+        expected = last.read_bytes()
+        last.unlink()
+        kept = self.checkpoint("run").read_bytes()
+        self.assertEqual(spnet("train", "--resume", run, preexec_fn=little_room).returncode, 1)
+        self.assertEqual(self.checkpoint("run").read_bytes(), kept)
+        self.ok("train", "--resume", run)
+        self.assertEqual(self.checkpoint("run").read_bytes(), expected)
+
+    def test_numbers_that_are_not_finite_stop_a_run(self):
+        tiny = ["train", "--width", "0.25", "--data", "synthetic:train=16,test=16,size=16", "--batch", "16", "--lr", "1e38",
+                "--warmup", "0", "--epochs", "2"]
+        self.fails(1, "step", *tiny, "--switches", "w32a32", "--out", self.folder / "float")
+        self.fails(1, "w2a2", *tiny, "--switches", "w2a2,w32a32", "--out", self.folder / "two")
+        self.assertFalse((self.folder / "float" / "best.safetensors").exists())
 
     def test_start_from_another_run(self):
         floating = self.folder / "float"
@@ -210,6 +270,10 @@ class Program(unittest.TestCase):
             (["train", *out, "--distill", "nonesuch"], "recursive"),
             (["train", *out, "--schedule", "step"], "schedule"),
             (["train", *out, "--schedule", "one-cycle", "--warmup", "1"], "warms up by itself"),
+            (["train", *out, "--temperature", "nan"], "temperature"),
+            (["train", *out, "--weight-decay", "nan"], "weight-decay"),
+            (["train", *out, "--label-smoothing", "nan"], "label-smoothing"),
+            (["train", *out, "--seed", "-1"], "seed"),
             (["train", *out, "--switch-weights", "w1a1"], "expected the form w1a1:0.25"),
             (["train", *out, "--switch-weights", "w1a1:0"], "expected > 0"),
             (["train", *out, "--switch-weights", "w3a3:0.5"], "not among the switches"),
@@ -234,7 +298,7 @@ class Program(unittest.TestCase):
         self.fails(1, "nowhere", "eval", "--run", "nowhere")
         self.fails(1, "nowhere", "train", "--resume", "nowhere")
         self.fails(1, "do not fill a batch", *[w if w != "16" else "4096" for w in TRAIN], *out)
-        self.fails(1, "loss is", *TRAIN, "--out", self.folder / "diverged", "--lr", "1e30")
+        self.fails(1, "at switch w32a32 in step", *TRAIN, "--out", self.folder / "diverged", "--lr", "1e30")
         file = self.folder / "file"
         file.write_text("")
         self.fails(1, str(file), *TRAIN, "--out", file / "run")

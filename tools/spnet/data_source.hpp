@@ -18,7 +18,7 @@ data::DataSplits open_data(const RunConfig& config);
 data::DataSplits open_data(const RunConfig& config, const std::string& spec);
 
 /// Completes a new run's configuration from its data: classes, image size, stem, augmentation, and the mean and
-/// deviation of each channel over the first images of the training set.
+/// deviation of each channel over images from all over the training set.
 void complete_from_data(RunConfig& config, const data::DataSplits& splits);
 
 /// The training set as the run uses it (perhaps only some images).

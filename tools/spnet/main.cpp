@@ -24,7 +24,11 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   try {
-    return chosen();
+    const int code = chosen();
+    // What was printed may not have arrived: a full disk, a closed pipe.
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+    std::fprintf(stderr, "spnet: cannot write to the standard output\n");
+    return 1;
   } catch (const UsageError& error) {
     std::fprintf(stderr, "spnet: %s\n", error.what());
     return 2;

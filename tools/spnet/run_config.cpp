@@ -1,5 +1,8 @@
 #include "run_config.hpp"
 
+#include <algorithm>
+#include <initializer_list>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 namespace spnet::program {
@@ -56,6 +59,45 @@ void for_each_entry(Config& c, const Visit& visit) {
 
 }  // namespace
 
+void check_config(const RunConfig& c) {
+  struct Range {
+    const char* option;
+    double value, low, high;
+  };
+  constexpr double kLargest = std::numeric_limits<float>::max(), kSmallest = std::numeric_limits<float>::min();
+  for (const Range& r : std::initializer_list<Range>{
+           {"width", c.width, 0.001, 64},
+           {"image-size", static_cast<double>(c.image_size), c.image_size == 0 ? 0.0 : 8.0, 1024},
+           {"train-images", static_cast<double>(c.train_images), 0, 1e15},
+           {"temperature", c.distillation.temperature, kSmallest, kLargest},
+           {"label-weight", c.distillation.label_weight.value_or(0), 0, 100},
+           {"feature-weight", c.distillation.feature_weight, 0, 1e6},
+           {"label-smoothing", c.distillation.label_smoothing, 0, 1},
+           {"epochs", static_cast<double>(c.epochs), 1, 1000000},
+           {"batch", static_cast<double>(c.batch), 2, 65536},
+           {"lr", c.lr, kSmallest, kLargest},
+           {"momentum", c.momentum, 0, 0.9999},
+           {"weight-decay", c.weight_decay, 0, 1},
+           {"scale-lr", c.scale_lr, 0, 1000},
+           {"clip-norm", c.clip_norm, 0, 1e9},
+           {"warmup", c.warmup_epochs, 0, 1000}})
+    check<ValueError>(r.value >= r.low && r.value <= r.high, "train: --", r.option, " ", r.value, " given, expected ", r.low,
+                      " to ", r.high);
+  const auto require_one_of = [](const char* option, const std::string& value, std::initializer_list<const char*> known) {
+    check<ValueError>(std::find(known.begin(), known.end(), value) != known.end(), "train: --", option, " '", value,
+                      "' given, expected one of ", join(known));
+  };
+  require_one_of("optimizer", c.optimizer, {"sgd", "adam", "adamw"});
+  require_one_of("augment", c.augment, {"auto", "none", "crop", "crop-flip", "resized-crop", "resized-crop-jitter"});
+  const auto is_channels = [](const std::vector<float>& values, float low) {
+    return (values.empty() || values.size() == 3) &&
+           std::all_of(values.begin(), values.end(), [low](float v) { return v >= low && v <= kLargest; });
+  };
+  check<ValueError>(is_channels(c.mean, 0) && is_channels(c.deviation, kSmallest) && c.mean.size() == c.deviation.size(),
+                    "train: mean and deviation, expected 3 numbers each");
+  train::check_switch_weights(c.distillation.switch_weights, c.switches);
+}
+
 nlohmann::json to_json(const RunConfig& config) {
   nlohmann::json json;
   for_each_entry(config, [&](const char* name, const auto& value) { json[name] = value; });
@@ -82,10 +124,12 @@ RunConfig config_from_json(const nlohmann::json& json, const std::string& source
     if (json.contains(entry))
       for (const auto& [name, weight] : json.at(entry).get<std::map<std::string, float>>())
         config.distillation.switch_weights[parse_precision(name)] = weight;
+    entry = "";
+    check_config(config);
   } catch (const nlohmann::json::exception& error) {
     throw FileError(message(source, ": entry '", entry, "' is missing or has a wrong type (", error.what(), ")"));
   } catch (const ValueError& error) {
-    throw FileError(message(source, ": entry '", entry, "': ", error.what()));
+    throw FileError(*entry ? message(source, ": entry '", entry, "': ", error.what()) : message(source, ": ", error.what()));
   }
   return config;
 }

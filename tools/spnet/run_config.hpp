@@ -51,8 +51,11 @@ struct RunConfig {
   models::ModelOptions model_options() const;
 };
 
+/// Throws ValueError, naming the option, where a value is outside its range or not a number.
+void check_config(const RunConfig& config);
+
 nlohmann::json to_json(const RunConfig& config);
-/// Throws FileError, naming `source` and the entry, where one is missing or has another type.
+/// Throws FileError, naming `source` and the entry, where one is missing, has another type or a value outside its range.
 RunConfig config_from_json(const nlohmann::json& json, const std::string& source);
 
 }  // namespace spnet::program

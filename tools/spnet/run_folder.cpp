@@ -30,25 +30,57 @@ nlohmann::json parse_json(const std::string& text, const std::string& source) {
   }
 }
 
+// Whether a readable config.json holds these entries; images to pass over may be added by a later command.
+bool says_the_same(const fs::path& path, nlohmann::json expected) {
+  if (!fs::exists(path)) return false;
+  nlohmann::json found = nlohmann::json::parse(read_text(path), nullptr, /*allow_exceptions=*/false);
+  if (!found.is_object() || !expected.is_object()) return false;
+  found.erase("skip_bad");
+  expected.erase("skip_bad");
+  return found == expected;
+}
+
 }  // namespace
 
 RunFolder::RunFolder(fs::path path) : path_(std::move(path)) {}
 
-void RunFolder::create(const RunConfig& config) const {
+void RunFolder::require_new() const {
   check<FileError>(!fs::exists(path_ / "config.json") && checkpoints().list().empty(), path_.string(),
                    ": there is a run already; go on with `spnet train --resume ", path_.string(),
                    "`, or choose another folder");
+}
+
+void RunFolder::create(const RunConfig& config) const {
+  require_new();
   std::error_code error;
   fs::create_directories(path_, error);
   check<FileError>(!error, path_.string(), ": cannot make the folder: ", error.message());
   io::write_file_atomically(path_ / "config.json", to_json(config).dump(2) + "\n");
 }
 
-RunConfig RunFolder::load_config() const {
-  const std::string source = (path_ / "config.json").string();
+RunFolder::Stored RunFolder::load(bool best) const {
   check<FileError>(fs::exists(path_), path_.string(), ": no such folder");
-  check<FileError>(fs::exists(path_ / "config.json"), path_.string(), ": not the folder of a run (it has no config.json)");
-  return config_from_json(parse_json(read_text(source), source), source);
+  const fs::path config = path_ / "config.json";
+  Stored out;
+  if (best) {
+    check<FileError>(fs::exists(this->best()), this->best().string(),
+                     ": no such file; the run has not been evaluated while it trained");
+    out.checkpoint = {.file = io::TensorFile::load(this->best(), {.require_checksum = true}), .path = this->best(), .messages = {}};
+  } else if (!checkpoints().list().empty()) {
+    out.checkpoint = checkpoints().load();
+    report(*out.checkpoint);
+  } else {
+    check<FileError>(fs::exists(config), path_.string(), ": not the folder of a run (it has no config.json and no checkpoint)");
+    out.config = config_from_json(parse_json(read_text(config), config.string()), config.string());
+    return out;
+  }
+  const std::string source = out.checkpoint->path.string();
+  const nlohmann::json carried = parse_json(out.checkpoint->file.metadata("config"), source);
+  out.config = config_from_json(carried, source);
+  if (!says_the_same(config, carried))
+    std::fprintf(stderr, "warning: %s is missing or differs from what %s carries: going by the latter\n",
+                 config.string().c_str(), out.checkpoint->path.filename().string().c_str());
+  return out;
 }
 
 void RunFolder::append_metrics(const nlohmann::json& line) const {
@@ -59,11 +91,6 @@ void RunFolder::append_metrics(const nlohmann::json& line) const {
   const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
   const bool closed = std::fclose(file) == 0;
   check<FileError>(written && closed, path, ": cannot write: ", std::strerror(errno));
-}
-
-bool RunFolder::is_fresh() const {
-  const fs::path metrics = path_ / "metrics.jsonl";
-  return checkpoints().list().empty() && (!fs::exists(metrics) || fs::file_size(metrics) == 0);
 }
 
 void RunFolder::rewind_metrics(std::int64_t epochs) const {
@@ -92,25 +119,16 @@ void report(const io::CheckpointFolder::Loaded& loaded) {
 }
 
 LoadedRun load_run(const fs::path& path, bool best) {
-  const RunFolder folder(path);
+  RunFolder::Stored stored = RunFolder(path).load(best);
+  check<FileError>(stored.checkpoint.has_value(), path.string(), ": no checkpoint here yet");
+  const io::CheckpointFolder::Loaded& loaded = *stored.checkpoint;
   LoadedRun out;
-  out.config = folder.load_config();
-  io::CheckpointFolder::Loaded loaded;
-  if (best) {
-    check<FileError>(fs::exists(folder.best()), folder.best().string(),
-                     ": no such file; the run has not been evaluated while it trained");
-    loaded.file = io::TensorFile::load(folder.best(), {.require_checksum = true});
-    loaded.path = folder.best();
-  } else {
-    loaded = folder.checkpoints().load();
-    report(loaded);
-  }
+  out.config = std::move(stored.config);
   out.model = make_network(out.config);
   try {
     io::load_module(loaded.file, *out.model);
   } catch (const FileError& error) {
-    throw FileError(message(loaded.path.string(), ": does not fit the network of ", folder.path().string(),
-                            "/config.json: ", error.what()));
+    throw FileError(message(loaded.path.string(), ": does not fit its own configuration: ", error.what()));
   }
   out.model->eval();
   const auto progress = parse_json(loaded.file.metadata("progress"), loaded.path.string());

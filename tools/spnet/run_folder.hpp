@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,14 +33,22 @@ class RunFolder {
   /// Makes the folder and writes the configuration. Throws FileError where a run is there already or nothing can be
   /// written.
   void create(const RunConfig& config) const;
-  RunConfig load_config() const;
+  /// Throws FileError where a run is there already.
+  void require_new() const;
+
+  /// What is stored: the newest whole checkpoint (or best.safetensors), none before the first, and the configuration that
+  /// the checkpoint carries, else that of config.json. Says on stderr where the two differ. Throws FileError where there is
+  /// neither, or what is there is damaged.
+  struct Stored {
+    RunConfig config;
+    std::optional<io::CheckpointFolder::Loaded> checkpoint;
+  };
+  Stored load(bool best = false) const;
 
   /// Adds a line to metrics.jsonl.
   void append_metrics(const nlohmann::json& line) const;
   /// Drops the metrics of all but the first `epochs` epochs: a resumed run does them again.
   void rewind_metrics(std::int64_t epochs) const;
-  /// True where the run ended before its first checkpoint.
-  bool is_fresh() const;
 
   io::CheckpointFolder checkpoints() const { return io::CheckpointFolder(path_); }
   std::filesystem::path best() const { return path_ / "best.safetensors"; }

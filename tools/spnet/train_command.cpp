@@ -43,7 +43,6 @@ void validate(TrainArguments& arguments) {
       const auto [precision, weight] = parse_switch_weight(text);
       c.distillation.switch_weights[precision] = weight;
     }
-    train::check_switch_weights(c.distillation.switch_weights, c.switches);
     if (arguments.label_weight >= 0) c.distillation.label_weight = static_cast<float>(arguments.label_weight);
     if (c.lr == 0) c.lr = c.optimizer == "sgd" ? 0.1 : 1e-3;
     train::distillation_plan(c.distillation.name);
@@ -51,6 +50,7 @@ void validate(TrainArguments& arguments) {
     check<ValueError>(!one_cycle || c.warmup_epochs <= 0, "train: --warmup ", c.warmup_epochs,
                       " given, but one-cycle warms up by itself");
     if (c.warmup_epochs < 0) c.warmup_epochs = one_cycle ? 0 : 0.5;
+    check_config(c);
     make_weight_quantizer(c.model_options().quantization.weight_quantizer, {.per_channel = c.per_channel});
     make_activation_quantizer(c.model_options().quantization.activation_quantizer);
     require_network(c.model);
@@ -126,7 +126,7 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
       command->add_option("--schedule", c.schedule, "constant, cosine, one-cycle, step:EPOCHS[:FACTOR] or "
                                                     "multi-step:E1,E2[:FACTOR]"),
       command->add_option("--warmup", c.warmup_epochs, "epochs of linear warm-up; 0.5 where left out, none with one-cycle")->check(CLI::Range(0.0, 1000.0)),
-      command->add_option("--seed", c.seed, "of weights, order and augmentation"),
+      command->add_option("--seed", c.seed, "of weights, order and augmentation")->check(CLI::NonNegativeNumber),
       command->add_option("--init", arguments->init, "start from a run's folder or a .safetensors file"),
   };
   for (CLI::Option* option : defining) {

@@ -53,7 +53,7 @@ class TrainSession {
   };
   void build();
   void initialise(const std::string& init);
-  void restore();
+  void restore(const io::CheckpointFolder::Loaded& loaded);
   bool run_epoch();
   bool finish_epoch();
   void save() const;
@@ -78,7 +78,9 @@ class TrainSession {
 };
 
 TrainSession::TrainSession(RunFolder folder, RunConfig config, SessionOptions options, const std::string& init)
-    : folder_(std::move(folder)), config_(std::move(config)), options_(options), splits_(open_data(config_)) {
+    : folder_(std::move(folder)), config_(std::move(config)), options_(options) {
+  folder_.require_new();
+  splits_ = open_data(config_);
   complete_from_data(config_, splits_);
   config_.init = init;
   build();
@@ -87,15 +89,18 @@ TrainSession::TrainSession(RunFolder folder, RunConfig config, SessionOptions op
 }
 
 TrainSession::TrainSession(RunFolder folder, SessionOptions options, bool skip_bad)
-    : folder_(std::move(folder)), config_(folder_.load_config()), options_(options) {
+    : folder_(std::move(folder)), options_(options) {
+  const RunFolder::Stored stored = folder_.load();
+  config_ = stored.config;
   config_.skip_bad = config_.skip_bad || skip_bad;
   splits_ = open_data(config_);
   build();
-  if (folder_.is_fresh()) {
-    std::fprintf(stderr, "%s has no checkpoint yet: starting from the beginning\n", folder_.path().string().c_str());
-    if (!config_.init.empty()) initialise(config_.init);
+  if (stored.checkpoint) {
+    restore(*stored.checkpoint);
   } else {
-    restore();
+    std::fprintf(stderr, "%s has no checkpoint yet: starting from the beginning\n", folder_.path().string().c_str());
+    folder_.rewind_metrics(0);
+    if (!config_.init.empty()) initialise(config_.init);
   }
 }
 
@@ -129,9 +134,7 @@ void TrainSession::initialise(const std::string& init) {
   std::fprintf(stderr, "started from %s (%zu tensors)\n", init.c_str(), filled);
 }
 
-void TrainSession::restore() {
-  const auto loaded = folder_.checkpoints().load();
-  report(loaded);
+void TrainSession::restore(const io::CheckpointFolder::Loaded& loaded) {
   const std::string source = loaded.path.string();
   try {
     io::load_module(loaded.file, *model_);
@@ -150,7 +153,7 @@ void TrainSession::restore() {
       totals_[i] = {totals[i].at("loss").get<double>(), totals[i].at("images").get<std::int64_t>(),
                              totals[i].at("correct").get<std::int64_t>()};
   } catch (const FileError& error) {
-    throw FileError(message(source, ": does not fit ", folder_.path().string(), "/config.json: ", error.what()));
+    throw FileError(message(source, ": does not fit its own configuration: ", error.what()));
   } catch (const nlohmann::json::exception& error) {
     throw FileError(message(source, ": its progress is not readable: ", error.what()));
   }
@@ -190,6 +193,12 @@ bool TrainSession::run() {
       } catch (const FileError&) {
       }
       throw;
+    } catch (const NumericError& error) {
+      // The weights may have been ruined some steps ago: what is stored stays as it is.
+      const auto saved = folder_.checkpoints().list();
+      throw NumericError(saved.empty() ? error.what()
+                                       : message(error.what(), "; the newest checkpoint is that of step ", saved.front(),
+                                                 ": to go on from the one before, remove it"));
     }
     if (!whole) {
       save_and_say();
@@ -237,10 +246,14 @@ bool TrainSession::finish_epoch() {
   if (last || (options_.eval_every > 0 && (epoch_ + 1) % options_.eval_every == 0)) {
     Progress progress("  evaluating", splits_.test->size(), "images");
     test_loader_->seek({0, 0});
-    evaluations = train::evaluate(*model_, config_.switches, *test_loader_, [&](std::int64_t images) {
-      progress.update(images);
-      return !stop_requested();
-    });
+    try {
+      evaluations = train::evaluate(*model_, config_.switches, *test_loader_, [&](std::int64_t images) {
+        progress.update(images);
+        return !stop_requested();
+      });
+    } catch (const NumericError& error) {
+      throw NumericError(message("train: after epoch ", epoch_ + 1, ", step ", step_, ": ", error.what()));
+    }
     if (stop_requested()) return false;
   }
   const double lr = schedule_(step_ - 1);
