@@ -405,6 +405,27 @@ def quantizers():
     return cases
 
 
+def philox(counter, key):
+    """Four words of Philox 4x32-10 (Salmon et al., SC11)."""
+    for _ in range(10):
+        a, b = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]
+        counter = [b >> 32 ^ counter[1] ^ key[0], b & 0xFFFFFFFF, a >> 32 ^ counter[3] ^ key[1], a & 0xFFFFFFFF]
+        key = [(key[0] + 0x9E3779B9) & 0xFFFFFFFF, (key[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return counter
+
+
+def dropout():
+    """F.dropout draws masks of its own: PyTorch computes with those that a counter-based generator gives for a seed."""
+    cases = Cases("dropout")
+    for name, shape, p, seed in (("half", (3, 4, 5), 0.5, 7), ("rare", (40, 3), 0.1, 11), ("most", (2, 50), 0.9, 13)):
+        cases.option(name, p=p, seed=seed)
+        x = cases.normal(f"{name}/x", shape)
+        words = [philox([i >> 2, 0, 0, 0], [seed, 0])[i & 3] for i in range(math.prod(shape))]
+        kept = torch.tensor([(word >> 8) / 2**24 >= p for word in words], dtype=torch.float64).reshape(shape)
+        cases.check_gradients(name, x * kept / (1 - p), x=x)
+    return cases
+
+
 def read(path):
     content = path.read_bytes()
     length = struct.unpack_from("<Q", content)[0]
@@ -443,7 +464,7 @@ def main(arguments):
     torch.set_num_threads(1)
     found = []
     for cases in (conv2d(), linear(), batch_norm(), pooling("max_pool2d"), pooling("avg_pool2d"), global_avg_pool(),
-                  activations(), arithmetic(), softmax(), losses(), optimizers(), schedules(), quantizers()):
+                  activations(), arithmetic(), softmax(), losses(), optimizers(), schedules(), quantizers(), dropout()):
         path = folder / f"{cases.name}.safetensors"
         if check:
             found += differences(cases, path)

@@ -1,4 +1,4 @@
-// Activations and arithmetic against PyTorch's, values and gradients.
+// Activations, dropout and arithmetic against PyTorch's, values and gradients.
 #include <doctest/doctest.h>
 
 #include <functional>
@@ -9,6 +9,7 @@
 #include "reference_file.hpp"
 #include "spnet/autograd/activation.hpp"
 #include "spnet/autograd/arithmetic.hpp"
+#include "spnet/autograd/dropout.hpp"
 
 using namespace spnet;
 
@@ -32,6 +33,15 @@ TEST_CASE_TEMPLATE("reference: activations", T, float, double) {
   for (const auto& c : file.all<T>("prelu")) {
     const V input = c.input("x"), slope = c.input("slope");
     c.check_gradients(prelu(input, slope), {{"x", input}, {"slope", slope}});
+  }
+}
+
+TEST_CASE_TEMPLATE("reference: dropout", T, float, double) {
+  ReferenceFile file("dropout");
+  for (const auto& c : file.all<T>("")) {
+    const Variable<T> x = c.input("x");
+    Random random(static_cast<std::uint64_t>(c.integer("seed")));
+    c.check_gradients(dropout(x, c.number("p"), random, /*training=*/true), {{"x", x}});
   }
 }
 
