@@ -96,6 +96,14 @@ TEST_CASE("data: bad CIFAR records are named, or skipped and listed") {
         folder.path().string() + ": 0 training and 1 test images, expected at least one of each");
 }
 
+TEST_CASE("data: a CIFAR-10 batch missing between others is named") {
+  const test::TemporaryFolder folder;
+  folder.write("data_batch_1.bin", records(1));
+  folder.write("data_batch_3.bin", records(1));
+  folder.write("test_batch.bin", records(1));
+  CHECK(file_error([&] { data::open_cifar10(folder.path()); }).starts_with(folder / "data_batch_2.bin"));
+}
+
 TEST_CASE("data: missing CIFAR files and wrong name lists are refused") {
   const test::TemporaryFolder folder;
   CHECK(file_error([&] { data::open_cifar10(folder / "none"); }) == folder / "none: no such folder");

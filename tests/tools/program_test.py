@@ -1,6 +1,8 @@
 """The spnet program from the outside: runs, resumed runs, damaged ones, and wrong usage."""
+import fcntl
 import json
 import os
+import pty
 import re
 import resource
 import shutil
@@ -8,6 +10,7 @@ import signal
 import struct
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 import zlib
@@ -74,6 +77,38 @@ class Program(unittest.TestCase):
         self.fails(1, "w4a4", "eval", "--run", run, "--switch", "w4a4")
         self.fails(1, "there is a run already", *TRAIN, "--out", run)
         self.fails(1, "classes", "eval", "--run", run, "--data", DATA + ",classes=4")
+
+    def test_a_terminal_shows_a_live_bar(self):
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        process = subprocess.Popen([SPNET, *[w.replace("train=96", "train=960") for w in TRAIN], "--out",
+                                    str(self.folder / "run")], stdin=subprocess.DEVNULL, stderr=slave)
+        os.close(slave)
+        shown = b""
+        while True:
+            try:
+                part = os.read(master, 4096)
+            except OSError:  # how Linux tells that the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+        os.close(master)
+        self.assertEqual(process.wait(), 0)
+        bars = [bar for bar in re.split(r"[\r\n]", shown.decode()) if "images/s" in bar and "loss" in bar]
+        self.assertTrue(bars)
+        for bar in bars:
+            self.assertRegex(bar, r"epoch \d/2 .*images/s .*left .*loss .*top-1")
+            self.assertLessEqual(len(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", bar)), 80)
+
+    def test_the_options_of_the_readme_are_known(self):
+        readme = (Path(__file__).resolve().parents[2] / "README.md").read_text().replace("\\\n", " ")
+        commands = re.findall(r"spnet (train|eval|info) (.*)", readme)
+        self.assertGreater(len(commands), 3)
+        for command, rest in commands:
+            known = self.ok(command, "--help").stdout
+            for option in re.findall(r"--[a-z-]+", rest.split("#")[0].split("`")[0]):
+                self.assertRegex(known, rf"{option}\b", f"{command} {rest}")
 
     def test_one_thread_or_two_give_the_same_bytes(self):
         self.ok(*TRAIN, "--out", self.folder / "one", "--threads", "1")

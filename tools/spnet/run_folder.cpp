@@ -95,6 +95,7 @@ void RunFolder::append_metrics(const nlohmann::json& line) const {
 
 void RunFolder::rewind_metrics(std::int64_t epochs) const {
   const fs::path path = path_ / "metrics.jsonl";
+  for (const fs::path& written : {path, best(), path_ / "config.json"}) io::remove_abandoned_temporaries(written);
   if (!fs::exists(path)) return;
   const std::string text = read_text(path);
   std::string kept;

@@ -47,7 +47,7 @@ class RunFolder {
 
   /// Adds a line to metrics.jsonl.
   void append_metrics(const nlohmann::json& line) const;
-  /// Drops the metrics of all but the first `epochs` epochs: a resumed run does them again.
+  /// Drops the metrics of all but the first `epochs` epochs, for a resumed run does them again, and what killed writers left.
   void rewind_metrics(std::int64_t epochs) const;
 
   io::CheckpointFolder checkpoints() const { return io::CheckpointFolder(path_); }

@@ -65,16 +65,18 @@ inline DataSplits finish_splits(std::shared_ptr<RecordDataset> train, std::share
 
 }  // namespace detail
 
-/// Reads `data_batch_*.bin` and `test_batch.bin` (class names from `batches.meta.txt`, where it is there) in `folder`.
+/// Reads `data_batch_1.bin` and those that follow it, and `test_batch.bin` (class names from `batches.meta.txt`, where it is there) in `folder`.
 /// Throws FileError where files are missing or cut off, or labels are above 9.
 inline DataSplits open_cifar10(const std::filesystem::path& folder, const OpenOptions& options = {}) {
   const auto path = detail::cifar_folder(folder, "cifar-10-batches-bin", "test_batch.bin");
   const auto classes = detail::cifar_classes(path / "batches.meta.txt", 10);
   auto train = std::make_shared<RecordDataset>(classes, ImageSize{32, 32}, 3, options.skip_bad);
   auto test = std::make_shared<RecordDataset>(classes, ImageSize{32, 32}, 3, options.skip_bad);
+  int batches = 0;
   for (const std::string& name : list_folder(path, /*folders=*/false))
-    if (name.starts_with("data_batch_") && name.ends_with(".bin"))
-      detail::append_cifar_file(path / name, 1, options, *train);
+    batches += name.starts_with("data_batch_") && name.ends_with(".bin");
+  for (int i = 1; i <= batches; ++i)
+    detail::append_cifar_file(path / message("data_batch_", i, ".bin"), 1, options, *train);
   detail::append_cifar_file(path / "test_batch.bin", 1, options, *test);
   return detail::finish_splits(std::move(train), std::move(test), path);
 }
