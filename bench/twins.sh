@@ -7,7 +7,7 @@
 #   OUT   folder for the runs
 # environment: BITS ("1 2 4 8 32"), LR (of the switchable network, 0.1), TWIN_LRS ("0.1 0.05": each twin is trained with
 # every rate, and the best final accuracy on the test set counts for the twin, which favours the twins), SPNET (the
-# program), ARGS (more options for every run)
+# program), ARGS (more options for every run), JOINT_ARGS (for the switchable network alone)
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -18,18 +18,20 @@ data=$1 out=$2 epochs=${3:-6} seed=${4:-1}
 read -r -a bits <<< "${BITS:-1 2 4 8 32}"
 read -r -a twin_rates <<< "${TWIN_LRS:-0.1 0.05}"
 read -r -a more <<< "${ARGS:-}"
+read -r -a joint <<< "${JOINT_ARGS:-}"
 spnet=${SPNET:-$(dirname -- "${BASH_SOURCE[0]}")/../build/tools/spnet}
 mkdir -p -- "$out"
 
-# train NAME SWITCHES RATE: from the start, or from the last checkpoint; nothing where it is finished.
+# train NAME SWITCHES RATE OPTION…: from the start, or from the last checkpoint; nothing where it is finished.
 train() {
-  local run=$out/$1
+  local run=$out/$1 switches=$2 rate=$3
+  shift 3
   if [ ! -e "$run.done" ]; then
     if [ -e "$run/config.json" ]; then
       "$spnet" train --resume "$run" --save-every 100
     else
-      "$spnet" train --model resnet20 --data "$data" --switches "$2" --lr "$3" --epochs "$epochs" --seed "$seed" \
-        --save-every 100 "${more[@]}" --out "$run"
+      "$spnet" train --model resnet20 --data "$data" --switches "$switches" --lr "$rate" --epochs "$epochs" \
+        --seed "$seed" --save-every 100 "${more[@]}" "$@" --out "$run"
     fi
     # A run that was stopped with Ctrl-C ends well, too, but not at its last epoch.
     [ "$(wc -l < "$run/metrics.jsonl")" -eq "$epochs" ] || exit 1
@@ -40,7 +42,7 @@ train() {
 top1() { tail -n 1 "$out/$1/metrics.jsonl" | python3 -c 'import json,sys; print("%.2f" % json.load(sys.stdin)["test"][sys.argv[1]]["top1"])' "$2"; }
 
 switches=$(printf 'w%sa%s,' $(for b in "${bits[@]}"; do echo "$b $b"; done))
-train switchable "${switches%,}" "${LR:-0.1}"
+train switchable "${switches%,}" "${LR:-0.1}" "${joint[@]}"
 for b in "${bits[@]}"; do
   for rate in "${twin_rates[@]}"; do train "alone-$b-$rate" "w${b}a$b" "$rate"; done
 done
