@@ -72,6 +72,22 @@ SPNET_INLINE void product_tiles(const ProductArgs& a, std::int64_t& pixel) {
   for (; a.pixels - pixel >= M; pixel += M) product_tile<I, M, N, kBlocked>(a, pixel);
 }
 
+template <class I, int M, int N>
+SPNET_INLINE void product_tile_of(const ProductArgs& a, std::int64_t pixel, std::int64_t size) {
+  if (size == M) return product_tile<I, M, N, false>(a, pixel);
+  if constexpr (M > 1) product_tile_of<I, M - 1, N>(a, pixel, size);
+}
+
+// Tiles of at most M pixels, as equal as can be: a small tile at the end of a row would leave most of the machine idle.
+template <class I, int M, int N>
+SPNET_INLINE void even_product_tiles(const ProductArgs& a) {
+  std::int64_t left = (a.pixels + M - 1) / M;
+  for (std::int64_t pixel = 0, size; left > 0; --left, pixel += size) {
+    size = (a.pixels - pixel + left - 1) / left;
+    product_tile_of<I, M, N>(a, pixel, size);
+  }
+}
+
 // dw is a tile of kGradRows-or-fewer outputs (broadcast from dy) by N vectors of channels, over all pixels.
 template <class I, int M, int N>
 SPNET_INLINE void weight_grad_tile(const WeightGradArgs& a, std::int64_t output, std::int64_t vector) {

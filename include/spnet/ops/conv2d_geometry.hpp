@@ -68,6 +68,9 @@ inline Shape output_shape(const ConvSizes& s) { return {s.n, s.oh, s.ow, s.o}; }
 template <class T>
 using PoolVector = std::vector<T, PoolAllocator<T>>;
 
+/// a / b rounded up, for b > 0.
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return a > 0 ? (a + b - 1) / b : -(-a / b); }
+
 /// One kernel element: an output pixel (i, j) reads the input at (i * stride + row, j * stride + col).
 struct Tap {
   std::int64_t row, col;

@@ -16,9 +16,6 @@ namespace ops::detail {
 /// Largest scratch of one band: it stays in a core's second-level cache beside a panel of weights.
 inline constexpr std::int64_t kBandFloats = 48 * 1024;
 
-/// a / b rounded up, for b > 0.
-constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return a > 0 ? (a + b - 1) / b : -(-a / b); }
-
 /// Positions along one direction. Inputs of one residue modulo the stride form a part of their own, and residues that
 /// no tap reads have none: output i finds its tap at position(tap) + i.
 struct Axis {

@@ -18,8 +18,7 @@ SPNET_AVX2 inline void product(const ProductArgs& a) {
       body::product_tiles<Float, 2, 2, true>(a, pixel);
       body::product_tiles<Float, 1, 2, true>(a, pixel);
     } else {
-      body::product_tiles<Float, 4, 2, false>(a, pixel);
-      body::product_tiles<Float, 1, 2, false>(a, pixel);
+      body::even_product_tiles<Float, 6, 2>(a);
     }
   } else {
     if (a.x_step == kBlock) {
@@ -28,8 +27,7 @@ SPNET_AVX2 inline void product(const ProductArgs& a) {
       body::product_tiles<Float, 2, 1, true>(a, pixel);
       body::product_tiles<Float, 1, 1, true>(a, pixel);
     } else {
-      body::product_tiles<Float, 8, 1, false>(a, pixel);
-      body::product_tiles<Float, 1, 1, false>(a, pixel);
+      body::even_product_tiles<Float, 10, 1>(a);
     }
   }
 }

@@ -20,9 +20,7 @@ SPNET_AVX512 inline void product(const ProductArgs& a) {
       body::product_tiles<Float, 2, 2, true>(a, pixel);
       body::product_tiles<Float, 1, 2, true>(a, pixel);
     } else {
-      body::product_tiles<Float, 8, 2, false>(a, pixel);
-      body::product_tiles<Float, 2, 2, false>(a, pixel);
-      body::product_tiles<Float, 1, 2, false>(a, pixel);
+      body::even_product_tiles<Float, 8, 2>(a);
     }
   } else {
     if (a.x_step == kBlock) {
@@ -34,9 +32,7 @@ SPNET_AVX512 inline void product(const ProductArgs& a) {
       body::product_tiles<Float, 2, 1, true>(a, pixel);
       body::product_tiles<Float, 1, 1, true>(a, pixel);
     } else {
-      body::product_tiles<Float, 14, 1, false>(a, pixel);
-      body::product_tiles<Float, 4, 1, false>(a, pixel);
-      body::product_tiles<Float, 1, 1, false>(a, pixel);
+      body::even_product_tiles<Float, 12, 1>(a);
     }
   }
 }

@@ -10,28 +10,24 @@ inline namespace v0 {
 namespace kernels::neon {
 
 // The largest tiles whose sums, weights and values fit 32 registers.
-template <int N, bool kBlocked>
+template <int N>
 SPNET_INLINE void product_panel(const ProductArgs& a) {
   constexpr int kPixels = 24 / N < 8 ? 24 / N : 8;
+  if (a.x_step != kBlock) return body::even_product_tiles<Float, kPixels, N>(a);
   std::int64_t pixel = 0;
-  body::product_tiles<Float, kPixels, N, kBlocked>(a, pixel);
-  if constexpr (kPixels > 4) body::product_tiles<Float, 4, N, kBlocked>(a, pixel);
-  body::product_tiles<Float, 2, N, kBlocked>(a, pixel);
-  body::product_tiles<Float, 1, N, kBlocked>(a, pixel);
-}
-template <bool kBlocked>
-SPNET_INLINE void product_width(const ProductArgs& a) {
-  switch (a.width / Float::kLanes) {
-    case 4: return product_panel<4, kBlocked>(a);
-    case 3: return product_panel<3, kBlocked>(a);
-    case 2: return product_panel<2, kBlocked>(a);
-    default: return product_panel<1, kBlocked>(a);
-  }
+  body::product_tiles<Float, kPixels, N, true>(a, pixel);
+  if constexpr (kPixels > 4) body::product_tiles<Float, 4, N, true>(a, pixel);
+  body::product_tiles<Float, 2, N, true>(a, pixel);
+  body::product_tiles<Float, 1, N, true>(a, pixel);
 }
 
 inline void product(const ProductArgs& a) {
-  if (a.x_step == kBlock) return product_width<true>(a);
-  product_width<false>(a);
+  switch (a.width / Float::kLanes) {
+    case 4: return product_panel<4>(a);
+    case 3: return product_panel<3>(a);
+    case 2: return product_panel<2>(a);
+    default: return product_panel<1>(a);
+  }
 }
 
 inline void weight_grad(const WeightGradArgs& a) {

@@ -1,0 +1,123 @@
+// How the outputs and the weights of a convolution are cut into panels and runs, and packed.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
+#include <span>
+
+#include "spnet/core/memory.hpp"
+#include "spnet/core/parallel.hpp"
+#include "spnet/kernels/dispatch.hpp"
+#include "spnet/ops/conv2d_geometry.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace ops::detail {
+
+using kernels::kBlock;
+using kernels::Segment;
+
+/// At least this many tasks where the work allows: by size alone, so that results do not depend on the threads.
+inline constexpr std::int64_t kLeastTasks = 8;
+/// Weights that a run of products reads again and again: they stay in the second-level cache (cutting them further, for
+/// the first level, costs more in partial sums than it gains).
+inline constexpr std::int64_t kRunFloats = 64 * 1024;
+/// Weights of one task: they stay in the second-level cache from image to image.
+inline constexpr std::int64_t kGroupFloats = 128 * 1024;
+
+/// How outputs are cut into panels for one table: as many full panels as fit, then a narrower one.
+struct Panels {
+  std::int64_t panel, lanes, outputs;
+
+  template <class Kernels>
+  Panels(const Kernels& k, std::int64_t count) : panel(k.panel), lanes(k.lanes), outputs(count) {}
+  std::int64_t count() const { return ceil_div(outputs, panel); }
+  std::int64_t valid(std::int64_t p) const { return std::min(panel, outputs - p * panel); }
+  std::int64_t width(std::int64_t p) const { return ceil_div(valid(p), lanes) * lanes; }
+  /// Floats of a row of weights, over all panels.
+  std::int64_t total() const { return ceil_div(outputs, lanes) * lanes; }
+};
+
+/// Packs the weights w[channel * w_channel + output * w_output] of every tap as [tap][channel][width of the panel].
+inline void pack_panel(const Correlation& c, const Phase& phase, const float* w, std::int64_t first,
+                       std::int64_t valid, std::int64_t width, float* to) {
+  for (const Tap& tap : phase.taps) {
+    const float* from = w + tap.weight + first * c.w_output;
+    // Blocks keep either direction of the transposition within a few cache lines.
+    for (std::int64_t begin = 0; begin < c.channels; begin += kBlock) {
+      const std::int64_t end = std::min(c.channels, begin + kBlock);
+      for (std::int64_t o = 0; o < width; ++o) {
+        for (std::int64_t channel = begin; channel < end; ++channel)
+          to[channel * width + o] = o < valid ? from[channel * c.w_channel + o * c.w_output] : 0.0f;
+      }
+    }
+    to += c.channels * width;
+  }
+}
+
+/// Segments of a phase in the order of its packed weights, cut into runs of at most `limit` weights.
+class Runs {
+ public:
+  using Part = std::span<const Segment>;
+
+  explicit Runs(std::int64_t limit = kRunFloats) : limit_(limit) {}
+
+  /// A segment of a tap at `row`, whose weights follow those of the one before; rows come in ascending order.
+  void add(std::int64_t row, std::int64_t offset, std::int64_t channels, std::int64_t width) {
+    add(row, {offset, channels, total_}, width);
+  }
+  void add(std::int64_t row, const Segment& segment, std::int64_t width) {
+    constexpr std::int64_t kPiece = 64;
+    for (std::int64_t at = 0; at < segment.channels; at += kPiece) {
+      const std::int64_t piece = std::min(kPiece, segment.channels - at);
+      if (begins_.empty() || (in_run_ + piece) * width > limit_) {
+        begins_.push_back(segments_.size());
+        in_run_ = 0;
+      }
+      segments_.push_back({segment.offset + at, piece, segment.weights + at});
+      rows_.push_back(row);
+      total_ += piece;
+      in_run_ += piece;
+    }
+  }
+  void finish() {
+    if (begins_.empty()) begins_.push_back(0);
+    begins_.push_back(segments_.size());
+  }
+  std::size_t count() const { return begins_.size() - 1; }
+  std::int64_t total() const { return total_; }
+  /// All of run `r`.
+  Part whole(std::size_t r) const { return {segments_.data() + begins_[r], segments_.data() + begins_[r + 1]}; }
+  /// Run `r` without the taps above and below an image of `in_rows` rows, for outputs whose taps count from row `at`: where
+  /// only zeros are read, nothing needs to be multiplied.
+  Part inside(std::size_t r, std::int64_t at, std::int64_t in_rows) const {
+    std::size_t begin = begins_[r], end = begins_[r + 1];
+    while (begin < end && at + rows_[begin] < 0) ++begin;
+    while (begin < end && at + rows_[end - 1] >= in_rows) --end;
+    return {segments_.data() + begin, segments_.data() + end};
+  }
+
+ private:
+  std::int64_t limit_, total_ = 0, in_run_ = 0;  // channels of all segments and of the last run
+  PoolVector<Segment> segments_;
+  PoolVector<std::int64_t> rows_;   // of each segment's tap
+  PoolVector<std::size_t> begins_;  // of the runs, and the end
+};
+
+/// Packs all panels of a phase in parallel.
+inline void pack(const Correlation& c, const Phase& phase, const Panels& panels, const float* w, float* to) {
+  const std::int64_t total = static_cast<std::int64_t>(phase.taps.size()) * c.channels;
+  auto one = [&](std::int64_t p) {
+    pack_panel(c, phase, w, p * panels.panel, panels.valid(p), panels.width(p), to + p * panels.panel * total);
+  };
+  if (total * panels.total() < 16 * 1024) {
+    for (std::int64_t p = 0; p < panels.count(); ++p) one(p);
+  } else {
+    parallel_for(panels.count(), one);
+  }
+}
+
+}  // namespace ops::detail
+}  // namespace v0
+}  // namespace spnet
