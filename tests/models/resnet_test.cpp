@@ -74,7 +74,8 @@ TEST_CASE("models: networks with the ImageNet stem train on images that shrink t
     }
     for (const auto& p : net->parameters()) {
       if (!p.variable.grad().defined()) continue;
-      for (const float g : p.variable.grad().contiguous().span()) REQUIRE(std::isfinite(g));
+      const Tensor<float> grad = p.variable.grad().contiguous();
+      for (const float g : grad.span()) REQUIRE(std::isfinite(g));
     }
   }
 }

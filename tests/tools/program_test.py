@@ -85,7 +85,8 @@ class Program(unittest.TestCase):
             self.skipTest(str(error))
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         process = subprocess.Popen([SPNET, *[w.replace("train=96", "train=960") for w in TRAIN], "--out",
-                                    str(self.folder / "run")], stdin=subprocess.DEVNULL, stderr=slave)
+                                    str(self.folder / "run")], stdin=subprocess.DEVNULL, stderr=slave,
+                                   env={**os.environ, "TERM": "xterm"})
         os.close(slave)
         shown = b""
         while True:
