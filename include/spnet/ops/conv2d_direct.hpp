@@ -22,50 +22,19 @@ inline constexpr std::int64_t kDirectFloats = 32 * 1024;
 /// Channels, the distance of neighbouring pixels, beyond which pixels fall into too few lines of the first-level cache.
 inline constexpr std::int64_t kDirectChannels = 128;
 
-/// Neighbouring output positions [begin, end) along one direction, whose taps [first, last) lie within the input.
-struct TapSpan {
-  std::int64_t begin, end, first, last;
-
-  TapSpan within(std::int64_t from, std::int64_t to) const { return {std::max(begin, from), std::min(end, to), first, last}; }
-  std::int64_t size() const { return std::max<std::int64_t>(end - begin, 0); }
-};
-
-/// The spans of `positions` outputs, of which output i reads i * stride + offsets[t] with tap t; offsets ascend.
-inline PoolVector<TapSpan> tap_spans(const PoolVector<std::int64_t>& offsets, std::int64_t positions, std::int64_t size,
-                                     std::int64_t stride) {
-  PoolVector<TapSpan> spans;
-  std::int64_t first = static_cast<std::int64_t>(offsets.size()), last = first;
-  for (std::int64_t i = 0; i < positions; ++i) {
-    while (first > 0 && i * stride + offsets[static_cast<std::size_t>(first - 1)] >= 0) --first;
-    while (last > first && i * stride + offsets[static_cast<std::size_t>(last - 1)] >= size) --last;
-    if (spans.empty() || spans.back().first != first || spans.back().last != last) spans.push_back({i, i, first, last});
-    spans.back().end = i + 1;
-  }
-  return spans;
-}
-
-/// The spans of one phase in both directions, and the segments of every pair of them.
+/// The spans of one phase, and the segments of every pair of them.
 struct DirectPhase {
-  PoolVector<TapSpan> rows, cols;
+  TapSpans spans;
   PoolVector<Runs> runs;  // [row span][column span]
   const float* weights = nullptr;
 
-  DirectPhase(const Correlation& c, const Phase& phase, std::int64_t panel) {
-    // Taps are a grid, row after row.
-    PoolVector<std::int64_t> tap_rows, tap_cols;
-    for (const Tap& tap : phase.taps) {
-      if (tap_rows.empty() || tap_rows.back() != tap.row) tap_rows.push_back(tap.row);
-      if (tap_rows.size() == 1) tap_cols.push_back(tap.col);
-    }
-    rows = tap_spans(tap_rows, phase.rows, c.in_rows, c.stride_h);
-    cols = tap_spans(tap_cols, phase.cols, c.in_cols, c.stride_w);
-    const auto width = static_cast<std::int64_t>(tap_cols.size());
-    for (const TapSpan& r : rows) {
-      for (const TapSpan& s : cols) {
+  DirectPhase(const Correlation& c, const Phase& phase, std::int64_t panel) : spans(c, phase) {
+    for (const TapSpan& r : spans.rows) {
+      for (const TapSpan& s : spans.cols) {
         Runs& own = runs.emplace_back();
         for (std::int64_t ky = r.first; ky < r.last; ++ky) {
           for (std::int64_t kx = s.first; kx < s.last; ++kx) {
-            const std::int64_t t = ky * width + kx;
+            const std::int64_t t = ky * spans.row_taps + kx;
             const Tap& tap = phase.taps[static_cast<std::size_t>(t)];
             own.add(tap.row, {(tap.row * c.in_cols + tap.col) * c.in_step, c.channels, t * c.channels}, panel);
           }
@@ -155,9 +124,9 @@ inline void correlate_direct(const Correlation& c, const float* x, const float* 
       const std::int64_t total = static_cast<std::int64_t>(phase.taps.size()) * c.channels;
       for (std::int64_t p = split * panels.count() / splits; p < (split + 1) * panels.count() / splits; ++p) {
         std::size_t pair = 0;
-        for (const TapSpan& row_span : phases[i].rows) {
+        for (const TapSpan& row_span : phases[i].spans.rows) {
           const TapSpan rows = row_span.within(first, last);
-          for (const TapSpan& cols : phases[i].cols) {
+          for (const TapSpan& cols : phases[i].spans.cols) {
             const Runs& runs = phases[i].runs[pair++];
             if (rows.size() > 0)
               multiply_spans(c, rows, cols, images, runs, k, panels, p, phases[i].weights + p * panels.panel * total,

@@ -1,6 +1,7 @@
 // What a convolution is given, checked and in numbers; and the two forms its three products take.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -94,6 +95,45 @@ struct Correlation {
   std::int64_t w_output, w_channel;  // steps of the weights
   PoolVector<Phase> phases;
   bool whole_rows = false;  // y_row elements from a row's first on belong to this group alone
+};
+
+/// Neighbouring output positions [begin, end) along one direction, whose taps [first, last) lie within the input.
+struct TapSpan {
+  std::int64_t begin, end, first, last;
+
+  TapSpan within(std::int64_t from, std::int64_t to) const { return {std::max(begin, from), std::min(end, to), first, last}; }
+  std::int64_t size() const { return std::max<std::int64_t>(end - begin, 0); }
+};
+
+/// The spans of `positions` outputs, of which output i reads i * stride + offsets[t] with tap t; offsets ascend.
+inline PoolVector<TapSpan> tap_spans(const PoolVector<std::int64_t>& offsets, std::int64_t positions, std::int64_t size,
+                                     std::int64_t stride) {
+  PoolVector<TapSpan> spans;
+  std::int64_t first = static_cast<std::int64_t>(offsets.size()), last = first;
+  for (std::int64_t i = 0; i < positions; ++i) {
+    while (first > 0 && i * stride + offsets[static_cast<std::size_t>(first - 1)] >= 0) --first;
+    while (last > first && i * stride + offsets[static_cast<std::size_t>(last - 1)] >= size) --last;
+    if (spans.empty() || spans.back().first != first || spans.back().last != last) spans.push_back({i, i, first, last});
+    spans.back().end = i + 1;
+  }
+  return spans;
+}
+
+/// The spans of a phase in both directions. Its taps are a grid, row after row of `row_taps`.
+struct TapSpans {
+  PoolVector<TapSpan> rows, cols;
+  std::int64_t row_taps = 0;
+
+  TapSpans(const Correlation& c, const Phase& phase) {
+    PoolVector<std::int64_t> tap_rows, tap_cols;
+    for (const Tap& tap : phase.taps) {
+      if (tap_rows.empty() || tap_rows.back() != tap.row) tap_rows.push_back(tap.row);
+      if (tap_rows.size() == 1) tap_cols.push_back(tap.col);
+    }
+    rows = tap_spans(tap_rows, phase.rows, c.in_rows, c.stride_h);
+    cols = tap_spans(tap_cols, phase.cols, c.in_cols, c.stride_w);
+    row_taps = static_cast<std::int64_t>(tap_cols.size());
+  }
 };
 
 inline Correlation forward_correlation(const ConvSizes& s) {

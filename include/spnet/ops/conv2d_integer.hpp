@@ -4,7 +4,7 @@
 // the image is
 //   Σ A·W = f · Σ a·e + g · Σ a − za · Σ W,
 // where outside the image a is 0 in the scratch: the first two sums do not see it, and the last depends on the output
-// pixel's border class alone. All of it is modulo 2^32, and right where Σ A·W itself fits int32.
+// pixel's spans alone. All of it is modulo 2^32, and right where Σ A·W itself fits int32.
 //
 // Of codes of 1 bit, with W = 2e − 1, the kernels count instead where a and e differ: Σ a·W = Σ e − Σ (a ≠ e), over all taps,
 // those outside the image included, where both terms are e.
@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <limits>
 
 #include "spnet/ops/conv2d_correlate.hpp"
@@ -80,28 +81,6 @@ struct WeightForm {
   }
 };
 
-/// Output positions along one direction, by the taps that lie within the image: [first, last) of them.
-struct BorderClasses {
-  struct Taps {
-    std::int64_t first, last;
-    friend bool operator==(const Taps&, const Taps&) = default;
-  };
-  PoolVector<Taps> classes;
-  PoolVector<std::int64_t> of;  // class of every position
-
-  BorderClasses(std::int64_t positions, std::int64_t size, std::int64_t taps, std::int64_t stride, std::int64_t padding,
-                std::int64_t dilation) {
-    for (std::int64_t i = 0; i < positions; ++i) {
-      const std::int64_t at = i * stride - padding;
-      const std::int64_t first = std::clamp<std::int64_t>(ceil_div(-at, dilation), 0, taps);
-      const std::int64_t last = std::clamp<std::int64_t>(ceil_div(size - at, dilation), first, taps);
-      const auto found = std::find(classes.begin(), classes.end(), Taps{first, last});
-      of.push_back(found - classes.begin());
-      if (found == classes.end()) classes.push_back({first, last});
-    }
-  }
-};
-
 /// One group of a convolution of codes. `c` is its forward correlation; x and y point at the group's first channel, w at
 /// its first weight.
 class IntegerCorrelation {
@@ -114,8 +93,7 @@ class IntegerCorrelation {
         panels_(form_.k, c_.outputs),
         band_(ScratchLayout::band_rows(c_, ceil_div(kLeastTasks, c_.batch), kBandFloats, false)),
         layout_(c_, band_, false),
-        rows_(s.oh, s.h, s.kh, s.stride_h, s.pad_h, s.dilation_h),
-        cols_(s.ow, s.w, s.kw, s.stride_w, s.pad_w, s.dilation_w),
+        spans_(c_, phase_),
         factor_(wrapped(form_.factor)),
         pixel_factor_(wrapped(form_.offset)),
         runs_(std::min(kRunBytes / form_.k.element_bytes / (4 * panels_.panel), form_.most_units) * 4 * panels_.panel) {
@@ -212,8 +190,8 @@ class IntegerCorrelation {
     }
   }
 
-  // −za · Σ W over the taps of every border class, and αa · Σ e over all taps where differences are counted: [row class]
-  // [column class][output, up to whole vectors].
+  // −za · Σ W over the taps of every pair of spans, and αa · Σ e over all taps where differences are counted: [row span]
+  // [column span][output, up to whole vectors].
   void add_border_offsets(const ConvSizes& s, const std::uint8_t* w, const AffineCodes& x_map, const AffineCodes& w_map) {
     const std::int64_t codes = form_.k.element_codes, channels = c_.channels * codes, za = x_map.zero_point;
     PoolVector<std::int64_t> of_tap(static_cast<std::size_t>(s.kh * s.kw * c_.outputs));
@@ -228,8 +206,8 @@ class IntegerCorrelation {
         if (form_.counts_differences()) everywhere[static_cast<std::size_t>(o)] += x_map.step * sum;
       }
     }
-    for (const auto& rows : rows_.classes) {
-      for (const auto& cols : cols_.classes) {
+    for (const TapSpan& rows : spans_.rows) {
+      for (const TapSpan& cols : spans_.cols) {
         for (std::int64_t o = 0; o < panels_.total(); ++o) {
           std::int64_t sum = o < c_.outputs ? everywhere[static_cast<std::size_t>(o)] : 0;
           for (std::int64_t ky = rows.first; ky < rows.last && o < c_.outputs; ++ky)
@@ -239,7 +217,11 @@ class IntegerCorrelation {
         }
       }
     }
-    for (const std::int64_t column_class : cols_.of) border_starts_.push_back(column_class * panels_.total());
+    std::int64_t start = 0;
+    for (const TapSpan& cols : spans_.cols) {
+      border_starts_.insert(border_starts_.end(), static_cast<std::size_t>(cols.size()), start);
+      start += panels_.total();
+    }
   }
 
   // `count` output rows from `first` on.
@@ -247,7 +229,7 @@ class IntegerCorrelation {
                 std::int32_t* y) const {
     const std::int64_t bytes = form_.k.element_bytes;
     const auto* weights = static_cast<const std::byte*>(packed_.data());
-    const std::int64_t of_class = static_cast<std::int64_t>(cols_.classes.size()) * panels_.total();
+    const std::int64_t of_class = std::ssize(spans_.cols) * panels_.total();
     for (std::int64_t p = 0; p < panels_.count(); ++p) {
       const std::byte* w = weights + p * panels_.panel * runs_.total() * bytes;
       for (std::size_t r = 0; r < runs_.count(); ++r) {
@@ -272,8 +254,9 @@ class IntegerCorrelation {
                                   .starts = nullptr,
                                   .pixel_terms = nullptr};
           if (r == 0 && !border_offsets_.empty()) {
-            const std::int64_t row_class = rows_.of[static_cast<std::size_t>(first + row)];
-            args.initial = border_offsets_.data() + row_class * of_class + p * panels_.panel;
+            const auto span = std::find_if(spans_.rows.begin(), spans_.rows.end(),
+                                           [&](const TapSpan& rows) { return first + row < rows.end; });
+            args.initial = border_offsets_.data() + (span - spans_.rows.begin()) * of_class + p * panels_.panel;
             args.starts = border_starts_.data();
           }
           if (r == 0 && windows) args.pixel_terms = windows + row * phase_.cols;
@@ -302,13 +285,13 @@ class IntegerCorrelation {
   Panels panels_;
   std::int64_t band_;
   ScratchLayout layout_;
-  BorderClasses rows_, cols_;
+  TapSpans spans_;
   std::int32_t factor_, pixel_factor_;
   PoolVector<std::int64_t> tap_pixels_;
   Runs runs_;
   Buffer packed_;
   PoolVector<std::int32_t> border_offsets_;
-  PoolVector<std::int64_t> border_starts_;  // of the class of every column
+  PoolVector<std::int64_t> border_starts_;  // of the span of every column
 };
 
 }  // namespace ops::detail
