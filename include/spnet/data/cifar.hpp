@@ -65,8 +65,8 @@ inline DataSplits finish_splits(std::shared_ptr<RecordDataset> train, std::share
 
 }  // namespace detail
 
-/// Reads `data_batch_1.bin` and those that follow it, and `test_batch.bin` (class names from `batches.meta.txt`, where it is there) in `folder`.
-/// Throws FileError where files are missing or cut off, or labels are above 9.
+/// Reads `data_batch_1.bin` and those that follow it, and `test_batch.bin` (class names from `batches.meta.txt`, where it is
+/// there) in `folder`. Throws FileError where files are missing or cut off, or labels are above 9.
 inline DataSplits open_cifar10(const std::filesystem::path& folder, const OpenOptions& options = {}) {
   const auto path = detail::cifar_folder(folder, "cifar-10-batches-bin", "test_batch.bin");
   const auto classes = detail::cifar_classes(path / "batches.meta.txt", 10);
