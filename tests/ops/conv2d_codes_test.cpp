@@ -76,6 +76,11 @@ TEST_CASE("ops: convolution of codes is exact on every instruction set") {
       {{2, 6, 5, 10}, {10, 3, 3, 1}, {.padding = 1, .groups = 10}},
       {{2, 4, 4, 100}, {130, 3, 3, 100}, {.padding = 1}},
       {{2, 5, 4, 136}, {20, 3, 3, 136}, {.padding = 1}},
+      {{3, 1, 1, 16}, {8, 3, 3, 16}, {.stride = 2, .padding = 1}},
+      {{2, 2, 3, 8}, {8, 3, 3, 8}, {.padding = 3}},
+      {{2, 7, 8, 12}, {4, 1, 1, 12}, {.stride = {3, 4}}},
+      {{5, 3, 2, 32}, {18, 1, 1, 32}, {.stride = {2, 1}, .padding = {0, 1}}},
+      {{2, 8, 8, 32}, {16, 3, 2, 32}, {.stride = {1, 3}, .padding = {3, 2}, .dilation = {3, 1}}},
       {{1, 9, 7, 64}, {48, 3, 3, 32}, {.stride = {2, 1}, .padding = 2, .dilation = {1, 2}, .groups = 2}},
   };
   const std::vector<std::pair<AffineCodes, AffineCodes>> maps = {

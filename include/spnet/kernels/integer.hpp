@@ -1,5 +1,5 @@
 // The contract of the integer convolution kernels: codes of 8 bits at most times signed weights, summed in int32, with
-// the same result on every instruction set. Like the float kernels (conv.hpp) they see segments of a padded scratch.
+// the same result on every instruction set. They see a convolution as the float kernels do (conv.hpp), as segments.
 // Both factors come in units of 32 bits: four bytes (codes unsigned, weights signed), or two int16.
 #pragma once
 
@@ -14,13 +14,14 @@ namespace spnet {
 inline namespace v0 {
 namespace kernels {
 
-/// y[p][o] (+)= factor * sum over segments s and channels c of x[p * kBlock + s.offset + c] * w[s.weights + c][o]
-///              + initial[starts[p] + o] + pixel_terms[p], modulo 2^32;
-/// `starts` and `pixel_terms` may be null. Offsets and channels count elements; channels are a multiple of 4. `w` holds units
-/// of consecutive channels, `width` outputs a row of units: a multiple of IntegerKernels::lanes and at most
-/// IntegerKernels::panel; `initial` is readable for as many.
+/// y[p][o] (+)= factor * sum over segments s and channels c of x[p * x_step + s.offset + c] * w[s.weights + c][o]
+///              + initial[o] + pixel_terms[p * pixel_terms_step], modulo 2^32;
+/// `initial` and `pixel_terms` may be null. `x_step` counts bytes, offsets and channels count elements; channels are a
+/// multiple of 4. `w` holds units of consecutive channels, `width` outputs a row of units: a multiple of
+/// IntegerKernels::lanes and at most IntegerKernels::panel; `initial` is readable for as many.
 struct IntegerProductArgs {
   const std::byte* x;
+  std::int64_t x_step;
   std::int64_t pixels;
   const Segment* segments;
   std::int64_t segment_count;
@@ -32,21 +33,23 @@ struct IntegerProductArgs {
   bool accumulate;
   std::int32_t factor;
   const std::int32_t* initial;
-  const std::int64_t* starts;
   const std::int32_t* pixel_terms;
+  std::int64_t pixel_terms_step;
 };
 
-/// Copies `pixels` runs of `channels` <= kBlock elements of codes, `step` codes apart, into blocks; the rest of each block
-/// is zeroed.
-struct CodeGatherArgs {
-  const std::uint8_t* source;
-  std::int64_t step;
+/// The elements of `pixels` runs of codes, `code_step` codes apart: of each run `channels` elements, and zeros up to
+/// `element_step` elements.
+struct ElementArgs {
+  const std::uint8_t* codes;
+  std::int64_t code_step;
   std::int64_t pixels;
   std::int64_t channels;
-  std::byte* blocks;
+  std::int64_t element_step;
+  std::byte* elements;
 };
 
-/// The same copy to blocks of floats: float(step * code - zero_point).
+/// Copies `pixels` runs of `channels` <= kBlock codes, `step` apart, to blocks of floats: float(step * code - zero_point); the
+/// rest of each block is zeroed.
 struct ValueGatherArgs {
   const std::uint8_t* source;
   std::int64_t step;
@@ -74,22 +77,22 @@ struct IntegerKernels {
   std::int64_t element_codes;  ///< in one element
   std::int64_t largest_code;   ///< that it takes
   std::int64_t lane_limit;     ///< largest sum of one product that its lanes hold; 0: any that fits int32
-  void (*gather)(const CodeGatherArgs&);
+  void (*elements)(const ElementArgs&);
   void (*product)(const IntegerProductArgs&);
 };
 
-/// sums[2p], sums[2p + 1] = the sums of the first and the last eight codes of pixel p over all blocks of bytes, each less
-/// than 2^31.
+/// sums[p] = the sum of the `channels` codes from codes[p * step] on.
 struct PixelSumArgs {
-  const std::byte* codes;
-  std::int64_t blocks, block_step;
+  const std::uint8_t* codes;
+  std::int64_t step, channels;
   std::int64_t pixels;
-  std::int64_t* sums;
+  std::int32_t* sums;
 };
 
-/// terms[p] = factor * Σ over taps of both sums of pixel p + offsets[t], modulo 2^32.
+/// terms[p] = factor * Σ over taps t of sums[p * stride + offsets[t]], modulo 2^32.
 struct WindowSumArgs {
-  const std::int64_t* sums;
+  const std::int32_t* sums;
+  std::int64_t stride;
   const std::int64_t* offsets;
   std::int64_t taps;
   std::int64_t pixels;

@@ -37,17 +37,21 @@ template <class I, int M, int N>
 SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) {
   using V = typename I::Vector;
   constexpr int kLanes = I::kLanes;
-  constexpr int kUnit = 4 / I::kElementBytes;                       // elements in a unit
-  constexpr int kStep = static_cast<int>(kBlock) * I::kElementBytes;  // bytes from pixel to pixel
-  const std::byte* x = a.x + pixel * kStep;
+  constexpr int kUnit = 4 / I::kElementBytes;  // elements in a unit
+  // A pointer for every four pixels: one for each would not stay in registers.
+  constexpr int kFours = (M + 3) / 4;
+  const std::int64_t step = a.x_step;
+  const std::byte* x[kFours];
+  SPNET_UNROLL for (int f = 0; f < kFours; ++f) x[f] = a.x + (pixel + 4 * f) * step;
   V sum[M][N];
   SPNET_UNROLL for (int i = 0; i < M; ++i) {
     SPNET_UNROLL for (int j = 0; j < N; ++j) sum[i][j] = V{};
   }
   for (std::int64_t s = 0; s < a.segment_count; ++s) {
-    const std::byte* at = x + a.segments[s].offset * I::kElementBytes;
+    const std::byte* at[kFours];
+    SPNET_UNROLL for (int f = 0; f < kFours; ++f) at[f] = x[f] + a.segments[s].offset * I::kElementBytes;
     const std::byte* w = a.w + a.segments[s].weights * (N * kLanes * I::kElementBytes);
-    for (const std::byte* end = at + a.segments[s].channels / kUnit * 4; at != end; at += 4) {
+    for (std::int64_t units = a.segments[s].channels / kUnit; units > 0; --units) {
       V row[N];
       SPNET_UNROLL for (int j = 0; j < N; ++j) {
         AllLanes{}.load(row[j], w);
@@ -55,9 +59,10 @@ SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) 
       }
       SPNET_UNROLL for (int i = 0; i < M; ++i) {
         V unit;
-        I::broadcast(unit, at + i * kStep);
+        I::broadcast(unit, at[i / 4] + i % 4 * step);
         SPNET_UNROLL for (int j = 0; j < N; ++j) I::dot(sum[i][j], unit, row[j]);
       }
+      SPNET_UNROLL for (int f = 0; f < kFours; ++f) at[f] += 4;
     }
   }
   SPNET_UNROLL for (int i = 0; i < M; ++i) {
@@ -68,19 +73,16 @@ SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) 
       SPNET_UNROLL for (int j = 0; j < N; ++j) multiply_modulo<I>(sum[i][j], a.factor);
     }
   }
-  if (a.starts) {
-    SPNET_UNROLL for (int i = 0; i < M; ++i) {
-      const std::int32_t* const from = a.initial + a.starts[pixel + i];
-      SPNET_UNROLL for (int j = 0; j < N; ++j) {
-        V term;
-        AllLanes{}.load(term, from + j * kLanes);
-        add_modulo<I>(sum[i][j], term);
-      }
+  if (a.initial) {
+    SPNET_UNROLL for (int j = 0; j < N; ++j) {
+      V term;
+      AllLanes{}.load(term, a.initial + j * kLanes);
+      SPNET_UNROLL for (int i = 0; i < M; ++i) add_modulo<I>(sum[i][j], term);
     }
   }
   if (a.pixel_terms) {
     SPNET_UNROLL for (int i = 0; i < M; ++i) {
-      const V term = a.pixel_terms[pixel + i] - V{};
+      const V term = a.pixel_terms[(pixel + i) * a.pixel_terms_step] - V{};
       SPNET_UNROLL for (int j = 0; j < N; ++j) add_modulo<I>(sum[i][j], term);
     }
   }
@@ -127,35 +129,47 @@ SPNET_INLINE void integer_tiles(const IntegerProductArgs& a) {
   }
 }
 
-// Codes to bytes or to int16, in blocks.
-template <class Element>
-SPNET_INLINE void gather_codes(const CodeGatherArgs& a) {
-  const std::uint8_t* from = a.source;
-  auto* to = reinterpret_cast<Element*>(a.blocks);
-  if (a.channels == kBlock) {
-    for (std::int64_t p = 0; p < a.pixels; ++p, from += a.step, to += kBlock) {
-      if constexpr (sizeof(Element) == 1) {
-        std::memcpy(to, from, kBlock);
-      } else {
-        SPNET_UNROLL for (int c = 0; c < kBlock; ++c) to[c] = from[c];
-      }
-    }
-    return;
+// Where runs follow each other without a gap, on both sides, they are one.
+SPNET_INLINE ElementArgs joined(ElementArgs a, std::int64_t element_codes) {
+  if (a.code_step == a.channels * element_codes && a.element_step == a.channels) {
+    a.channels *= a.pixels;
+    a.pixels = 1;
   }
-  for (std::int64_t p = 0; p < a.pixels; ++p, from += a.step, to += kBlock) {
+  return a;
+}
+
+// Codes to bytes or to int16.
+template <class Element>
+SPNET_INLINE void code_elements(const ElementArgs& given) {
+  const ElementArgs a = joined(given, 1);
+  const std::uint8_t* from = a.codes;
+  auto* to = reinterpret_cast<Element*>(a.elements);
+  for (std::int64_t p = 0; p < a.pixels; ++p, from += a.code_step, to += a.element_step) {
     std::int64_t c = 0;
+    for (; c + kBlock <= a.channels; c += kBlock) {  // of constant length, for the compiler to see vectors
+      SPNET_UNROLL for (int i = 0; i < kBlock; ++i) to[c + i] = from[c + i];
+    }
     for (; c < a.channels; ++c) to[c] = from[c];
-    for (; c < kBlock; ++c) to[c] = 0;
+    for (; c < a.element_step; ++c) to[c] = 0;
   }
 }
 
-SPNET_INLINE void gather_bits(const CodeGatherArgs& a) {
-  const std::uint8_t* from = a.source;
-  std::byte* to = a.blocks;
-  for (std::int64_t p = 0; p < a.pixels; ++p, from += a.step, to += kBlock) {
-    std::uint8_t block[kBlock] = {};
-    for (std::int64_t c = 0; c < a.channels; ++c) block[c] = pack_bits(from + 8 * c);
-    std::memcpy(to, block, kBlock);
+template <class I>
+SPNET_INLINE void bit_elements(const ElementArgs& given) {
+  const ElementArgs a = joined(given, 8);
+  const std::uint8_t* from = a.codes;
+  std::byte* to = a.elements;
+  for (std::int64_t p = 0; p < a.pixels; ++p, from += a.code_step, to += a.element_step) {
+    std::int64_t c = 0;
+    if constexpr (requires(typename I::Vector v) { I::pack_bits(to, v); }) {
+      for (; c + I::kLanes / 2 <= a.channels; c += I::kLanes / 2) {
+        typename I::Vector codes;
+        AllLanes{}.load(codes, from + 8 * c);
+        I::pack_bits(to + c, codes);
+      }
+    }
+    for (; c < a.channels; ++c) to[c] = std::byte{pack_bits(from + 8 * c)};
+    for (; c < a.element_step; ++c) to[c] = std::byte{0};
   }
 }
 
@@ -179,48 +193,70 @@ SPNET_INLINE void gather_values(const ValueGatherArgs& a) {
   }
 }
 
-// Two sums of eight bytes, in 64 bits each, for every pixel of a row of blocks of bytes.
-template <class I>
-SPNET_INLINE void sum_pixels(const PixelSumArgs& a) {
-  constexpr std::int64_t kBytes = sizeof(typename I::Vector);
-  std::int64_t at = 0;
-  for (; at + kBytes <= a.pixels * kBlock; at += kBytes) {
-    typename I::Vector sum{}, codes, eights;
-    for (std::int64_t b = 0; b < a.blocks; ++b) {
-      AllLanes{}.load(codes, a.codes + b * a.block_step + at);
-      I::sum_bytes(eights, codes);
-      sum += eights;
-    }
-    std::memcpy(reinterpret_cast<std::byte*>(a.sums) + at, &sum, sizeof sum);
-  }
-  for (std::int64_t p = at / kBlock; p < a.pixels; ++p) {
-    a.sums[2 * p] = a.sums[2 * p + 1] = 0;
-    for (std::int64_t b = 0; b < a.blocks; ++b)
-      for (std::int64_t c = 0; c < kBlock; ++c)
-        a.sums[2 * p + c / 8] += std::to_integer<std::int64_t>(a.codes[b * a.block_step + p * kBlock + c]);
-  }
+// The sums of the two halves of 16 bytes.
+typedef std::uint64_t TwoSums __attribute__((vector_size(16)));
+SPNET_INLINE void sum_bytes(TwoSums& sums, const TwoSums& bytes) {
+#if defined(__SSE2__)
+  typedef char Bytes __attribute__((vector_size(16)));
+  sums = reinterpret_cast<TwoSums>(__builtin_ia32_psadbw128(reinterpret_cast<Bytes>(bytes), Bytes{}));
+#else
+  constexpr std::uint64_t kEven = 0x00FF00FF00FF00FF;
+  const TwoSums pairs = (bytes & kEven) + ((bytes >> 8) & kEven), fours = pairs + (pairs >> 16);
+  sums = (fours + (fours >> 32)) & 0xFFFF;
+#endif
 }
 
-// terms[p] = factor times the sum of the sums of pixel p at every offset.
+// The sums of the codes of P pixels: 1 or 4.
+template <int P>
+SPNET_INLINE void sum_pixels_of(const PixelSumArgs& a, std::int64_t pixel) {
+  const std::uint8_t* const from = a.codes + pixel * a.step;
+  TwoSums sum[P] = {};
+  std::int64_t c = 0;
+  for (; c + 16 <= a.channels; c += 16) {
+    SPNET_UNROLL for (int p = 0; p < P; ++p) {
+      TwoSums codes, eights;
+      std::memcpy(&codes, from + p * a.step + c, sizeof codes);
+      sum_bytes(eights, codes);
+      sum[p] += eights;
+    }
+  }
+  std::int32_t* const to = a.sums + pixel;
+  if constexpr (P == 4) {
+    typedef std::int32_t FourSums __attribute__((vector_size(16)));
+    const TwoSums first = __builtin_shufflevector(sum[0], sum[1], 0, 2) + __builtin_shufflevector(sum[0], sum[1], 1, 3);
+    const TwoSums last = __builtin_shufflevector(sum[2], sum[3], 0, 2) + __builtin_shufflevector(sum[2], sum[3], 1, 3);
+    const FourSums sums = __builtin_shufflevector(reinterpret_cast<FourSums>(first), reinterpret_cast<FourSums>(last), 0, 2, 4, 6);
+    AllLanes{}.store(to, sums);
+  } else {
+    to[0] = static_cast<std::int32_t>(sum[0][0] + sum[0][1]);
+  }
+  for (int p = 0; p < P; ++p)
+    for (std::int64_t i = c; i < a.channels; ++i) to[p] += from[p * a.step + i];
+}
+
+SPNET_INLINE void sum_pixels(const PixelSumArgs& a) {
+  std::int64_t p = 0;
+  for (; p + 4 <= a.pixels; p += 4) sum_pixels_of<4>(a, p);
+  for (; p < a.pixels; ++p) sum_pixels_of<1>(a, p);
+}
+
 template <class I>
 SPNET_INLINE void sum_windows(const WindowSumArgs& a) {
-  constexpr std::int64_t kPixels = sizeof(typename I::Vector) / 16;
-  const auto factor = static_cast<std::uint32_t>(a.factor);
+  using V = typename I::Vector;
   std::int64_t p = 0;
-  for (; p + kPixels <= a.pixels; p += kPixels) {
-    typename I::Vector sum{}, v;
+  for (; a.stride == 1 && p + I::kLanes <= a.pixels; p += I::kLanes) {
+    V sum{}, v;
     for (std::int64_t t = 0; t < a.taps; ++t) {
-      AllLanes{}.load(v, a.sums + 2 * (p + a.offsets[t]));
-      sum += v;
+      AllLanes{}.load(v, a.sums + p + a.offsets[t]);
+      add_modulo<I>(sum, v);
     }
-    std::uint32_t lanes[sizeof sum / 4];
-    std::memcpy(lanes, &sum, sizeof sum);
-    for (std::int64_t i = 0; i < kPixels; ++i) a.terms[p + i] = static_cast<std::int32_t>(factor * (lanes[4 * i] + lanes[4 * i + 2]));
+    multiply_modulo<I>(sum, a.factor);
+    AllLanes{}.store(a.terms + p, sum);
   }
   for (; p < a.pixels; ++p) {
-    std::int64_t sum = 0;
-    for (std::int64_t t = 0; t < a.taps; ++t) sum += a.sums[2 * (p + a.offsets[t])] + a.sums[2 * (p + a.offsets[t]) + 1];
-    a.terms[p] = static_cast<std::int32_t>(factor * static_cast<std::uint32_t>(sum));
+    std::uint32_t sum = 0;
+    for (std::int64_t t = 0; t < a.taps; ++t) sum += static_cast<std::uint32_t>(a.sums[p * a.stride + a.offsets[t]]);
+    a.terms[p] = static_cast<std::int32_t>(static_cast<std::uint32_t>(a.factor) * sum);
   }
 }
 

@@ -97,7 +97,7 @@ inline Sums conv2d_sums(const Quantized& x, const Quantized& w, const Conv2dOpti
   }
   const detail::Correlation c = detail::forward_correlation(s);
   for (std::int64_t g = 0; g < s.groups; ++g) {
-    const detail::IntegerCorrelation group(s, c, x_map, w_codes.data() + g * c.outputs * c.w_output, w_map);
+    const detail::IntegerCorrelation group(c, x_map, w_codes.data() + g * c.outputs * c.w_output, w_map);
     group(x_codes.data() + g * c.channels, out.sums.data() + g * c.outputs);
   }
   return out;

@@ -1,9 +1,8 @@
-// How the scratch of a convolution is filled: floats from floats, floats from codes, or codes from codes. Positions
-// count elements from the scratch's begin, and the image's own elements (or codes) from its begin.
+// How the scratch of a convolution is filled: floats from floats, or floats from codes. Positions count elements
+// from the scratch's begin, and the image's own elements (or codes) from its begin.
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 
 #include "spnet/kernels/dispatch.hpp"
@@ -19,7 +18,6 @@ struct FloatCopy {
   const float* x;
   float* to;
 
-  static std::int64_t element_codes() { return 1; }
   void zero(std::int64_t at, std::int64_t count) const { std::fill_n(to + at, count, 0.0f); }
   void gather(std::int64_t from, std::int64_t step, std::int64_t pixels, std::int64_t channels, std::int64_t at,
               std::int64_t ahead) const {
@@ -43,7 +41,6 @@ struct ValueCopy {
   CodeSource x;
   float* to;
 
-  static std::int64_t element_codes() { return 1; }
   void zero(std::int64_t at, std::int64_t count) const { std::fill_n(to + at, count, 0.0f); }
   void gather(std::int64_t from, std::int64_t step, std::int64_t pixels, std::int64_t channels, std::int64_t at,
               std::int64_t) const {
@@ -53,22 +50,6 @@ struct ValueCopy {
 
 inline FloatCopy copy_of(const float* x, float* to) { return {kernels::active().conv, x, to}; }
 inline ValueCopy copy_of(const CodeSource& x, float* to) { return {kernels::active().codes, x, to}; }
-
-/// The codes themselves, zero outside the image.
-struct CodeCopy {
-  const kernels::IntegerKernels& k;
-  const std::uint8_t* x;
-  std::byte* to;
-
-  std::int64_t element_codes() const { return k.element_codes; }
-  void zero(std::int64_t at, std::int64_t count) const {
-    std::fill_n(to + at * k.element_bytes, count * k.element_bytes, std::byte{0});
-  }
-  void gather(std::int64_t from, std::int64_t step, std::int64_t pixels, std::int64_t channels, std::int64_t at,
-              std::int64_t) const {
-    k.gather({x + from, step, pixels, channels, to + at * k.element_bytes});
-  }
-};
 
 }  // namespace ops::detail
 }  // namespace v0

@@ -94,7 +94,7 @@ void correlate(const Correlation& c, const Source& x, const float* w, float* y) 
     most_rows = std::max(most_rows, phase.rows);
     all_weights += static_cast<std::int64_t>(phase.taps.size()) * c.channels * panels.total();
   }
-  const std::int64_t splits = std::clamp<std::int64_t>(ceil_div(all_weights, kGroupFloats), 1, panels.count());
+  const std::int64_t splits = std::clamp<std::int64_t>(ceil_div(all_weights * static_cast<std::int64_t>(sizeof(float)), kGroupBytes), 1, panels.count());
   const std::int64_t band = ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch * splits), kBandFloats, kFloats);
   const std::int64_t bands = ceil_div(most_rows, band);
   const ScratchLayout layout(c, band, kFloats);

@@ -17,33 +17,109 @@ namespace spnet {
 inline namespace v0 {
 namespace ops::detail {
 
-/// Input that a task reads again and again: it stays in the second-level cache beside a panel of weights.
-inline constexpr std::int64_t kDirectFloats = 32 * 1024;
+/// Bytes of input that a task reads again and again: they stay in the second-level cache beside a panel of weights.
+inline constexpr std::int64_t kDirectBytes = 128 * 1024;
 /// Channels, the distance of neighbouring pixels, beyond which pixels fall into too few lines of the first-level cache.
 inline constexpr std::int64_t kDirectChannels = 128;
 
-/// The spans of one phase, and the segments of every pair of them.
-struct DirectPhase {
-  TapSpans spans;
-  PoolVector<Runs> runs;  // [row span][column span]
-  const float* weights = nullptr;
+/// How a convolution is cut into tasks: bands of rows of a group of images, and a part of the panels.
+class DirectTasks {
+ public:
+  struct Task {
+    std::int64_t first, last;  // rows
+    std::int64_t image, images;
+    std::int64_t first_panel, last_panel;
+  };
 
-  DirectPhase(const Correlation& c, const Phase& phase, std::int64_t panel) : spans(c, phase) {
-    for (const TapSpan& r : spans.rows) {
-      for (const TapSpan& s : spans.cols) {
-        Runs& own = runs.emplace_back();
-        for (std::int64_t ky = r.first; ky < r.last; ++ky) {
-          for (std::int64_t kx = s.first; kx < s.last; ++kx) {
-            const std::int64_t t = ky * spans.row_taps + kx;
-            const Tap& tap = phase.taps[static_cast<std::size_t>(t)];
-            own.add(tap.row, {(tap.row * c.in_cols + tap.col) * c.in_step, c.channels, t * c.channels}, panel);
-          }
-        }
-        own.finish();
-      }
+  /// Of `rows` output rows, with so many bytes of weights and of each image.
+  DirectTasks(const Correlation& c, std::int64_t rows, std::int64_t panels, std::int64_t weights, std::int64_t image)
+      : rows_(rows), batch_(c.batch), panels_(panels) {
+    splits_ = std::clamp<std::int64_t>(ceil_div(weights, kGroupBytes), 1, panels);
+    group_ = std::clamp<std::int64_t>(
+        std::min(kDirectBytes / std::max<std::int64_t>(image, 1), c.batch * splits_ / kLeastTasks), 1, c.batch);
+    groups_ = ceil_div(c.batch, group_);
+    // Parts of the panels read all of the input, bands all of the weights.
+    if (weights > group_ * image) splits_ = std::max(splits_, std::min(panels, ceil_div(kLeastTasks, groups_)));
+    const std::int64_t bands =
+        std::max(ceil_div(group_ * image, kDirectBytes), ceil_div(kLeastTasks, groups_ * splits_));
+    band_ = std::max<std::int64_t>(ceil_div(rows, bands), 1);
+    bands_ = ceil_div(rows, band_);
+  }
+  std::int64_t count() const { return splits_ * groups_ * bands_; }
+  /// Largest numbers in one task.
+  std::int64_t rows() const { return band_; }
+  std::int64_t images() const { return group_; }
+  /// True where a task has all panels of its pixels.
+  bool has_all_panels() const { return splits_ == 1; }
+  /// Images inside, so that the threads go through them with one part of the weights after another.
+  Task operator[](std::int64_t task) const {
+    const std::int64_t first = task % bands_ * band_, image = task / bands_ % groups_ * group_;
+    const std::int64_t split = task / bands_ / groups_;
+    return {first,  std::min(first + band_, rows_), image, std::min(group_, batch_ - image), split * panels_ / splits_,
+            (split + 1) * panels_ / splits_};
+  }
+
+ private:
+  std::int64_t rows_, batch_, panels_, splits_, group_, groups_, band_, bands_;
+};
+
+/// The segments of the taps that lie within the image for the pixels of two spans, where pixels are c.in_step apart.
+/// Weights are packed as [tap][channel].
+inline Runs direct_runs(const Correlation& c, const Phase& phase, const TapSpans& spans, const TapSpan& rows,
+                        const TapSpan& cols, std::int64_t panel, std::int64_t limit) {
+  Runs runs(limit);
+  for (std::int64_t ky = rows.first; ky < rows.last; ++ky) {
+    for (std::int64_t kx = cols.first; kx < cols.last; ++kx) {
+      const std::int64_t t = ky * spans.row_taps + kx;
+      const Tap& tap = phase.taps[static_cast<std::size_t>(t)];
+      runs.add(tap.row, {(tap.row * c.in_cols + tap.col) * c.in_step, c.channels, t * c.channels}, panel);
     }
   }
+  runs.finish();
+  return runs;
+}
+
+/// Output pixels at equal distances: where the first lies and how far the next, in elements of x and of y, and counted in
+/// pixels of [image][row][column] of the output.
+struct Line {
+  std::int64_t pixels;
+  std::int64_t x, x_step;
+  std::int64_t y, y_step;
+  std::int64_t pixel, pixel_step;
 };
+
+/// Calls call(Line) for lines that cover the pixels of two spans in `images` images of `x_image` elements and `rows_in_image`
+/// rows of pixels: along a row where that is long enough, and on where a line's end meets the next one's begin.
+template <class Call>
+void for_each_line(const Correlation& c, const Phase& phase, const TapSpan& rows, const TapSpan& cols, std::int64_t images,
+                   std::int64_t x_image, std::int64_t rows_in_image, const Call& call) {
+  struct Direction {
+    std::int64_t count, x, y, pixel;
+    bool continues(const Direction& inner) const {
+      return x == inner.count * inner.x && y == inner.count * inner.y && pixel == inner.count * inner.pixel;
+    }
+  };
+  constexpr std::int64_t kLongEnough = 4;
+  const std::int64_t x_row = c.in_cols * c.in_step;
+  Direction pixels{cols.size(), c.stride_w * c.in_step, c.y_step, 1};
+  Direction outer{rows.size(), c.stride_h * x_row, c.y_row, phase.cols};
+  Direction outermost{images, x_image, c.y_image, rows_in_image * phase.cols};
+  if (outer.continues(pixels)) {
+    pixels.count *= std::exchange(outer.count, 1);
+    if (outermost.continues(pixels)) pixels.count *= std::exchange(outermost.count, 1);
+  }
+  if (pixels.count < kLongEnough && outer.count > pixels.count) std::swap(pixels, outer);
+  if (pixels.count < kLongEnough && outermost.count > pixels.count) std::swap(pixels, outermost);
+  const std::int64_t x = rows.begin * c.stride_h * x_row + cols.begin * c.stride_w * c.in_step;
+  const std::int64_t y = rows.begin * c.y_row + cols.begin * c.y_step;
+  const std::int64_t pixel = rows.begin * phase.cols + cols.begin;
+  for (std::int64_t a = 0; a < outermost.count; ++a) {
+    for (std::int64_t b = 0; b < outer.count; ++b) {
+      call(Line{pixels.count, x + a * outermost.x + b * outer.x, pixels.x, y + a * outermost.y + b * outer.y, pixels.y,
+                pixel + a * outermost.pixel + b * outer.pixel, pixels.pixel});
+    }
+  }
+}
 
 /// True where reading the input as it lies is fast. Of few channels at a stride the copy's prefetches are missed.
 inline bool may_read_directly(const Correlation& c) {
@@ -51,33 +127,17 @@ inline bool may_read_directly(const Correlation& c) {
          std::all_of(c.phases.begin(), c.phases.end(), [](const Phase& p) { return p.rows > 0 && p.cols > 0; });
 }
 
-/// Output panel p of the pixels of two spans in `images` images: those along one direction are the pixels of a product,
-/// along a row where that is long enough.
-inline void multiply_spans(const Correlation& c, const TapSpan& rows, const TapSpan& cols, std::int64_t images,
-                           const Runs& runs, const kernels::ConvKernels& k, const Panels& panels, std::int64_t p,
-                           const float* w, const float* x, float* y) {
-  struct Direction {
-    std::int64_t count, x_step, y_step;
-  };
-  constexpr std::int64_t kLongEnough = 4;
-  const std::int64_t x_row = c.in_cols * c.in_step;
-  Direction pixels{cols.size(), c.stride_w * c.in_step, c.y_step};
-  Direction outer{rows.size(), c.stride_h * x_row, c.y_row};
-  Direction outermost{images, c.in_rows * x_row, c.y_image};
-  if (pixels.count < kLongEnough && outer.count > pixels.count) std::swap(pixels, outer);
-  if (pixels.count < kLongEnough && outermost.count > pixels.count) std::swap(pixels, outermost);
-  x += rows.begin * c.stride_h * x_row + cols.begin * c.stride_w * c.in_step;
-  y += rows.begin * c.y_row + cols.begin * c.y_step + p * panels.panel;
-  for (std::size_t r = 0; r < runs.count(); ++r) {
-    const Runs::Part part = runs.whole(r);
-    for (std::int64_t a = 0; a < outermost.count; ++a) {
-      for (std::int64_t b = 0; b < outer.count; ++b) {
-        k.product({x + a * outermost.x_step + b * outer.x_step, pixels.x_step, pixels.count, part.data(), std::ssize(part), w,
-                   panels.width(p), panels.valid(p), y + a * outermost.y_step + b * outer.y_step, pixels.y_step, r > 0});
-      }
-    }
+/// One phase's spans, and the runs of every pair of them.
+struct DirectPhase {
+  TapSpans spans;
+  PoolVector<Runs> runs;  // [row span][column span]
+  const float* weights = nullptr;
+
+  DirectPhase(const Correlation& c, const Phase& phase, std::int64_t panel) : spans(c, phase) {
+    for (const TapSpan& rows : spans.rows)
+      for (const TapSpan& cols : spans.cols) runs.push_back(direct_runs(c, phase, spans, rows, cols, panel, kRunFloats));
   }
-}
+};
 
 /// As correlate, for floats.
 inline void correlate_direct(const Correlation& c, const float* x, const float* w, float* y) {
@@ -90,7 +150,8 @@ inline void correlate_direct(const Correlation& c, const float* x, const float* 
     all_weights += static_cast<std::int64_t>(phase.taps.size()) * c.channels * panels.total();
     phases.emplace_back(c, phase, panels.panel);
   }
-  const Buffer packed(static_cast<std::size_t>(all_weights) * sizeof(float));
+  constexpr std::int64_t kFloat = sizeof(float);
+  const Buffer packed(static_cast<std::size_t>(all_weights * kFloat));
   auto* next = static_cast<float*>(packed.data());
   for (std::size_t i = 0; i < phases.size(); ++i) {
     pack(c, c.phases[i], panels, w, next);
@@ -98,39 +159,36 @@ inline void correlate_direct(const Correlation& c, const float* x, const float* 
     next += static_cast<std::int64_t>(c.phases[i].taps.size()) * c.channels * panels.total();
   }
 
-  // Tasks are bands of rows of a group of images, and perhaps a part of the panels.
   const std::int64_t image = c.in_rows * c.in_cols * c.in_step;
-  const std::int64_t splits = std::clamp<std::int64_t>(ceil_div(all_weights, kGroupFloats), 1, panels.count());
-  const std::int64_t group = std::clamp<std::int64_t>(
-      std::min(kDirectFloats / std::max<std::int64_t>(image, 1), c.batch * splits / kLeastTasks), 1, c.batch);
-  const std::int64_t groups = ceil_div(c.batch, group);
-  const std::int64_t least_bands = std::max(ceil_div(group * image, kDirectFloats), ceil_div(kLeastTasks, groups * splits));
-  const std::int64_t band = std::max<std::int64_t>(ceil_div(most_rows, least_bands), 1);
-  const std::int64_t bands = ceil_div(most_rows, band);
-  const bool clear = c.whole_rows && splits == 1 &&
+  const DirectTasks tasks(c, most_rows, panels.count(), all_weights * kFloat, image * kFloat);
+  const bool clear = c.whole_rows && tasks.has_all_panels() &&
                      std::any_of(c.phases.begin(), c.phases.end(), [](const Phase& p) { return p.taps.empty(); });
-
-  parallel_for(splits * groups * bands, [&](std::int64_t task) {
-    const std::int64_t first = task % bands * band, last = std::min(first + band, most_rows);
-    const std::int64_t n = task / bands % groups * group, images = std::min(group, c.batch - n);
-    const std::int64_t split = task / bands / groups;
+  parallel_for(tasks.count(), [&](std::int64_t index) {
+    const DirectTasks::Task task = tasks[index];
+    const float* const x_task = x + task.image * image;
     if (clear) {
-      for (std::int64_t i = n; i < n + images; ++i)
-        std::fill(y + i * c.y_image + first * c.y_row, y + i * c.y_image + std::min(last * c.y_row, c.y_image), 0.0f);
+      for (std::int64_t i = task.image; i < task.image + task.images; ++i)
+        std::fill(y + i * c.y_image + task.first * c.y_row, y + i * c.y_image + std::min(task.last * c.y_row, c.y_image), 0.0f);
     }
     for (std::size_t i = 0; i < phases.size(); ++i) {
       const Phase& phase = c.phases[i];
       if (clear && phase.taps.empty()) continue;
       const std::int64_t total = static_cast<std::int64_t>(phase.taps.size()) * c.channels;
-      for (std::int64_t p = split * panels.count() / splits; p < (split + 1) * panels.count() / splits; ++p) {
-        std::size_t pair = 0;
+      for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
+        const float* const weights = phases[i].weights + p * panels.panel * total;
+        float* const y_panel = y + task.image * c.y_image + phase.y + p * panels.panel;
+        const Runs* pair = phases[i].runs.data();
         for (const TapSpan& row_span : phases[i].spans.rows) {
-          const TapSpan rows = row_span.within(first, last);
+          const TapSpan rows = row_span.within(task.first, task.last);
           for (const TapSpan& cols : phases[i].spans.cols) {
-            const Runs& runs = phases[i].runs[pair++];
-            if (rows.size() > 0)
-              multiply_spans(c, rows, cols, images, runs, k, panels, p, phases[i].weights + p * panels.panel * total,
-                             x + n * image, y + n * c.y_image + phase.y);
+            const Runs& runs = *pair++;
+            for (std::size_t r = 0; rows.size() > 0 && r < runs.count(); ++r) {
+              const Runs::Part part = runs.whole(r);
+              for_each_line(c, phase, rows, cols, task.images, image, c.in_rows, [&](const Line& line) {
+                k.product({x_task + line.x, line.x_step, line.pixels, part.data(), std::ssize(part), weights,
+                           panels.width(p), panels.valid(p), y_panel + line.y, line.y_step, r > 0});
+              });
+            }
           }
         }
       }

@@ -3,11 +3,8 @@
 // With integers A = αa·a − za of a code a and αa·W = f·e + g of a packed weight e, the sum over the taps that lie within
 // the image is
 //   Σ A·W = f · Σ a·e + g · Σ a − za · Σ W,
-// where outside the image a is 0 in the scratch: the first two sums do not see it, and the last depends on the output
-// pixel's spans alone. All of it is modulo 2^32, and right where Σ A·W itself fits int32.
-//
-// Of codes of 1 bit, with W = 2e − 1, the kernels count instead where a and e differ: Σ a·W = Σ e − Σ (a ≠ e), over all taps,
-// those outside the image included, where both terms are e.
+// whose last sum depends on the output pixel's spans alone. All of it is modulo 2^32, and right where Σ A·W itself fits
+// int32. Of codes of 1 bit, with W = 2e − 1, the kernels count instead where a and e differ: Σ a·W = Σ e − Σ (a ≠ e).
 #pragma once
 
 #include <algorithm>
@@ -17,9 +14,8 @@
 #include <iterator>
 #include <limits>
 
-#include "spnet/ops/conv2d_correlate.hpp"
+#include "spnet/ops/conv2d_direct.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
-#include "spnet/ops/conv2d_scratch.hpp"
 #include "spnet/ops/quantize.hpp"
 
 namespace spnet {
@@ -29,8 +25,9 @@ namespace ops::detail {
 using kernels::IntegerKernels;
 using kernels::IntegerProductArgs;
 
-/// Weights that the rows of a band read one after the other: they stay in the first-level cache.
-inline constexpr std::int64_t kRunBytes = 16 * 1024;
+/// Weights that lines of pixels read one after the other. They come from the second-level cache as fast as they are needed;
+/// shorter runs would leave more partial sums.
+inline constexpr std::int64_t kRunBytes = 48 * 1024;
 
 /// Smallest and largest integer step·code − zero_point.
 struct IntegerRange {
@@ -81,28 +78,87 @@ struct WeightForm {
   }
 };
 
-/// One group of a convolution of codes. `c` is its forward correlation; x and y point at the group's first channel, w at
-/// its first weight.
+/// Σ a over the window of every output pixel of a band.
+class WindowSums {
+ public:
+  WindowSums(const Correlation& c, const Phase& phase, const TapSpans& spans, std::int64_t most_rows)
+      : c_(c),
+        cols_(phase.cols),
+        top_(phase.taps.front().row),
+        left_(phase.taps.front().col),
+        height_(phase.taps.back().row - top_ + 1),
+        // Where a window is one pixel high or wide, those between windows are left out.
+        row_step_(height_ == 1 ? c.stride_h : 1),
+        col_step_(phase.taps.back().col == left_ ? c.stride_w : 1),
+        width_((phase.cols - 1) * (c.stride_w / col_step_) + phase.taps.back().col - left_ + 1),
+        in_rows_(rows_of(most_rows)) {
+    for (std::int64_t t = 0; t < spans.row_taps; ++t) tap_cols_.push_back(phase.taps[static_cast<std::size_t>(t)].col - left_);
+    for (std::size_t t = 0; t < phase.taps.size(); t += static_cast<std::size_t>(spans.row_taps))
+      tap_rows_.push_back((phase.taps[t].row - top_) * width_);
+  }
+  /// int32 to spare for one image.
+  std::int64_t scratch() const { return (in_rows_ + 1) * width_; }
+
+  /// Output rows [first, last) of the image whose group begins at `codes`: terms[row − first][column] = factor · Σ a.
+  void operator()(const std::uint8_t* codes, std::int64_t first, std::int64_t last, std::int32_t factor,
+                  std::int32_t* scratch, std::int32_t* terms) const {
+    const kernels::CodeKernels& k = kernels::active().codes;
+    const std::int64_t begin = std::clamp<std::int64_t>(ceil_div(-left_, col_step_), 0, width_);
+    const std::int64_t end = std::clamp<std::int64_t>(ceil_div(c_.in_cols - left_, col_step_), begin, width_);
+    for (std::int64_t i = 0; i < rows_of(last - first); ++i) {
+      const std::int64_t row = first * c_.stride_h + top_ + i * row_step_;
+      std::int32_t* const sums = scratch + i * width_;
+      std::fill(sums, sums + begin, 0);
+      if (row < 0 || row >= c_.in_rows) {
+        std::fill(sums + begin, sums + end, 0);
+      } else {
+        k.sum_pixels({codes + (row * c_.in_cols + left_ + begin * col_step_) * c_.in_step, col_step_ * c_.in_step, c_.channels,
+                      end - begin, sums + begin});
+      }
+      std::fill(sums + end, sums + width_, 0);
+    }
+    std::int32_t* const columns = scratch + in_rows_ * width_;
+    for (std::int64_t row = 0; row < last - first; ++row) {
+      k.sum_windows({scratch + row * (c_.stride_h / row_step_) * width_, 1, tap_rows_.data(), std::ssize(tap_rows_), width_, 1,
+                     columns});
+      k.sum_windows({columns, c_.stride_w / col_step_, tap_cols_.data(), std::ssize(tap_cols_), cols_, factor,
+                     terms + row * cols_});
+    }
+  }
+
+ private:
+  std::int64_t rows_of(std::int64_t count) const { return (count - 1) * (c_.stride_h / row_step_) + height_; }
+
+  const Correlation& c_;
+  std::int64_t cols_, top_, left_, height_;
+  std::int64_t row_step_, col_step_;
+  std::int64_t width_, in_rows_;
+  PoolVector<std::int64_t> tap_rows_, tap_cols_;
+};
+
+/// One group of a convolution of codes, its weights packed once. `c` is its forward correlation; x and y point at the
+/// group's first channel, w at its first weight.
 class IntegerCorrelation {
  public:
-  IntegerCorrelation(const ConvSizes& s, const Correlation& c, const AffineCodes& x_map, const std::uint8_t* w,
-                     const AffineCodes& w_map)
+  IntegerCorrelation(const Correlation& c, const AffineCodes& x_map, const std::uint8_t* w, const AffineCodes& w_map)
       : form_(WeightForm::choose(x_map, w_map, c.channels)),
-        c_(in_elements(c, form_.k.element_codes)),
-        phase_(c_.phases[0]),
+        codes_(c),
+        c_(in_elements(c, form_.k)),
         panels_(form_.k, c_.outputs),
-        band_(ScratchLayout::band_rows(c_, ceil_div(kLeastTasks, c_.batch), kBandFloats, false)),
-        layout_(c_, band_, false),
-        spans_(c_, phase_),
+        spans_(c_, phase()),
+        tasks_(c_, phase().rows, panels_.count(),
+               static_cast<std::int64_t>(phase().taps.size()) * padded_channels() * panels_.total() * form_.k.element_bytes,
+               c_.in_rows * c_.in_cols * c_.in_step * form_.k.element_bytes),
         factor_(wrapped(form_.factor)),
         pixel_factor_(wrapped(form_.offset)),
-        runs_(std::min(kRunBytes / form_.k.element_bytes / (4 * panels_.panel), form_.most_units) * 4 * panels_.panel) {
-    for (const Tap& tap : phase_.taps) tap_pixels_.push_back(layout_.pixel(tap));
-    for (const Tap& tap : phase_.taps)
-      for (std::int64_t b = 0; b < layout_.blocks(); ++b)
-        runs_.add(tap.row, layout_.offset(tap, b), ceil_div(layout_.channels(b), 4) * 4, panels_.panel);
-    runs_.finish();
-    packed_ = Buffer(static_cast<std::size_t>(panels_.total() * runs_.total() * form_.k.element_bytes));
+        windows_(codes_, codes_.phases[0], spans_, tasks_.rows()) {
+    Correlation padded = c_;
+    padded.channels = padded_channels();
+    const std::int64_t limit = std::min(kRunBytes / form_.k.element_bytes / (4 * panels_.panel), form_.most_units) * 4 * panels_.panel;
+    for (const TapSpan& rows : spans_.rows)
+      for (const TapSpan& cols : spans_.cols)
+        runs_.push_back(direct_runs(padded, phase(), spans_, rows, cols, panels_.panel, limit));
+    packed_ = Buffer(static_cast<std::size_t>(panels_.total() * packed_rows() * form_.k.element_bytes));
     if (form_.counts_differences()) {
       pack_all<std::int8_t>([w](std::int64_t i) { return static_cast<std::int8_t>(kernels::pack_bits(w + 8 * i)); });
     } else if (form_.k.element_bytes == 1) {
@@ -110,38 +166,81 @@ class IntegerCorrelation {
     } else {
       pack_all<std::int16_t>(w);
     }
-    if (x_map.zero_point != 0 || form_.counts_differences()) add_border_offsets(s, w, x_map, w_map);
+    if (x_map.zero_point != 0 || form_.counts_differences()) add_offsets(w, x_map, w_map);
   }
   IntegerCorrelation(const IntegerCorrelation&) = delete;
   IntegerCorrelation& operator=(const IntegerCorrelation&) = delete;
 
   void operator()(const std::uint8_t* x, std::int32_t* y) const {
-    const std::int64_t bands = ceil_div(phase_.rows, band_);
-    const std::int64_t scratch_bytes = ceil_div(layout_.elements() * form_.k.element_bytes, 64) * 64;
-    // Two sums for every pixel of the scratch, and one for every window of the band.
-    const std::int64_t sums = pixel_factor_ != 0 ? 2 * layout_.rows() * layout_.columns() + band_ * phase_.cols : 0;
+    const std::int64_t image = codes_.in_rows * codes_.in_cols * codes_.in_step;
+    const std::int64_t copies = reads_in_place() ? 0 : tasks_.images() * copied_rows(0, tasks_.rows()) * row_bytes();
+    const std::int64_t copy_bytes = ceil_div(copies, 64) * 64;
+    const std::int64_t terms = pixel_factor_ != 0 ? tasks_.images() * tasks_.rows() * phase().cols : 0;
+    const std::int64_t sums = pixel_factor_ != 0 ? windows_.scratch() : 0;
     parallel_for_scratch<std::byte>(
-        c_.batch * bands, scratch_bytes + sums * static_cast<std::int64_t>(sizeof(std::int64_t)),
-        [&](std::int64_t task, std::byte* scratch) {
-          const std::int64_t first = task % bands * band_, n = task / bands;
-          const std::int64_t count = std::min(band_, phase_.rows - first);
-          layout_.fill(CodeCopy{form_.k, x + n * c_.in_rows * c_.in_cols * c_.in_step, scratch}, first, count);
-          const std::int32_t* windows = nullptr;
-          if (pixel_factor_ != 0) windows = sum_windows(scratch, count, reinterpret_cast<std::int64_t*>(scratch + scratch_bytes));
-          multiply(scratch, windows, first, count, y + n * c_.y_image + first * c_.y_row);
+        tasks_.count(), copy_bytes + (terms + sums) * static_cast<std::int64_t>(sizeof(std::int32_t)),
+        [&](std::int64_t index, std::byte* scratch) {
+          const DirectTasks::Task task = tasks_[index];
+          const std::uint8_t* const codes = x + task.image * image;
+          Input in{reinterpret_cast<const std::byte*>(codes), 0, image, nullptr};
+          if (!reads_in_place()) in = copy(codes, task, scratch);
+          if (pixel_factor_ != 0) {
+            auto* const windows = reinterpret_cast<std::int32_t*>(scratch + copy_bytes);
+            const std::int64_t of_image = (task.last - task.first) * phase().cols;
+            for (std::int64_t i = 0; i < task.images; ++i)
+              windows_(codes + i * image, task.first, task.last, pixel_factor_, windows + terms, windows + i * of_image);
+            in.windows = windows;
+          }
+          multiply(in, task, y + task.image * c_.y_image);
         });
   }
 
  private:
+  // What a task reads: elements from `skipped` on of its first image, the distance of images, and the windows' terms.
+  struct Input {
+    const std::byte* x;
+    std::int64_t skipped, image;
+    const std::int32_t* windows;
+  };
+
   static std::int32_t wrapped(std::int64_t v) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(v)); }
-  // Weights and channels counted in elements of `codes` codes.
-  static Correlation in_elements(Correlation c, std::int64_t codes) {
-    c.channels /= codes;
-    c.w_output /= codes;
+  static bool is_in_place(const IntegerKernels& k, std::int64_t channels) {
+    return k.element_bytes == 1 && k.element_codes == 1 && channels % 4 == 0;
+  }
+  // Channels and weights counted in elements; pixels as far apart as in the copy, if there is one.
+  static Correlation in_elements(Correlation c, const IntegerKernels& k) {
+    if (is_in_place(k, c.channels)) return c;
+    c.channels /= k.element_codes;
+    c.w_output /= k.element_codes;
+    c.in_step = ceil_div(c.channels, 4) * 4;
     for (Phase& phase : c.phases)
-      for (Tap& tap : phase.taps) tap.weight /= codes;
+      for (Tap& tap : phase.taps) tap.weight /= k.element_codes;
     return c;
   }
+  const Phase& phase() const { return c_.phases[0]; }
+  bool reads_in_place() const { return is_in_place(form_.k, codes_.channels); }
+  std::int64_t padded_channels() const { return ceil_div(c_.channels, 4) * 4; }
+  std::int64_t packed_rows() const { return static_cast<std::int64_t>(phase().taps.size()) * padded_channels(); }
+  std::int64_t row_bytes() const { return c_.in_cols * c_.in_step * form_.k.element_bytes; }
+
+  // The input rows that output rows [first, last) read, and how many.
+  std::int64_t first_row(std::int64_t first) const {
+    return std::clamp<std::int64_t>(first * c_.stride_h + phase().taps.front().row, 0, c_.in_rows);
+  }
+  std::int64_t last_row(std::int64_t last) const {
+    return std::clamp<std::int64_t>((last - 1) * c_.stride_h + phase().taps.back().row + 1, 0, c_.in_rows);
+  }
+  std::int64_t copied_rows(std::int64_t first, std::int64_t last) const {
+    return std::min((last - first - 1) * c_.stride_h + phase().taps.back().row - phase().taps.front().row + 1, c_.in_rows);
+  }
+  Input copy(const std::uint8_t* codes, const DirectTasks::Task& task, std::byte* to) const {
+    const std::int64_t first = first_row(task.first), rows = std::max<std::int64_t>(last_row(task.last) - first, 0);
+    for (std::int64_t i = 0; i < task.images; ++i)
+      form_.k.elements({codes + (i * c_.in_rows + first) * c_.in_cols * codes_.in_step, codes_.in_step, rows * c_.in_cols,
+                        c_.channels, c_.in_step, to + i * rows * row_bytes()});
+    return {to, first * c_.in_cols * c_.in_step, rows * c_.in_cols * c_.in_step, nullptr};
+  }
+
   template <class Element>
   void pack_all(const std::uint8_t* w) {
     const auto step = static_cast<std::int32_t>(form_.step), shift = static_cast<std::int32_t>(form_.shift);
@@ -166,10 +265,10 @@ class IntegerCorrelation {
   template <class Element>
   void pack(const Element* elements, std::int64_t p) {
     constexpr std::int64_t kUnit = 4 / sizeof(Element);
-    const std::int64_t width = panels_.width(p), valid = panels_.valid(p), padded = ceil_div(c_.channels, 4) * 4;
+    const std::int64_t width = panels_.width(p), valid = panels_.valid(p), padded = padded_channels();
     const std::int64_t whole = c_.channels / kUnit * kUnit;
-    Element* to = static_cast<Element*>(packed_.data()) + p * panels_.panel * runs_.total();
-    for (const Tap& tap : phase_.taps) {
+    Element* to = static_cast<Element*>(packed_.data()) + p * panels_.panel * packed_rows();
+    for (const Tap& tap : phase().taps) {
       const Element* const from = elements + p * panels_.panel * c_.w_output + tap.weight;
       // A cache line of each output's weights at a time.
       for (std::int64_t begin = 0; begin < padded; begin += kBlock) {
@@ -190,108 +289,80 @@ class IntegerCorrelation {
     }
   }
 
-  // −za · Σ W over the taps of every pair of spans, and αa · Σ e over all taps where differences are counted: [row span]
-  // [column span][output, up to whole vectors].
-  void add_border_offsets(const ConvSizes& s, const std::uint8_t* w, const AffineCodes& x_map, const AffineCodes& w_map) {
+  // −za · Σ W over the taps of every pair of spans, and αa · Σ e where differences are counted: [row span][column span][output,
+  // up to whole vectors].
+  void add_offsets(const std::uint8_t* w, const AffineCodes& x_map, const AffineCodes& w_map) {
     const std::int64_t codes = form_.k.element_codes, channels = c_.channels * codes, za = x_map.zero_point;
-    PoolVector<std::int64_t> of_tap(static_cast<std::size_t>(s.kh * s.kw * c_.outputs));
-    PoolVector<std::int64_t> everywhere(static_cast<std::size_t>(c_.outputs));
-    for (std::size_t t = 0; t < phase_.taps.size(); ++t) {
+    PoolVector<std::int64_t> of_tap(phase().taps.size() * static_cast<std::size_t>(c_.outputs));
+    for (std::size_t t = 0; t < phase().taps.size(); ++t) {
       for (std::int64_t o = 0; o < c_.outputs; ++o) {
-        const std::uint8_t* const from = w + (o * c_.w_output + phase_.taps[t].weight) * codes;
+        const std::uint8_t* const from = w + (o * c_.w_output + phase().taps[t].weight) * codes;
         std::int64_t sum = 0;
         for (std::int64_t channel = 0; channel < channels; ++channel) sum += from[channel];
         of_tap[t * static_cast<std::size_t>(c_.outputs) + static_cast<std::size_t>(o)] =
-            -za * (w_map.step * sum - channels * w_map.zero_point);
-        if (form_.counts_differences()) everywhere[static_cast<std::size_t>(o)] += x_map.step * sum;
+            (form_.counts_differences() ? x_map.step * sum : 0) - za * (w_map.step * sum - channels * w_map.zero_point);
       }
     }
     for (const TapSpan& rows : spans_.rows) {
       for (const TapSpan& cols : spans_.cols) {
         for (std::int64_t o = 0; o < panels_.total(); ++o) {
-          std::int64_t sum = o < c_.outputs ? everywhere[static_cast<std::size_t>(o)] : 0;
+          std::int64_t sum = 0;
           for (std::int64_t ky = rows.first; ky < rows.last && o < c_.outputs; ++ky)
             for (std::int64_t kx = cols.first; kx < cols.last; ++kx)
-              sum += of_tap[static_cast<std::size_t>((ky * s.kw + kx) * c_.outputs + o)];
-          border_offsets_.push_back(wrapped(sum));
+              sum += of_tap[static_cast<std::size_t>((ky * spans_.row_taps + kx) * c_.outputs + o)];
+          offsets_.push_back(wrapped(sum));
         }
       }
     }
-    std::int64_t start = 0;
-    for (const TapSpan& cols : spans_.cols) {
-      border_starts_.insert(border_starts_.end(), static_cast<std::size_t>(cols.size()), start);
-      start += panels_.total();
-    }
   }
 
-  // `count` output rows from `first` on.
-  void multiply(const std::byte* scratch, const std::int32_t* windows, std::int64_t first, std::int64_t count,
-                std::int32_t* y) const {
+  void multiply(const Input& in, const DirectTasks::Task& task, std::int32_t* y) const {
     const std::int64_t bytes = form_.k.element_bytes;
-    const auto* weights = static_cast<const std::byte*>(packed_.data());
-    const std::int64_t of_class = std::ssize(spans_.cols) * panels_.total();
-    for (std::int64_t p = 0; p < panels_.count(); ++p) {
-      const std::byte* w = weights + p * panels_.panel * runs_.total() * bytes;
-      for (std::size_t r = 0; r < runs_.count(); ++r) {
-        for (std::int64_t row = 0; row < count; ++row) {
-          // Differences are counted outside the image, too.
-          const Runs::Part part = form_.counts_differences()
-                                      ? runs_.whole(r)
-                                      : runs_.inside(r, (first + row) * c_.stride_h, c_.in_rows);
-          if (r > 0 && part.empty()) continue;
-          IntegerProductArgs args{.x = scratch + row * layout_.row_step() * bytes,
-                                  .pixels = phase_.cols,
-                                  .segments = part.data(),
-                                  .segment_count = std::ssize(part),
-                                  .w = w,
-                                  .width = panels_.width(p),
-                                  .outputs = panels_.valid(p),
-                                  .y = y + row * c_.y_row + p * panels_.panel,
-                                  .y_step = c_.y_step,
-                                  .accumulate = r > 0,
-                                  .factor = factor_,
-                                  .initial = nullptr,
-                                  .starts = nullptr,
-                                  .pixel_terms = nullptr};
-          if (r == 0 && !border_offsets_.empty()) {
-            const auto span = std::find_if(spans_.rows.begin(), spans_.rows.end(),
-                                           [&](const TapSpan& rows) { return first + row < rows.end; });
-            args.initial = border_offsets_.data() + (span - spans_.rows.begin()) * of_class + p * panels_.panel;
-            args.starts = border_starts_.data();
+    for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
+      const std::byte* const w = static_cast<const std::byte*>(packed_.data()) + p * panels_.panel * packed_rows() * bytes;
+      std::int64_t pair = 0;
+      for (const TapSpan& row_span : spans_.rows) {
+        const TapSpan rows = row_span.within(task.first, task.last);
+        for (const TapSpan& cols : spans_.cols) {
+          const Runs& runs = runs_[static_cast<std::size_t>(pair)];
+          const std::int32_t* const offsets =
+              offsets_.empty() ? nullptr : offsets_.data() + pair * panels_.total() + p * panels_.panel;
+          ++pair;
+          for (std::size_t r = 0; rows.size() > 0 && r < runs.count(); ++r) {
+            const Runs::Part part = runs.whole(r);
+            for_each_line(c_, phase(), rows, cols, task.images, in.image, task.last - task.first, [&](const Line& line) {
+              form_.k.product({.x = in.x + (line.x - in.skipped) * bytes,
+                               .x_step = line.x_step * bytes,
+                               .pixels = line.pixels,
+                               .segments = part.data(),
+                               .segment_count = std::ssize(part),
+                               .w = w,
+                               .width = panels_.width(p),
+                               .outputs = panels_.valid(p),
+                               .y = y + line.y + p * panels_.panel,
+                               .y_step = line.y_step,
+                               .accumulate = r > 0,
+                               .factor = factor_,
+                               .initial = r == 0 ? offsets : nullptr,
+                               .pixel_terms = r == 0 && in.windows ? in.windows + line.pixel - task.first * phase().cols : nullptr,
+                               .pixel_terms_step = line.pixel_step});
+            });
           }
-          if (r == 0 && windows) args.pixel_terms = windows + row * phase_.cols;
-          form_.k.product(args);
         }
       }
     }
-  }
-
-  // g · Σ a of every window of the band; only weights of one byte have an offset that asks for it.
-  const std::int32_t* sum_windows(const std::byte* scratch, std::int64_t count, std::int64_t* pixel_sums) const {
-    const kernels::CodeKernels& k = kernels::active().codes;
-    auto* windows = reinterpret_cast<std::int32_t*>(pixel_sums + 2 * layout_.rows() * layout_.columns());
-    for (std::int64_t row = 0; row < layout_.rows(); ++row)
-      k.sum_pixels({scratch + row * layout_.row_step(), layout_.blocks(), layout_.block_step(), layout_.columns(),
-                    pixel_sums + 2 * row * layout_.columns()});
-    for (std::int64_t row = 0; row < count; ++row)
-      k.sum_windows({pixel_sums + 2 * row * layout_.columns(), tap_pixels_.data(),
-                     static_cast<std::int64_t>(tap_pixels_.size()), phase_.cols, pixel_factor_, windows + row * phase_.cols});
-    return windows;
   }
 
   WeightForm form_;
-  Correlation c_;
-  const Phase& phase_;
+  Correlation codes_, c_;  // counted in codes, and in elements
   Panels panels_;
-  std::int64_t band_;
-  ScratchLayout layout_;
   TapSpans spans_;
+  DirectTasks tasks_;
   std::int32_t factor_, pixel_factor_;
-  PoolVector<std::int64_t> tap_pixels_;
-  Runs runs_;
+  WindowSums windows_;
+  PoolVector<Runs> runs_;  // [row span][column span]
   Buffer packed_;
-  PoolVector<std::int32_t> border_offsets_;
-  PoolVector<std::int64_t> border_starts_;  // of the span of every column
+  PoolVector<std::int32_t> offsets_;
 };
 
 }  // namespace ops::detail

@@ -23,8 +23,8 @@ inline constexpr std::int64_t kLeastTasks = 8;
 /// Weights that a run of products reads again and again: they stay in the second-level cache (cutting them further, for
 /// the first level, costs more in partial sums than it gains).
 inline constexpr std::int64_t kRunFloats = 64 * 1024;
-/// Weights of one task: they stay in the second-level cache from image to image.
-inline constexpr std::int64_t kGroupFloats = 128 * 1024;
+/// Bytes of weights of one task: they stay in the second-level cache from image to image.
+inline constexpr std::int64_t kGroupBytes = 512 * 1024;
 
 /// How outputs are cut into panels for one table: as many full panels as fit, then a narrower one.
 struct Panels {
@@ -75,8 +75,7 @@ class Runs {
         begins_.push_back(segments_.size());
         in_run_ = 0;
       }
-      segments_.push_back({segment.offset + at, piece, segment.weights + at});
-      rows_.push_back(row);
+      add_piece(row, {segment.offset + at, piece, segment.weights + at});
       total_ += piece;
       in_run_ += piece;
     }
@@ -99,6 +98,19 @@ class Runs {
   }
 
  private:
+  // Lengthens the last segment of the run where it can.
+  void add_piece(std::int64_t row, const Segment& piece) {
+    if (segments_.size() > begins_.back() && rows_.back() == row) {
+      Segment& last = segments_.back();
+      if (last.offset + last.channels == piece.offset && last.weights + last.channels == piece.weights) {
+        last.channels += piece.channels;
+        return;
+      }
+    }
+    segments_.push_back(piece);
+    rows_.push_back(row);
+  }
+
   std::int64_t limit_, total_ = 0, in_run_ = 0;  // channels of all segments and of the last run
   PoolVector<Segment> segments_;
   PoolVector<std::int64_t> rows_;   // of each segment's tap

@@ -96,8 +96,6 @@ class ScratchLayout {
 
   /// True where the taps of a row are folded into the channels.
   bool folded() const { return folded_; }
-  /// Which pixel of the scratch, counted [row][column], output pixel 0 reads at `tap`.
-  std::int64_t pixel(const Tap& tap) const { return rows_.position(tap.row) * cols_.length + cols_.position(tap.col); }
   /// Where the segment of (tap, block) begins for output pixel 0; tap is the leftmost of its row where folded.
   std::int64_t offset(const Tap& tap, std::int64_t block) const {
     const std::int64_t col = folded_ ? 0 : cols_.position(tap.col);
@@ -159,7 +157,7 @@ class ScratchLayout {
         const std::int64_t to = line + part.first * kBlock;
         copy.zero(to, begin * kBlock);
         if (end > begin) {
-          copy.gather(from + (left + begin * cols_.stride) * c_.in_step + b * kBlock * copy.element_codes(),
+          copy.gather(from + (left + begin * cols_.stride) * c_.in_step + b * kBlock,
                       cols_.stride * c_.in_step, end - begin, channels(b), to + begin * kBlock,
                       rows_.stride * c_.in_cols * c_.in_step);
         }

@@ -31,13 +31,18 @@ struct Units {
     asm("vpbroadcastd %1, %0" : "=x"(v) : "m"(*reinterpret_cast<const Unaligned*>(from)));
 #endif
   }
-  // Of eight bytes at a time.
+  // Codes of 1 bit.
 #if defined(__clang__)
-  SPNET_AVX2 static void sum_bytes(Vector& sums, const Vector& x) { sums = (Vector)_mm256_sad_epu8((__m256i)x, (__m256i){}); }
+  SPNET_AVX2 static void pack_bits(std::byte* to, const Vector& codes) {
+    const int bits = _mm256_movemask_epi8((__m256i)(codes << 7));
+    std::memcpy(to, &bits, sizeof bits);
+  }
 #else
-  [[gnu::always_inline]] static void sum_bytes(Vector& sums, const Vector& x) {
-    const Vector zero{};
-    asm("vpsadbw %2, %1, %0" : "=x"(sums) : "x"(x), "x"(zero));
+  [[gnu::always_inline]] static void pack_bits(std::byte* to, const Vector& codes) {
+    const Vector signs = codes << 7;
+    std::int32_t bits;
+    asm("vpmovmskb %1, %0" : "=r"(bits) : "x"(signs));
+    std::memcpy(to, &bits, sizeof bits);
   }
 #endif
 };
@@ -186,24 +191,24 @@ SPNET_AVX2_VNNI inline void vnni_product(const IntegerProductArgs& a) { vnni_til
 SPNET_AVX2_VNNI_EVEX inline void vnni_evex_product(const IntegerProductArgs& a) { vnni_tiles<VnniEvex>(a); }
 SPNET_AVX2 inline void byte_product(const IntegerProductArgs& a) { integer_product<Bytes>(a); }
 SPNET_AVX2 inline void word_product(const IntegerProductArgs& a) { integer_product<Words>(a); }
-SPNET_AVX2 inline void gather_bytes(const CodeGatherArgs& a) { body::gather_codes<std::uint8_t>(a); }
-SPNET_AVX2 inline void gather_words(const CodeGatherArgs& a) { body::gather_codes<std::int16_t>(a); }
-SPNET_AVX2 inline void gather_bits(const CodeGatherArgs& a) { body::gather_bits(a); }
-SPNET_AVX2 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels<Units>(a); }
+SPNET_AVX2 inline void byte_elements(const ElementArgs& a) { body::code_elements<std::uint8_t>(a); }
+SPNET_AVX2 inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16_t>(a); }
+SPNET_AVX2 inline void bit_elements(const ElementArgs& a) { body::bit_elements<Units>(a); }
+SPNET_AVX2 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 SPNET_AVX2 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 SPNET_AVX2 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
-  return {{"avx2 maddubs int16", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 32767, gather_bytes, short_product},
-          {"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 0, gather_bytes, byte_product},
-          {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, 1, 255, 0, gather_words, word_product},
-          {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, 8, 1, 255, gather_bits, bit_product},
+  return {{"avx2 maddubs int16", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 32767, byte_elements, short_product},
+          {"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 0, byte_elements, byte_product},
+          {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
+          {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, 8, 1, 255, bit_elements, bit_product},
           sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels vnni_code_kernels(void (*product)(const IntegerProductArgs&)) {
   CodeKernels kernels = code_kernels();
   kernels.narrow = {};
-  kernels.small = kernels.exact = {"avx2 vnni", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 0, gather_bytes, product};
+  kernels.small = kernels.exact = {"avx2 vnni", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 0, byte_elements, product};
   return kernels;
 }
 

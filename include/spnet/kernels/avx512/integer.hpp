@@ -31,13 +31,17 @@ struct Units {
     asm("vpbroadcastd %1, %0" : "=v"(v) : "m"(*reinterpret_cast<const Unaligned*>(from)));
 #endif
   }
-  // Of eight bytes at a time.
+  // Codes of 1 bit.
 #if defined(__clang__)
-  SPNET_AVX512 static void sum_bytes(Vector& sums, const Vector& x) { sums = (Vector)_mm512_sad_epu8((__m512i)x, (__m512i){}); }
+  SPNET_AVX512 static void pack_bits(std::byte* to, const Vector& codes) {
+    const std::uint64_t bits = _mm512_test_epi8_mask((__m512i)codes, (__m512i)codes);
+    std::memcpy(to, &bits, sizeof bits);
+  }
 #else
-  [[gnu::always_inline]] static void sum_bytes(Vector& sums, const Vector& x) {
-    const Vector zero{};
-    asm("vpsadbw %2, %1, %0" : "=v"(sums) : "v"(x), "v"(zero));
+  [[gnu::always_inline]] static void pack_bits(std::byte* to, const Vector& codes) {
+    std::uint64_t bits;
+    asm("vptestmb %1, %1, %%k1\n\tkmovq %%k1, %0" : "=r"(bits) : "v"(codes) : "k1");
+    std::memcpy(to, &bits, sizeof bits);
   }
 #endif
 };
@@ -144,26 +148,26 @@ SPNET_AVX512_POPCNT inline void bit_product(const IntegerProductArgs& a) { integ
 SPNET_AVX512 inline void byte_product(const IntegerProductArgs& a) { integer_product<Bytes>(a); }
 SPNET_AVX512 inline void short_product(const IntegerProductArgs& a) { integer_product<Shorts>(a); }
 SPNET_AVX512 inline void word_product(const IntegerProductArgs& a) { integer_product<Words>(a); }
-SPNET_AVX512 inline void gather_bytes(const CodeGatherArgs& a) { body::gather_codes<std::uint8_t>(a); }
-SPNET_AVX512 inline void gather_words(const CodeGatherArgs& a) { body::gather_codes<std::int16_t>(a); }
-SPNET_AVX512 inline void gather_bits(const CodeGatherArgs& a) { body::gather_bits(a); }
-SPNET_AVX512 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels<Units>(a); }
+SPNET_AVX512 inline void byte_elements(const ElementArgs& a) { body::code_elements<std::uint8_t>(a); }
+SPNET_AVX512 inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16_t>(a); }
+SPNET_AVX512 inline void bit_elements(const ElementArgs& a) { body::bit_elements<Units>(a); }
+SPNET_AVX512 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 SPNET_AVX512 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 SPNET_AVX512 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
-  return {{"avx512 maddubs int16", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 32767, gather_bytes, short_product},
-          {"avx512 maddubs", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, gather_bytes, byte_product},
-          {"avx512 madd", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, 0, gather_words, word_product},
+  return {{"avx512 maddubs int16", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 32767, byte_elements, short_product},
+          {"avx512 maddubs", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, byte_elements, byte_product},
+          {"avx512 madd", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
           {}, sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels vnni_code_kernels() {
-  constexpr IntegerKernels vnni{"avx512 vnni", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, gather_bytes, vnni_product};
+  constexpr IntegerKernels vnni{"avx512 vnni", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, byte_elements, vnni_product};
   return {{}, vnni, vnni, {}, sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels popcnt_code_kernels() {
   CodeKernels kernels = vnni_code_kernels();
-  kernels.bits = {"avx512 vpopcnt", Units::kLanes, 4 * Units::kLanes, 1, 8, 1, 0, gather_bits, bit_product};
+  kernels.bits = {"avx512 vpopcnt", Units::kLanes, 4 * Units::kLanes, 1, 8, 1, 0, bit_elements, bit_product};
   return kernels;
 }
 

@@ -24,10 +24,6 @@ struct Units {
     std::memcpy(&unit, from, sizeof unit);
     v = unit - Vector{};
   }
-  // Of eight bytes at a time.
-  [[gnu::always_inline]] static void sum_bytes(Vector& sums, const Vector& x) {
-    sums = (Vector)vpaddlq_u32(vpaddlq_u16(vpaddlq_u8((uint8x16_t)x)));
-  }
 };
 
 // Products of bytes by way of int16, which their pairs must fit; codes of 7 bits at most, for both factors are signed.
@@ -113,21 +109,21 @@ inline void bit_product(const IntegerProductArgs& a) { integer_product<Differenc
 SPNET_NEON_DOTPROD inline void dot_product(const IntegerProductArgs& a) { integer_product<Dot>(a); }
 SPNET_NEON_DOTPROD inline void split_dot_product(const IntegerProductArgs& a) { integer_product<SplitDot>(a); }
 SPNET_NEON_I8MM inline void mixed_dot_product(const IntegerProductArgs& a) { integer_product<MixedDot>(a); }
-inline void gather_bytes(const CodeGatherArgs& a) { body::gather_codes<std::uint8_t>(a); }
-inline void gather_words(const CodeGatherArgs& a) { body::gather_codes<std::int16_t>(a); }
-inline void gather_bits(const CodeGatherArgs& a) { body::gather_bits(a); }
-inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels<Units>(a); }
+inline void byte_elements(const ElementArgs& a) { body::code_elements<std::uint8_t>(a); }
+inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16_t>(a); }
+inline void bit_elements(const ElementArgs& a) { body::bit_elements<Units>(a); }
+inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<simd::Lanes>(a); }
 
 constexpr IntegerKernels byte_kernels(const char* name, std::int64_t largest_code, void (*product)(const IntegerProductArgs&)) {
-  return {name, Units::kLanes, 4 * Units::kLanes, 1, 1, largest_code, 0, gather_bytes, product};
+  return {name, Units::kLanes, 4 * Units::kLanes, 1, 1, largest_code, 0, byte_elements, product};
 }
 constexpr CodeKernels code_kernels() {
   return {{},
           byte_kernels("neon smull", 127, byte_product),
-          {"neon smull words", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, 0, gather_words, word_product},
-          {"neon cnt", Units::kLanes, 4 * Units::kLanes, 1, 8, 1, 255, gather_bits, bit_product},
+          {"neon smull words", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
+          {"neon cnt", Units::kLanes, 4 * Units::kLanes, 1, 8, 1, 255, bit_elements, bit_product},
           sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels dotprod_code_kernels() {

@@ -32,26 +32,19 @@ struct Words {
     body::add_modulo<Words>(sum, (x >> 16) * (w >> 16));
 #endif
   }
-  // Of eight bytes at a time.
-  [[gnu::always_inline]] static void sum_bytes(Vector& sums, const Vector& x) {
-    typedef std::uint64_t Eights __attribute__((vector_size(16)));
-    const Eights bytes = reinterpret_cast<Eights>(x), even = Eights{} + 0x00FF00FF00FF00FF;
-    const Eights pairs = (bytes & even) + ((bytes >> 8) & even), fours = pairs + (pairs >> 16);
-    sums = reinterpret_cast<Vector>((fours + (fours >> 32)) & 0xFFFF);
-  }
 };
 
 inline void word_product(const IntegerProductArgs& a) {
   if (a.width == 2 * Words::kLanes) return body::integer_tiles<Words, 4, 2>(a);
   body::integer_tiles<Words, 4, 1>(a);
 }
-inline void gather_words(const CodeGatherArgs& a) { body::gather_codes<std::int16_t>(a); }
-inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels<Words>(a); }
+inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16_t>(a); }
+inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Words>(a); }
 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
-  constexpr IntegerKernels words{"simd madd", Words::kLanes, 2 * Words::kLanes, 2, 1, 255, 0, gather_words, word_product};
+  constexpr IntegerKernels words{"simd madd", Words::kLanes, 2 * Words::kLanes, 2, 1, 255, 0, word_elements, word_product};
   return {{}, words, words, {}, sum_pixels, sum_windows, gather_values};
 }
 
