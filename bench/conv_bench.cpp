@@ -3,8 +3,9 @@
 // that spnet is faster.
 //   conv_bench [--threads T] [--peer-layout nhwc|any] [--cpu-clock] [--json] [--benchmark_filter=fp32/resnet20]
 // SPNET_ISA caps both (oneDNN by ONEDNN_MAX_CPU_ISA, unless that is set). --cpu-clock counts the time of the process, not
-// of the wall: for one thread on a machine that is busy otherwise. oneDNN gets its weights in the layout it likes best
-// for free; spnet packs its own in every call. Both leave the int32 sums.
+// of the wall: for one thread on a machine that is busy otherwise. Forward, both have their weights packed beforehand;
+// backward, spnet packs them in every call, as training must, and oneDNN still gets them in the layout it likes best for
+// free. Of codes both leave the int32 sums.
 
 #include <benchmark/benchmark.h>
 
@@ -16,6 +17,7 @@
 #include <ctime>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -78,14 +80,17 @@ Own make_own(const ConvProblem& p, Kind kind, Direction direction) {
                       centred{.scale = one, .step = 2, .zero_point = levels, .qmin = 0, .qmax = levels};
     const Quantized x = random_codes(x_shape, kind.bits == 1 ? sign : unsigned_codes);
     const Quantized w = random_codes(w_shape, centred);
-    const char* kernel = spnet::ops::integer_kernel_name(x, w);
-    return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_sums(x, w, options)); }, kernel};
+    const auto packed =
+        std::make_shared<spnet::ops::PackedCodesConv2d>(x_shape, std::get<AffineCodes>(x.map), w, options);
+    return {[=] { benchmark::DoNotOptimize((*packed)(x)); }, packed->kernel_name()};
   }
   const Tensor<float> x = random_tensor(x_shape), w = random_tensor(w_shape);
   const Tensor<float> y = random_tensor({p.n, p.out_size(), p.out_size(), p.o});
   const std::string kernel = spnet::kernels::active().name;
-  if (direction == Direction::kForward)
-    return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d(x, w, options)); }, kernel};
+  if (direction == Direction::kForward) {
+    const auto packed = std::make_shared<spnet::ops::PackedConv2d>(x_shape, w, options);
+    return {[=] { benchmark::DoNotOptimize((*packed)(x)); }, kernel};
+  }
   if (direction == Direction::kBackwardData)
     return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_data(y, w, x_shape, options)); }, kernel};
   return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_weight(y, x, w_shape, options)); }, kernel};

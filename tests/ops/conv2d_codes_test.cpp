@@ -118,7 +118,7 @@ TEST_CASE("ops: codes of 1 bit are counted where the machine counts them fast") 
     const ForcedIsa forced(table->name);
     INFO(std::string(table->name));
     const auto name = [&](const AffineCodes& x, const AffineCodes& w, std::int64_t channels) {
-      return std::string(ops::integer_kernel_name(random_codes({1, 3, 3, channels}, x, 1), random_codes({4, 3, 3, channels}, w, 2)));
+      return ops::PackedCodesConv2d({1, 3, 3, channels}, x, random_codes({4, 3, 3, channels}, w, 2)).kernel_name();
     };
     const kernels::CodeKernels& codes = table->codes;
     const std::string small = codes.narrow.product ? codes.narrow.name : codes.small.name;
@@ -145,7 +145,7 @@ TEST_CASE("ops: sums of few bits are exact where every product is the largest") 
           const Quantized w = full({18, 2, 1, 1104}, centered_map(w_bits), largest);
           const Sums sums = ops::conv2d_sums(x, w);
           const std::int32_t product = ((1 << x_bits) - 1) * ((1 << w_bits) - 1);
-          INFO(std::string(ops::integer_kernel_name(x, w)), ", codes of ", x_bits, " and ", w_bits, " bits");
+          INFO(ops::PackedCodesConv2d(x.codes.shape(), unsigned_map(x_bits), w).kernel_name(), ", codes of ", x_bits, " and ", w_bits, " bits");
           CHECK(count_wrong(sums, std::vector<std::int64_t>(3 * 18, (largest ? 2208 : -2208) * product)) == 0);
         }
       }

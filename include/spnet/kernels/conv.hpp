@@ -54,14 +54,22 @@ struct WeightGradArgs {
 };
 inline constexpr std::int64_t kGradRows = 8;
 
-/// y[p][c] = sum over taps t of x[p * x_step + offsets[t] + c] * w[t * kBlock + c], for `channels` <= kBlock.
+/// A tap of a depthwise convolution: where it lies relative to an output pixel's base, and where its weights begin in those
+/// of a block of channels.
+struct DepthwiseTap {
+  std::int64_t offset;
+  std::int64_t weights;
+};
+
+/// y[p * y_step + c] = sum over taps t of x[p * x_step + t.offset + c] * w[c / kBlock * w_block + t.weights + c % kBlock].
 struct DepthwiseArgs {
   const float* x;
   std::int64_t x_step;
   std::int64_t pixels;
-  const std::int64_t* offsets;
-  std::int64_t taps;
+  const DepthwiseTap* taps;
+  std::int64_t tap_count;
   const float* w;
+  std::int64_t w_block;
   std::int64_t channels;
   float* y;
   std::int64_t y_step;

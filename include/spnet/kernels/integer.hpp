@@ -100,6 +100,21 @@ struct WindowSumArgs {
   std::int32_t* terms;
 };
 
+/// As DepthwiseArgs: y[p * y_step + c] = initial[c] + sum over taps of a code and a weight within int16; `initial` may be null.
+struct CodeDepthwiseArgs {
+  const std::uint8_t* x;
+  std::int64_t x_step;
+  std::int64_t pixels;
+  const DepthwiseTap* taps;
+  std::int64_t tap_count;
+  const std::int32_t* w;
+  std::int64_t w_block;
+  const std::int32_t* initial;
+  std::int64_t channels;
+  std::int32_t* y;
+  std::int64_t y_step;
+};
+
 /// The integer kernels of one instruction set.
 struct CodeKernels {
   /// Exact where a product's segments are short enough for its lanes, which sum two products of every unit. Without
@@ -112,6 +127,7 @@ struct CodeKernels {
   /// Of codes of 1 bit, eight in a byte on both sides: its sums count the bits that differ; where its lanes are limited,
   /// a lane sums those of one byte of every unit. Without functions where the machine has nothing faster than `small`.
   IntegerKernels bits;
+  void (*depthwise)(const CodeDepthwiseArgs&);
   void (*sum_pixels)(const PixelSumArgs&);
   void (*sum_windows)(const WindowSumArgs&);
   void (*gather_values)(const ValueGatherArgs&);

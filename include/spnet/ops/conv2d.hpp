@@ -1,10 +1,13 @@
 // Convolution of images in NHWC and its two gradients.
 #pragma once
 
+#include <memory>
 #include <type_traits>
+#include <vector>
 
 #include "spnet/kernels/reference.hpp"
 #include "spnet/ops/conv2d_correlate.hpp"
+#include "spnet/ops/conv2d_depthwise.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
 #include "spnet/ops/conv2d_weight_grad.hpp"
 #include "spnet/tensor/tensor.hpp"
@@ -73,6 +76,56 @@ Tensor<T> conv2d(const Tensor<T>& x, const Tensor<T>& w, const Conv2dOptions& op
   if (y.size() > 0) detail::conv2d(s, x.contiguous().data(), w.contiguous().data(), y.data());
   return y;
 }
+
+namespace detail {
+
+/// Engines of all groups of a convolution of floats, or of its gradient with respect to the input.
+class FloatEngines {
+ public:
+  /// Of `forward_correlation(s)` or `backward_correlation(s)`.
+  FloatEngines(const ConvSizes& s, const Correlation& c, const float* w) : channels_(c.channels), outputs_(c.outputs) {
+    if (is_depthwise(s)) {
+      engines_.push_back(std::make_unique<DepthwiseCorrelation>(depthwise(c, s), s.kh * s.kw, w));
+      return;
+    }
+    for (std::int64_t g = 0; g < s.groups; ++g) engines_.push_back(make_engine(c, w + g * (s.o / s.groups) * s.kh * s.kw * (s.c / s.groups)));
+  }
+  void operator()(const float* x, float* y) const {
+    for (const auto& engine : engines_) {
+      (*engine)(x, y);
+      x += channels_;
+      y += outputs_;
+    }
+  }
+
+ private:
+  std::int64_t channels_, outputs_;
+  std::vector<std::unique_ptr<FloatEngine>> engines_;
+};
+
+}  // namespace detail
+
+/// A convolution of floats whose weights are packed once, for inputs of one shape. Calls may come from several threads.
+class PackedConv2d {
+ public:
+  /// For inputs [N,H,W,C] = x_shape. Throws as conv2d.
+  PackedConv2d(const Shape& x_shape, const Tensor<float>& w, const Conv2dOptions& options = {})
+      : x_shape_(x_shape),
+        s_(detail::conv_sizes("conv2d", x_shape, w.shape(), options)),
+        engines_(s_, detail::forward_correlation(s_), w.contiguous().data()) {}
+  /// Throws ShapeError where x has another shape.
+  Tensor<float> operator()(const Tensor<float>& x) const {
+    check<ShapeError>(x.shape() == x_shape_, "conv2d: input ", x.shape(), " given, the weights were packed for ", x_shape_);
+    Tensor<float> y(detail::output_shape(s_));
+    if (y.size() > 0) engines_(x.contiguous().data(), y.data());
+    return y;
+  }
+
+ private:
+  Shape x_shape_;
+  detail::ConvSizes s_;
+  detail::FloatEngines engines_;
+};
 
 /// Gradient of conv2d with respect to x: grad [N,H',W',O], w [O,kH,kW,C/groups] → [N,H,W,C] = x_shape. Throws as conv2d.
 template <class T>

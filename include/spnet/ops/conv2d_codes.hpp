@@ -4,10 +4,13 @@
 #include <atomic>
 #include <cstdint>
 #include <limits>
+#include <optional>
+#include <string>
 #include <utility>
 #include <variant>
 
 #include "spnet/ops/conv2d.hpp"
+#include "spnet/ops/conv2d_depthwise_codes.hpp"
 #include "spnet/ops/conv2d_integer.hpp"
 #include "spnet/ops/quantize.hpp"
 #include "spnet/ops/sums.hpp"
@@ -26,81 +29,26 @@ inline const AffineCodes* as_source(const Quantized& x) {
 inline CodeSource code_source(const Quantized& x, const AffineCodes& map) {
   return {x.codes.span().data(), map.step, map.zero_point};
 }
-// Few and small enough products are exact in float, too.
-inline bool is_exact_in_float(const ConvSizes& s, const AffineCodes& x, const AffineCodes& w) {
-  return s.kh * s.kw * (s.c / s.groups) * IntegerRange(x).largest() * IntegerRange(w).largest() < (std::int64_t{1} << 24);
-}
-inline void float_sums(const ConvSizes& s, const CodeSource& x, const std::uint8_t* w, const AffineCodes& w_map,
-                       std::int32_t* y) {
-  Tensor<float> weights({s.o, s.kh, s.kw, s.c / s.groups}), sums(output_shape(s));
-  for (std::int64_t i = 0; i < weights.size(); ++i)
-    weights.data()[i] = static_cast<float>(w_map.step * w[i] - w_map.zero_point);
-  conv2d(s, x, weights.data(), sums.data());
-  const float* from = sums.data();
-  parallel_ranges(sums.size(), kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) y[i] = static_cast<std::int32_t>(from[i]);
-  });
-}
-
 inline float scale_of(const AffineCodes& map) { return *map.scale.contiguous().data(); }
 
 }  // namespace detail
 
-/// Why `conv2d_sums` does not take x and w, null where it does. It takes evenly spaced codes, x [N,H,W,C] with one scale,
-/// w [O,kH,kW,C/groups] with one or one for each output, integers of w within int16, and no sum that could pass int32.
-inline const char* integer_form_obstacle(const Quantized& x, const Quantized& w) {
-  const auto* x_map = detail::as_source(x);
+/// Why codes of `x` and w have no integer form, null where they do: they are evenly spaced, those of x [N,H,W,C] with one
+/// scale, w [O,kH,kW,C/groups] with one or one for each output, integers of w within int16, and no sum can pass int32.
+inline const char* integer_form_obstacle(const AffineCodes& x, const Quantized& w) {
   const auto* w_map = std::get_if<AffineCodes>(&w.map);
-  if (!x_map) return "the input's codes are not evenly spaced with one scale";
+  if (x.channel_axis >= 0) return "the input's codes have more than one scale";
   if (!w_map || w_map->channel_axis > 0) return "the weights' codes are not evenly spaced with one scale, or one for each output";
   if (w.codes.rank() != 4 || w.codes.size() == 0) return "the weights are not [O,kH,kW,C/groups], or empty";
-  const detail::IntegerRange x_range(*x_map), w_range(*w_map);
+  const detail::IntegerRange x_range(x), w_range(*w_map);
   if (w_range.largest() > std::numeric_limits<std::int16_t>::max()) return "the weights' integers pass int16";
   const std::int64_t length = w.codes.size() / w.codes.dim(0);
   const std::int64_t most = std::numeric_limits<std::int32_t>::max() / std::max<std::int64_t>(length, 1);
   return x_range.largest() * w_range.largest() <= most ? nullptr : "sums of so many products could pass int32";
 }
-inline bool has_integer_form(const Quantized& x, const Quantized& w) { return !integer_form_obstacle(x, w); }
-
-/// The kernel that conv2d_sums runs x and w on, for reports.
-inline const char* integer_kernel_name(const Quantized& x, const Quantized& w) {
-  return has_integer_form(x, w)
-             ? detail::WeightForm::choose(std::get<AffineCodes>(x.map), std::get<AffineCodes>(w.map), w.codes.dim(3)).k.name
-             : "none";
-}
-
-/// Where set true, conv2d_sums takes its sums from float kernels wherever those are exact, as simulated quantization does:
-/// for tests and comparisons. The sums are the same.
-inline std::atomic<bool>& simulates_in_float() {
-  static std::atomic<bool> simulates{false};
-  return simulates;
-}
-
-/// Convolution as conv2d, in integers: exact sums that stand for the values, the same on every instruction set. Throws
-/// ValueError unless has_integer_form(x, w), and as conv2d.
-inline Sums conv2d_sums(const Quantized& x, const Quantized& w, const Conv2dOptions& options = {}) {
-  if (const char* obstacle = integer_form_obstacle(x, w))
-    throw ValueError(message("conv2d: codes ", x.codes.shape(), " and ", w.codes.shape(), " have no integer form: ", obstacle));
-  const detail::ConvSizes s = detail::conv_sizes("conv2d", x.codes.shape(), w.codes.shape(), options);
-  const auto& x_map = std::get<AffineCodes>(x.map);
-  const auto& w_map = std::get<AffineCodes>(w.map);
-  Sums out{Tensor<std::int32_t>(detail::output_shape(s)), Tensor<float>({s.o})};
-  const Tensor<float> w_scale = w_map.scale.contiguous();
-  for (std::int64_t o = 0; o < s.o; ++o)
-    out.scale(o) = detail::scale_of(x_map) * w_scale.data()[w_scale.size() == 1 ? 0 : o];
-  if (out.sums.size() == 0) return out;
-  const Tensor<std::uint8_t> x_codes = x.codes.contiguous(), w_codes = w.codes.contiguous();
-  // Depthwise products have one channel each, which the integer kernels would waste.
-  if ((detail::is_depthwise(s) || simulates_in_float()) && detail::is_exact_in_float(s, x_map, w_map)) {
-    detail::float_sums(s, detail::code_source({x_codes, x_map}, x_map), w_codes.data(), w_map, out.sums.data());
-    return out;
-  }
-  const detail::Correlation c = detail::forward_correlation(s);
-  for (std::int64_t g = 0; g < s.groups; ++g) {
-    const detail::IntegerCorrelation group(c, x_map, w_codes.data() + g * c.outputs * c.w_output, w_map);
-    group(x_codes.data() + g * c.channels, out.sums.data() + g * c.outputs);
-  }
-  return out;
+inline bool has_integer_form(const Quantized& x, const Quantized& w) {
+  const auto* x_map = std::get_if<AffineCodes>(&x.map);
+  return x_map && !integer_form_obstacle(*x_map, w);
 }
 
 /// conv2d of the values of x with float weights. x is read as codes: no float copy of it is made. Throws as conv2d.
@@ -114,6 +62,103 @@ inline Tensor<float> conv2d(const Quantized& x, const Tensor<float>& w, const Co
   const Tensor<float> scaled = affine(w, detail::scale_of(*map));
   detail::conv2d(s, detail::code_source(dense, *map), scaled.data(), y.data());
   return y;
+}
+
+/// A convolution of codes whose weights are packed once, for inputs of one shape. Calls may come from several threads.
+class PackedCodesConv2d {
+ public:
+  /// For inputs x [N,H,W,C] of the codes `x_map`. Throws as conv2d_sums.
+  PackedCodesConv2d(const Shape& x_shape, const AffineCodes& x_map, const Quantized& w, const Conv2dOptions& options = {})
+      : x_shape_(x_shape), x_map_(x_map) {
+    if (const char* obstacle = integer_form_obstacle(x_map, w))
+      throw ValueError(message("conv2d: codes ", x_shape, " and ", w.codes.shape(), " have no integer form: ", obstacle));
+    s_ = detail::conv_sizes("conv2d", x_shape, w.codes.shape(), options);
+    const auto& w_map = std::get<AffineCodes>(w.map);
+    const Tensor<float> w_scale = w_map.scale.contiguous();
+    scale_ = Tensor<float>({s_.o});
+    for (std::int64_t o = 0; o < s_.o; ++o)
+      scale_(o) = detail::scale_of(x_map) * w_scale.data()[w_scale.size() == 1 ? 0 : o];
+    if (element_count(detail::output_shape(s_)) == 0) return;
+    const Tensor<std::uint8_t> codes = w.codes.contiguous();
+    const detail::Correlation c = detail::forward_correlation(s_);
+    if (detail::is_depthwise(s_) && detail::IntegerDepthwise::takes(x_map, w_map)) {
+      depthwise_.emplace(detail::depthwise(c, s_), s_.kh * s_.kw, x_map, codes.data(), w_map);
+      return;
+    }
+    for (std::int64_t g = 0; g < s_.groups; ++g)
+      groups_.emplace_back(c, x_map, codes.data() + g * c.outputs * c.w_output, w_map);
+  }
+
+  /// Throws ShapeError where x has another shape, ValueError where its codes have another map.
+  Sums operator()(const Quantized& x) const {
+    check<ShapeError>(x.codes.shape() == x_shape_, "conv2d: input ", x.codes.shape(), " given, the weights were packed for ",
+                      x_shape_);
+    const AffineCodes* map = detail::as_source(x);
+    check<ValueError>(map && map->step == x_map_.step && map->zero_point == x_map_.zero_point && map->qmin == x_map_.qmin &&
+                          map->qmax == x_map_.qmax && detail::scale_of(*map) == detail::scale_of(x_map_),
+                      "conv2d: the input's codes are not those that the weights were packed for");
+    Sums out{Tensor<std::int32_t>(detail::output_shape(s_)), scale_};
+    const Tensor<std::uint8_t> codes = x.codes.contiguous();
+    if (depthwise_) (*depthwise_)(codes.data(), out.sums.data());
+    const std::uint8_t* from = codes.data();
+    std::int32_t* to = out.sums.data();
+    for (const detail::IntegerCorrelation& group : groups_) {
+      group(from, to);
+      from += s_.c / s_.groups;
+      to += s_.o / s_.groups;
+    }
+    return out;
+  }
+
+  /// [O], of the sums.
+  const Tensor<float>& scale() const { return scale_; }
+  /// What it runs on, for reports.
+  std::string kernel_name() const {
+    if (depthwise_) return message(kernels::active().name, " depthwise");
+    return groups_.empty() ? "none" : groups_.front().kernel_name();
+  }
+
+ private:
+  Shape x_shape_;
+  AffineCodes x_map_;
+  detail::ConvSizes s_{};
+  Tensor<float> scale_;
+  detail::PoolVector<detail::IntegerCorrelation> groups_;
+  std::optional<detail::IntegerDepthwise> depthwise_;
+};
+
+/// Where set true, conv2d_sums takes its sums from float kernels wherever those are exact, as simulated quantization does:
+/// for tests and comparisons. The sums are the same.
+inline std::atomic<bool>& simulates_in_float() {
+  static std::atomic<bool> simulates{false};
+  return simulates;
+}
+
+namespace detail {
+
+// Few and small enough products are exact in float, too.
+inline bool is_exact_in_float(const AffineCodes& x, const Quantized& w) {
+  const std::int64_t length = w.codes.size() / w.codes.dim(0);
+  return length * IntegerRange(x).largest() * IntegerRange(std::get<AffineCodes>(w.map)).largest() < (std::int64_t{1} << 24);
+}
+inline Tensor<std::int32_t> simulated_sums(const Tensor<std::uint8_t>& x, AffineCodes x_map, const Tensor<std::uint8_t>& w,
+                                           AffineCodes w_map, const Conv2dOptions& options) {
+  x_map.scale = w_map.scale = Tensor<float>::ones({1});
+  w_map.channel_axis = -1;
+  return conv2d(Quantized{x, x_map}, decode(Quantized{w, w_map}), options).template to<std::int32_t>();
+}
+
+}  // namespace detail
+
+/// Convolution as conv2d, in integers: exact sums that stand for the values, the same on every instruction set. Throws
+/// ValueError unless has_integer_form(x, w), and as conv2d.
+inline Sums conv2d_sums(const Quantized& x, const Quantized& w, const Conv2dOptions& options = {}) {
+  const auto* x_map = std::get_if<AffineCodes>(&x.map);
+  check<ValueError>(x_map, "conv2d: codes ", x.codes.shape(), " and ", w.codes.shape(),
+                    " have no integer form: the input's codes are not evenly spaced");
+  const PackedCodesConv2d packed(x.codes.shape(), *x_map, w, options);
+  if (!simulates_in_float() || !detail::is_exact_in_float(*x_map, w)) return packed(x);
+  return {detail::simulated_sums(x.codes, *x_map, w.codes, std::get<AffineCodes>(w.map), options), packed.scale()};
 }
 
 /// conv2d_backward_weight with the values of x, which is read as codes. Throws as conv2d.

@@ -127,74 +127,80 @@ inline bool may_read_directly(const Correlation& c) {
          std::all_of(c.phases.begin(), c.phases.end(), [](const Phase& p) { return p.rows > 0 && p.cols > 0; });
 }
 
-/// One phase's spans, and the runs of every pair of them.
-struct DirectPhase {
-  TapSpans spans;
-  PoolVector<Runs> runs;  // [row span][column span]
-  const float* weights = nullptr;
-
-  DirectPhase(const Correlation& c, const Phase& phase, std::int64_t panel) : spans(c, phase) {
-    for (const TapSpan& rows : spans.rows)
-      for (const TapSpan& cols : spans.cols) runs.push_back(direct_runs(c, phase, spans, rows, cols, panel, kRunFloats));
-  }
+/// A way to compute one group of a convolution of floats, its weights packed once. x and y point at the group's first channel.
+class FloatEngine {
+ public:
+  FloatEngine() = default;
+  FloatEngine(const FloatEngine&) = delete;
+  FloatEngine& operator=(const FloatEngine&) = delete;
+  virtual ~FloatEngine() = default;
+  virtual void operator()(const float* x, float* y) const = 0;
 };
 
-/// As correlate, for floats.
-inline void correlate_direct(const Correlation& c, const float* x, const float* w, float* y) {
-  const kernels::ConvKernels& k = kernels::active().conv;
-  const Panels panels(k, c.outputs);
-  std::int64_t most_rows = 0, all_weights = 0;
-  PoolVector<DirectPhase> phases;
-  for (const Phase& phase : c.phases) {
-    most_rows = std::max(most_rows, phase.rows);
-    all_weights += static_cast<std::int64_t>(phase.taps.size()) * c.channels * panels.total();
-    phases.emplace_back(c, phase, panels.panel);
-  }
-  constexpr std::int64_t kFloat = sizeof(float);
-  const Buffer packed(static_cast<std::size_t>(all_weights * kFloat));
-  auto* next = static_cast<float*>(packed.data());
-  for (std::size_t i = 0; i < phases.size(); ++i) {
-    pack(c, c.phases[i], panels, w, next);
-    phases[i].weights = next;
-    next += static_cast<std::int64_t>(c.phases[i].taps.size()) * c.channels * panels.total();
+/// The engine of this file.
+class DirectCorrelation final : public FloatEngine {
+ public:
+  DirectCorrelation(const Correlation& c, const float* w)
+      : c_(c),
+        k_(&kernels::active().conv),
+        panels_(*k_, c.outputs),
+        packed_(c, panels_, w),
+        tasks_(c, c.most_rows(), panels_.count(), packed_.bytes(), image() * static_cast<std::int64_t>(sizeof(float))) {
+    for (const Phase& phase : c.phases) {
+      spans_.emplace_back(c, phase);
+      PoolVector<Runs>& runs = runs_.emplace_back();
+      for (const TapSpan& rows : spans_.back().rows)
+        for (const TapSpan& cols : spans_.back().cols)
+          runs.push_back(direct_runs(c, phase, spans_.back(), rows, cols, panels_.panel, kRunFloats));
+    }
   }
 
-  const std::int64_t image = c.in_rows * c.in_cols * c.in_step;
-  const DirectTasks tasks(c, most_rows, panels.count(), all_weights * kFloat, image * kFloat);
-  const bool clear = c.whole_rows && tasks.has_all_panels() &&
-                     std::any_of(c.phases.begin(), c.phases.end(), [](const Phase& p) { return p.taps.empty(); });
-  parallel_for(tasks.count(), [&](std::int64_t index) {
-    const DirectTasks::Task task = tasks[index];
-    const float* const x_task = x + task.image * image;
-    if (clear) {
-      for (std::int64_t i = task.image; i < task.image + task.images; ++i)
-        std::fill(y + i * c.y_image + task.first * c.y_row, y + i * c.y_image + std::min(task.last * c.y_row, c.y_image), 0.0f);
-    }
-    for (std::size_t i = 0; i < phases.size(); ++i) {
-      const Phase& phase = c.phases[i];
-      if (clear && phase.taps.empty()) continue;
-      const std::int64_t total = static_cast<std::int64_t>(phase.taps.size()) * c.channels;
-      for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
-        const float* const weights = phases[i].weights + p * panels.panel * total;
-        float* const y_panel = y + task.image * c.y_image + phase.y + p * panels.panel;
-        const Runs* pair = phases[i].runs.data();
-        for (const TapSpan& row_span : phases[i].spans.rows) {
-          const TapSpan rows = row_span.within(task.first, task.last);
-          for (const TapSpan& cols : phases[i].spans.cols) {
-            const Runs& runs = *pair++;
-            for (std::size_t r = 0; rows.size() > 0 && r < runs.count(); ++r) {
-              const Runs::Part part = runs.whole(r);
-              for_each_line(c, phase, rows, cols, task.images, image, c.in_rows, [&](const Line& line) {
-                k.product({x_task + line.x, line.x_step, line.pixels, part.data(), std::ssize(part), weights,
-                           panels.width(p), panels.valid(p), y_panel + line.y, line.y_step, r > 0});
-              });
-            }
+  void operator()(const float* x, float* y) const override {
+    const bool clear = c_.may_clear_rows() && tasks_.has_all_panels();
+    parallel_for(tasks_.count(), [&](std::int64_t index) {
+      const DirectTasks::Task task = tasks_[index];
+      if (clear) {
+        for (std::int64_t i = task.image; i < task.image + task.images; ++i)
+          c_.clear_rows(y + i * c_.y_image, task.first, task.last);
+      }
+      for (std::size_t i = 0; i < c_.phases.size(); ++i) {
+        if (!clear || !c_.phases[i].taps.empty()) multiply(i, task, x + task.image * image(), y + task.image * c_.y_image);
+      }
+    });
+  }
+
+ private:
+  std::int64_t image() const { return c_.in_rows * c_.in_cols * c_.in_step; }
+  void multiply(std::size_t i, const DirectTasks::Task& task, const float* x, float* y) const {
+    const Phase& phase = c_.phases[i];
+    for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
+      const float* const w = packed_.weights(i, p);
+      float* const y_panel = y + phase.y + p * panels_.panel;
+      const Runs* pair = runs_[i].data();
+      for (const TapSpan& row_span : spans_[i].rows) {
+        const TapSpan rows = row_span.within(task.first, task.last);
+        for (const TapSpan& cols : spans_[i].cols) {
+          const Runs& runs = *pair++;
+          for (std::size_t r = 0; rows.size() > 0 && r < runs.count(); ++r) {
+            const Runs::Part part = runs.whole(r);
+            for_each_line(c_, phase, rows, cols, task.images, image(), c_.in_rows, [&](const Line& line) {
+              k_->product({x + line.x, line.x_step, line.pixels, part.data(), std::ssize(part), w, panels_.width(p),
+                           panels_.valid(p), y_panel + line.y, line.y_step, r > 0});
+            });
           }
         }
       }
     }
-  });
-}
+  }
+
+  Correlation c_;
+  const kernels::ConvKernels* k_;
+  Panels panels_;
+  PackedPhases packed_;
+  DirectTasks tasks_;
+  PoolVector<TapSpans> spans_;         // of each phase
+  PoolVector<PoolVector<Runs>> runs_;  // of each phase [row span][column span]
+};
 
 }  // namespace ops::detail
 }  // namespace v0

@@ -95,6 +95,20 @@ struct Correlation {
   std::int64_t w_output, w_channel;  // steps of the weights
   PoolVector<Phase> phases;
   bool whole_rows = false;  // y_row elements from a row's first on belong to this group alone
+
+  std::int64_t most_rows() const {
+    std::int64_t rows = 0;
+    for (const Phase& phase : phases) rows = std::max(rows, phase.rows);
+    return rows;
+  }
+  /// Where a stride skips pixels, and all outputs of a row are one task's, zeros are written in one go.
+  bool may_clear_rows() const {
+    return whole_rows && std::any_of(phases.begin(), phases.end(), [](const Phase& p) { return p.taps.empty(); });
+  }
+  template <class T>
+  void clear_rows(T* y, std::int64_t first, std::int64_t last) const {
+    std::fill(y + first * y_row, y + std::min(last * y_row, y_image), T{});
+  }
 };
 
 /// Neighbouring output positions [begin, end) along one direction, whose taps [first, last) lie within the input.

@@ -129,7 +129,7 @@ class WindowSums {
  private:
   std::int64_t rows_of(std::int64_t count) const { return (count - 1) * (c_.stride_h / row_step_) + height_; }
 
-  const Correlation& c_;
+  Correlation c_;
   std::int64_t cols_, top_, left_, height_;
   std::int64_t row_step_, col_step_;
   std::int64_t width_, in_rows_;
@@ -168,8 +168,7 @@ class IntegerCorrelation {
     }
     if (x_map.zero_point != 0 || form_.counts_differences()) add_offsets(w, x_map, w_map);
   }
-  IntegerCorrelation(const IntegerCorrelation&) = delete;
-  IntegerCorrelation& operator=(const IntegerCorrelation&) = delete;
+  const char* kernel_name() const { return form_.k.name; }
 
   void operator()(const std::uint8_t* x, std::int32_t* y) const {
     const std::int64_t image = codes_.in_rows * codes_.in_cols * codes_.in_step;

@@ -117,18 +117,42 @@ class Runs {
   PoolVector<std::size_t> begins_;  // of the runs, and the end
 };
 
-/// Packs all panels of a phase in parallel.
-inline void pack(const Correlation& c, const Phase& phase, const Panels& panels, const float* w, float* to) {
-  const std::int64_t total = static_cast<std::int64_t>(phase.taps.size()) * c.channels;
-  auto one = [&](std::int64_t p) {
-    pack_panel(c, phase, w, p * panels.panel, panels.valid(p), panels.width(p), to + p * panels.panel * total);
-  };
-  if (total * panels.total() < 16 * 1024) {
-    for (std::int64_t p = 0; p < panels.count(); ++p) one(p);
-  } else {
-    parallel_for(panels.count(), one);
+/// The weights of all phases of a convolution of floats, packed for one table.
+class PackedPhases {
+ public:
+  PackedPhases(const Correlation& c, const Panels& panels, const float* w) : channels_(c.channels), panel_(panels.panel) {
+    std::int64_t floats = 0;
+    for (const Phase& phase : c.phases) {
+      starts_.push_back(floats);
+      rows_.push_back(static_cast<std::int64_t>(phase.taps.size()) * channels_);
+      floats += rows_.back() * panels.total();
+    }
+    bytes_ = floats * static_cast<std::int64_t>(sizeof(float));
+    packed_ = Buffer(static_cast<std::size_t>(bytes_));
+    auto* const to = static_cast<float*>(packed_.data());
+    const auto pack = [&](std::int64_t task) {
+      const auto i = static_cast<std::size_t>(task / panels.count());
+      const std::int64_t p = task % panels.count();
+      pack_panel(c, c.phases[i], w, p * panel_, panels.valid(p), panels.width(p), to + starts_[i] + p * panel_ * rows_[i]);
+    };
+    const std::int64_t tasks = std::ssize(c.phases) * panels.count();
+    if (floats < 16 * 1024) {
+      for (std::int64_t task = 0; task < tasks; ++task) pack(task);
+    } else {
+      parallel_for(tasks, pack);
+    }
   }
-}
+  /// Of panel p.
+  const float* weights(std::size_t phase, std::int64_t p) const {
+    return static_cast<const float*>(packed_.data()) + starts_[phase] + p * panel_ * rows_[phase];
+  }
+  std::int64_t bytes() const { return bytes_; }
+
+ private:
+  std::int64_t channels_, panel_, bytes_ = 0;
+  PoolVector<std::int64_t> starts_, rows_;  // of each phase
+  Buffer packed_;
+};
 
 }  // namespace ops::detail
 }  // namespace v0

@@ -180,49 +180,6 @@ void correlate_weight_grad(const Correlation& c, const float* dy, const Source& 
   });
 }
 
-/// The depthwise form: dw[channel * w_step + tap.weight].
-template <class Source>
-void correlate_depthwise_grad(const Correlation& c, std::int64_t w_step, const float* dy, const Source& x, float* dw) {
-  const kernels::ConvKernels& k = kernels::active().conv;
-  const Phase& phase = c.phases[0];
-  const std::int64_t band = ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch), kBandFloats / 2);
-  const std::int64_t bands = ceil_div(phase.rows, band);
-  const ScratchLayout layout(c, band);
-  PoolVector<std::int64_t> offsets;
-  for (const Tap& tap : phase.taps) offsets.push_back(layout.offset(tap, 0));
-  const auto taps = static_cast<std::int64_t>(offsets.size());
-  const std::int64_t blocks = layout.blocks();
-  const std::int64_t size = blocks * taps * kBlock;
-  const Chunks chunks(c.batch * bands, size);
-  Buffer sums(static_cast<std::size_t>(size * chunks.count) * sizeof(float));
-  float* partial = static_cast<float*>(sums.data());
-  const std::int64_t image = c.in_rows * c.in_cols * c.in_step;
-  const std::int64_t x_floats = (layout.elements() + kBlock - 1) / kBlock * kBlock;
-  const std::int64_t scratch_floats = x_floats + band * blocks * phase.cols * kBlock;
-  parallel_for_scratch<float>(chunks.count, scratch_floats, [&](std::int64_t chunk, float* scratch) {
-    float* dy_scratch = scratch + x_floats;
-    std::fill_n(partial + chunk * size, size, 0.0f);
-    for (std::int64_t unit = chunks.begin(chunk); unit < chunks.begin(chunk + 1); ++unit) {
-      const std::int64_t first = unit % bands * band;
-      const std::int64_t rows = std::min(band, phase.rows - first);
-      layout.fill(copy_of(x + unit / bands * image, scratch), first, rows);
-      gather_rows(k, dy + unit / bands * c.y_image + first * c.y_row, rows, c.y_row, phase.cols, c.y_step, c.channels,
-                  dy_scratch);
-      for (std::int64_t b = 0; b < blocks; ++b) {
-        k.depthwise_grad({scratch + b * layout.block_step(), kBlock, layout.row_step(),
-                          dy_scratch + b * phase.cols * kBlock, kBlock, blocks * phase.cols * kBlock, rows, phase.cols,
-                          offsets.data(), taps, partial + chunk * size + b * taps * kBlock});
-      }
-    }
-  });
-  add_chunks(partial, size, chunks.count);
-  for (std::int64_t i = 0; i < c.channels; ++i) {
-    for (std::int64_t t = 0; t < taps; ++t)
-      dw[i * w_step + phase.taps[static_cast<std::size_t>(t)].weight] =
-          partial[((i / kBlock) * taps + t) * kBlock + i % kBlock];
-  }
-}
-
 }  // namespace ops::detail
 }  // namespace v0
 }  // namespace spnet

@@ -20,7 +20,7 @@ inline void matmul(std::int64_t m, std::int64_t n, std::int64_t k, const float* 
   Correlation pixels{1, 1, m, k, k, 1, 1, n, m * n, m * n, n, b_col, b_row, {}, false};
   pixels.phases.push_back({0, 1, m, {}});
   pixels.phases[0].taps.push_back({0, 0, 0});
-  correlate_pointwise(pixels, a, b, c);
+  PointwiseCorrelation(pixels, b)(a, c);
 }
 
 }  // namespace detail

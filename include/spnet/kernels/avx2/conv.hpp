@@ -3,6 +3,7 @@
 
 #if defined(__x86_64__)
 #include "spnet/kernels/conv_body.hpp"
+#include "spnet/kernels/depthwise_body.hpp"
 #include "spnet/kernels/avx2/vector.hpp"
 
 namespace spnet {
@@ -40,7 +41,7 @@ SPNET_AVX2 inline void weight_grad(const WeightGradArgs& a) {
 }
 
 SPNET_AVX2 inline void gather(const GatherArgs& a) { body::gather<Float>(a); }
-SPNET_AVX2 inline void depthwise(const DepthwiseArgs& a) { body::depthwise<Float>(a); }
+SPNET_AVX2 inline void depthwise(const DepthwiseArgs& a) { body::depthwise<body::DepthwiseFloats<Float>>(a); }
 SPNET_AVX2 inline void depthwise_grad(const DepthwiseGradArgs& a) { body::depthwise_grad<Float>(a); }
 
 constexpr ConvKernels conv_kernels() {

@@ -6,6 +6,7 @@
 
 #include "spnet/kernels/avx2/quantize.hpp"
 #include "spnet/kernels/avx2/vector.hpp"
+#include "spnet/kernels/depthwise_body.hpp"
 #include "spnet/kernels/integer_body.hpp"
 
 #define SPNET_AVX2_VNNI __attribute__((target("avx2,fma,avxvnni")))
@@ -194,6 +195,7 @@ SPNET_AVX2 inline void word_product(const IntegerProductArgs& a) { integer_produ
 SPNET_AVX2 inline void byte_elements(const ElementArgs& a) { body::code_elements<std::uint8_t>(a); }
 SPNET_AVX2 inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16_t>(a); }
 SPNET_AVX2 inline void bit_elements(const ElementArgs& a) { body::bit_elements<Units>(a); }
+SPNET_AVX2 inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, Words>>(a); }
 SPNET_AVX2 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 SPNET_AVX2 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 SPNET_AVX2 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
@@ -203,7 +205,7 @@ constexpr CodeKernels code_kernels() {
           {"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 0, byte_elements, byte_product},
           {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
           {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, 8, 1, 255, bit_elements, bit_product},
-          sum_pixels, sum_windows, gather_values};
+          code_depthwise, sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels vnni_code_kernels(void (*product)(const IntegerProductArgs&)) {
   CodeKernels kernels = code_kernels();

@@ -6,6 +6,7 @@
 
 #include "spnet/kernels/avx512/quantize.hpp"
 #include "spnet/kernels/avx512/vector.hpp"
+#include "spnet/kernels/depthwise_body.hpp"
 #include "spnet/kernels/integer_body.hpp"
 
 #define SPNET_AVX512_VNNI __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")))
@@ -151,6 +152,7 @@ SPNET_AVX512 inline void word_product(const IntegerProductArgs& a) { integer_pro
 SPNET_AVX512 inline void byte_elements(const ElementArgs& a) { body::code_elements<std::uint8_t>(a); }
 SPNET_AVX512 inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16_t>(a); }
 SPNET_AVX512 inline void bit_elements(const ElementArgs& a) { body::bit_elements<Units>(a); }
+SPNET_AVX512 inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, Words>>(a); }
 SPNET_AVX512 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 SPNET_AVX512 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 SPNET_AVX512 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
@@ -159,11 +161,11 @@ constexpr CodeKernels code_kernels() {
   return {{"avx512 maddubs int16", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 32767, byte_elements, short_product},
           {"avx512 maddubs", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, byte_elements, byte_product},
           {"avx512 madd", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
-          {}, sum_pixels, sum_windows, gather_values};
+          {}, code_depthwise, sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels vnni_code_kernels() {
   constexpr IntegerKernels vnni{"avx512 vnni", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, byte_elements, vnni_product};
-  return {{}, vnni, vnni, {}, sum_pixels, sum_windows, gather_values};
+  return {{}, vnni, vnni, {}, code_depthwise, sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels popcnt_code_kernels() {
   CodeKernels kernels = vnni_code_kernels();

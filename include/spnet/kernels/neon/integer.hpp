@@ -4,6 +4,7 @@
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
+#include "spnet/kernels/depthwise_body.hpp"
 #include "spnet/kernels/integer_body.hpp"
 #include "spnet/kernels/simd/quantize.hpp"
 
@@ -43,6 +44,11 @@ struct Words : Units {
     const int32x4_t high = vmull_high_s16((int16x8_t)x, (int16x8_t)w);
     body::add_modulo<Units>(sum, (Vector)vpaddq_s32(low, high));
   }
+};
+
+// Of int32, which fit int16.
+struct Products {
+  [[gnu::always_inline]] static void dot(Units::Vector& sum, const Units::Vector& x, const Units::Vector& w) { sum += x * w; }
 };
 
 // Codes of 7 bits at most, for both factors are signed.
@@ -112,6 +118,7 @@ SPNET_NEON_I8MM inline void mixed_dot_product(const IntegerProductArgs& a) { int
 inline void byte_elements(const ElementArgs& a) { body::code_elements<std::uint8_t>(a); }
 inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16_t>(a); }
 inline void bit_elements(const ElementArgs& a) { body::bit_elements<Units>(a); }
+inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<simd::Lanes, Products>>(a); }
 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<simd::Lanes>(a); }
@@ -124,7 +131,7 @@ constexpr CodeKernels code_kernels() {
           byte_kernels("neon smull", 127, byte_product),
           {"neon smull words", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
           {"neon cnt", Units::kLanes, 4 * Units::kLanes, 1, 8, 1, 255, bit_elements, bit_product},
-          sum_pixels, sum_windows, gather_values};
+          code_depthwise, sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels dotprod_code_kernels() {
   CodeKernels kernels = code_kernels();

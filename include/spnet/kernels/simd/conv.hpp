@@ -2,6 +2,7 @@
 #pragma once
 
 #include "spnet/kernels/conv_body.hpp"
+#include "spnet/kernels/depthwise_body.hpp"
 #include "spnet/kernels/simd/vector.hpp"
 
 namespace spnet {
@@ -39,7 +40,7 @@ inline void weight_grad(const WeightGradArgs& a) {
 }
 
 inline void gather(const GatherArgs& a) { body::gather<Float>(a); }
-inline void depthwise(const DepthwiseArgs& a) { body::depthwise<Float>(a); }
+inline void depthwise(const DepthwiseArgs& a) { body::depthwise<body::DepthwiseFloats<Float>>(a); }
 inline void depthwise_grad(const DepthwiseGradArgs& a) { body::depthwise_grad<Float>(a); }
 
 constexpr ConvKernels conv_kernels() {

@@ -1,6 +1,7 @@
 // Integer convolution kernels of the portable tier: vectors of 16 bytes, which every CPU of interest has.
 #pragma once
 
+#include "spnet/kernels/depthwise_body.hpp"
 #include "spnet/kernels/integer_body.hpp"
 #include "spnet/kernels/simd/quantize.hpp"
 
@@ -39,13 +40,14 @@ inline void word_product(const IntegerProductArgs& a) {
   body::integer_tiles<Words, 4, 1>(a);
 }
 inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16_t>(a); }
+inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, Words>>(a); }
 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Words>(a); }
 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
   constexpr IntegerKernels words{"simd madd", Words::kLanes, 2 * Words::kLanes, 2, 1, 255, 0, word_elements, word_product};
-  return {{}, words, words, {}, sum_pixels, sum_windows, gather_values};
+  return {{}, words, words, {}, code_depthwise, sum_pixels, sum_windows, gather_values};
 }
 
 }  // namespace kernels::simd

@@ -1,0 +1,121 @@
+// The bodies of the depthwise kernels, of floats and of codes, written once for every instruction set: see conv_body.hpp.
+#pragma once
+
+#include <cstdint>
+
+#include "spnet/kernels/conv.hpp"
+#include "spnet/kernels/lanes.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::body {
+
+template <class F>
+struct DepthwiseFloats {
+  using Vector = typename F::Vector;
+  static constexpr int kLanes = F::kLanes;
+  template <class Move>
+  SPNET_INLINE static void load(Vector& v, const float* from, const Move& move) {
+    move.load(v, from);
+  }
+  SPNET_INLINE static void multiply_add(Vector& sum, const Vector& x, const Vector& w) { F::multiply_add(sum, x, w); }
+};
+
+// Codes are widened to the 32 bits that they are summed in; `I::dot` multiplies pairs of int16, the upper of which are zero.
+template <class L, class I>
+struct DepthwiseCodes {
+  using Vector = typename L::Int;
+  static constexpr int kLanes = L::kCount;
+  template <class Move>
+  SPNET_INLINE static void load(Vector& v, const std::uint8_t* from, const Move& move) {
+    typename L::Byte codes;
+    move.load(codes, from);
+    widen<L>(v, codes);
+  }
+  SPNET_INLINE static void multiply_add(Vector& sum, const Vector& x, const Vector& w) { I::dot(sum, x, w); }
+};
+
+// M pixels of a vector of channels from c on. `I` loads elements as vectors of what they are multiplied and summed in.
+template <class I, int M, class Args, class Move>
+SPNET_INLINE void depthwise_vector(const Args& a, std::int64_t pixel, std::int64_t c, const Move& move) {
+  using V = typename I::Vector;
+  const auto* const x = a.x + pixel * a.x_step + c;
+  const auto* const w = a.w + c / kBlock * a.w_block + c % kBlock;
+  V sum[M], row, v;
+  SPNET_UNROLL for (int i = 0; i < M; ++i) sum[i] = V{};
+  if constexpr (requires { a.initial; }) {
+    if (a.initial) {
+      move.load(row, a.initial + c);
+      SPNET_UNROLL for (int i = 0; i < M; ++i) sum[i] = row;
+    }
+  }
+  for (std::int64_t t = 0; t < a.tap_count; ++t) {
+    const auto* const at = x + a.taps[t].offset;
+    AllLanes{}.load(row, w + a.taps[t].weights);
+    SPNET_UNROLL for (int i = 0; i < M; ++i) {
+      I::load(v, at + i * a.x_step, move);
+      I::multiply_add(sum[i], v, row);
+    }
+  }
+  auto* const y = a.y + pixel * a.y_step + c;
+  SPNET_UNROLL for (int i = 0; i < M; ++i) move.store(y + i * a.y_step, sum[i]);
+}
+
+template <class I, int M, class Args>
+SPNET_INLINE void depthwise_tile_of(const Args& a, std::int64_t pixel, std::int64_t size) {
+  if (size == M) {
+    std::int64_t c = 0;
+    for (; c + I::kLanes <= a.channels; c += I::kLanes) depthwise_vector<I, M>(a, pixel, c, AllLanes{});
+    if (c < a.channels) depthwise_vector<I, M>(a, pixel, c, FirstLanes{static_cast<std::size_t>(a.channels - c)});
+  } else if constexpr (M > 1) {
+    depthwise_tile_of<I, M - 1>(a, pixel, size);
+  }
+}
+
+// Tiles of at most 8 pixels, as equal as can be.
+template <class I, class Args>
+SPNET_INLINE void depthwise(const Args& a) {
+  constexpr int kMost = 8;
+  std::int64_t left = (a.pixels + kMost - 1) / kMost;
+  for (std::int64_t pixel = 0, size; left > 0; --left, pixel += size) {
+    size = (a.pixels - pixel + left - 1) / left;
+    depthwise_tile_of<I, kMost>(a, pixel, size);
+  }
+}
+
+template <class I, int T>
+SPNET_INLINE void depthwise_grad_taps(const DepthwiseGradArgs& a, std::int64_t& tap) {
+  using V = typename I::Vector;
+  for (; a.taps - tap >= T; tap += T) {
+    for (std::int64_t c = 0; c < kBlock; c += I::kLanes) {
+      V sum[T];
+      SPNET_UNROLL for (int t = 0; t < T; ++t) I::load(sum[t], a.dw + (tap + t) * kBlock + c);
+      for (std::int64_t row = 0; row < a.rows; ++row) {
+        const float* dy = a.dy + row * a.dy_row + c;
+        const float* x = a.x + row * a.x_row + c;
+        for (std::int64_t col = 0; col < a.cols; ++col, x += a.x_step, dy += a.dy_step) {
+          V d;
+          I::load(d, dy);
+          SPNET_UNROLL for (int t = 0; t < T; ++t) {
+            V v;
+            I::load(v, x + a.offsets[tap + t]);
+            I::multiply_add(sum[t], v, d);
+          }
+        }
+      }
+      SPNET_UNROLL for (int t = 0; t < T; ++t) I::store(a.dw + (tap + t) * kBlock + c, sum[t]);
+    }
+  }
+}
+
+template <class I>
+SPNET_INLINE void depthwise_grad(const DepthwiseGradArgs& a) {
+  std::int64_t tap = 0;
+  depthwise_grad_taps<I, 9>(a, tap);
+  depthwise_grad_taps<I, 5>(a, tap);
+  depthwise_grad_taps<I, 1>(a, tap);
+}
+
+}  // namespace kernels::body
+}  // namespace v0
+}  // namespace spnet
