@@ -26,61 +26,84 @@ template <class L, class I>
 struct DepthwiseCodes {
   using Vector = typename L::Int;
   static constexpr int kLanes = L::kCount;
+  SPNET_INLINE static void load(Vector& v, const std::uint8_t* from, const AllLanes& move) {
+    if constexpr (requires { I::widen(v, from); }) {
+      I::widen(v, from);
+    } else {
+      load_narrow(v, from, move);
+    }
+  }
+  SPNET_INLINE static void load(Vector& v, const std::uint8_t* from, const FirstLanes& move) { load_narrow(v, from, move); }
+  SPNET_INLINE static void multiply_add(Vector& sum, const Vector& x, const Vector& w) { I::dot(sum, x, w); }
+
+ private:
   template <class Move>
-  SPNET_INLINE static void load(Vector& v, const std::uint8_t* from, const Move& move) {
+  SPNET_INLINE static void load_narrow(Vector& v, const std::uint8_t* from, const Move& move) {
     typename L::Byte codes;
     move.load(codes, from);
     widen<L>(v, codes);
   }
-  SPNET_INLINE static void multiply_add(Vector& sum, const Vector& x, const Vector& w) { I::dot(sum, x, w); }
 };
 
-// M pixels of a vector of channels from c on. `I` loads elements as vectors of what they are multiplied and summed in.
-template <class I, int M, class Args, class Move>
+// M pixels of a vector of channels from c on, T taps of a row at a time: where T > 1, a tap reads of a pixel what the next
+// tap reads of the pixel before. `I` loads elements as vectors of what they are multiplied and summed in.
+template <class I, int M, int T, class Args, class Move>
 SPNET_INLINE void depthwise_vector(const Args& a, std::int64_t pixel, std::int64_t c, const Move& move) {
   using V = typename I::Vector;
   const auto* const x = a.x + pixel * a.x_step + c;
   const auto* const w = a.w + c / kBlock * a.w_block + c % kBlock;
-  V sum[M], row, v;
+  V sum[M];
   SPNET_UNROLL for (int i = 0; i < M; ++i) sum[i] = V{};
   if constexpr (requires { a.initial; }) {
     if (a.initial) {
-      move.load(row, a.initial + c);
-      SPNET_UNROLL for (int i = 0; i < M; ++i) sum[i] = row;
+      V initial;
+      move.load(initial, a.initial + c);
+      SPNET_UNROLL for (int i = 0; i < M; ++i) sum[i] = initial;
     }
   }
-  for (std::int64_t t = 0; t < a.tap_count; ++t) {
+  for (std::int64_t t = 0; t < a.tap_count; t += T) {
     const auto* const at = x + a.taps[t].offset;
-    AllLanes{}.load(row, w + a.taps[t].weights);
-    SPNET_UNROLL for (int i = 0; i < M; ++i) {
-      I::load(v, at + i * a.x_step, move);
-      I::multiply_add(sum[i], v, row);
+    V v[M + T - 1];
+    SPNET_UNROLL for (int i = 0; i < M + T - 1; ++i) I::load(v[i], at + i * a.x_step, move);
+    SPNET_UNROLL for (int k = 0; k < T; ++k) {
+      V row;
+      AllLanes{}.load(row, w + a.taps[t + k].weights);
+      SPNET_UNROLL for (int i = 0; i < M; ++i) I::multiply_add(sum[i], v[i + k], row);
     }
   }
   auto* const y = a.y + pixel * a.y_step + c;
   SPNET_UNROLL for (int i = 0; i < M; ++i) move.store(y + i * a.y_step, sum[i]);
 }
 
-template <class I, int M, class Args>
+template <class I, int M, int T, class Args>
 SPNET_INLINE void depthwise_tile_of(const Args& a, std::int64_t pixel, std::int64_t size) {
   if (size == M) {
     std::int64_t c = 0;
-    for (; c + I::kLanes <= a.channels; c += I::kLanes) depthwise_vector<I, M>(a, pixel, c, AllLanes{});
-    if (c < a.channels) depthwise_vector<I, M>(a, pixel, c, FirstLanes{static_cast<std::size_t>(a.channels - c)});
+    for (; c + I::kLanes <= a.channels; c += I::kLanes) depthwise_vector<I, M, T>(a, pixel, c, AllLanes{});
+    if (c < a.channels) depthwise_vector<I, M, T>(a, pixel, c, FirstLanes{static_cast<std::size_t>(a.channels - c)});
   } else if constexpr (M > 1) {
-    depthwise_tile_of<I, M - 1>(a, pixel, size);
+    depthwise_tile_of<I, M - 1, T>(a, pixel, size);
   }
 }
 
-// Tiles of at most 8 pixels, as equal as can be.
-template <class I, class Args>
-SPNET_INLINE void depthwise(const Args& a) {
-  constexpr int kMost = 8;
-  std::int64_t left = (a.pixels + kMost - 1) / kMost;
+// Tiles of at most M pixels, as equal as can be.
+template <class I, int M, int T, class Args>
+SPNET_INLINE void depthwise_tiles(const Args& a) {
+  std::int64_t left = (a.pixels + M - 1) / M;
   for (std::int64_t pixel = 0, size; left > 0; --left, pixel += size) {
     size = (a.pixels - pixel + left - 1) / left;
-    depthwise_tile_of<I, kMost>(a, pixel, size);
+    depthwise_tile_of<I, M, T>(a, pixel, size);
   }
+}
+
+// kPixels at a time where three taps of a row share what they read.
+template <class I, int kPixels, class Args>
+SPNET_INLINE void depthwise(const Args& a) {
+  bool shared = a.tap_count > 0 && a.tap_count % 3 == 0;
+  for (std::int64_t t = 0; shared && t < a.tap_count; ++t)
+    shared = t % 3 == 0 || a.taps[t].offset == a.taps[t - 1].offset + a.x_step;
+  if (shared) return depthwise_tiles<I, kPixels, 3>(a);
+  depthwise_tiles<I, 8, 1>(a);
 }
 
 template <class I, int T>

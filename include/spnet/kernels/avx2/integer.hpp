@@ -32,6 +32,13 @@ struct Units {
     asm("vpbroadcastd %1, %0" : "=x"(v) : "m"(*reinterpret_cast<const Unaligned*>(from)));
 #endif
   }
+#if !defined(__clang__)
+  // In one step, which GCC takes apart.
+  [[gnu::always_inline]] static void widen(Vector& v, const std::uint8_t* from) {
+    typedef std::uint8_t Bytes __attribute__((vector_size(8), aligned(1), may_alias));
+    asm("vpmovzxbd %1, %0" : "=x"(v) : "m"(*reinterpret_cast<const Bytes*>(from)));
+  }
+#endif
   // Codes of 1 bit.
 #if defined(__clang__)
   SPNET_AVX2 static void pack_bits(std::byte* to, const Vector& codes) {
@@ -195,7 +202,7 @@ SPNET_AVX2 inline void word_product(const IntegerProductArgs& a) { integer_produ
 SPNET_AVX2 inline void byte_elements(const ElementArgs& a) { body::code_elements<std::uint8_t>(a); }
 SPNET_AVX2 inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16_t>(a); }
 SPNET_AVX2 inline void bit_elements(const ElementArgs& a) { body::bit_elements<Units>(a); }
-SPNET_AVX2 inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, Words>>(a); }
+SPNET_AVX2 inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, Words>, 4>(a); }
 SPNET_AVX2 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 SPNET_AVX2 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 SPNET_AVX2 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }

@@ -32,6 +32,13 @@ struct Units {
     asm("vpbroadcastd %1, %0" : "=v"(v) : "m"(*reinterpret_cast<const Unaligned*>(from)));
 #endif
   }
+#if !defined(__clang__)
+  // In one step, which GCC takes apart.
+  [[gnu::always_inline]] static void widen(Vector& v, const std::uint8_t* from) {
+    typedef std::uint8_t Bytes __attribute__((vector_size(16), aligned(1), may_alias));
+    asm("vpmovzxbd %1, %0" : "=v"(v) : "m"(*reinterpret_cast<const Bytes*>(from)));
+  }
+#endif
   // Codes of 1 bit.
 #if defined(__clang__)
   SPNET_AVX512 static void pack_bits(std::byte* to, const Vector& codes) {
@@ -117,6 +124,18 @@ struct Words : Units {
 #endif
 };
 
+struct VnniWords : Units {
+#if defined(__clang__)
+  SPNET_AVX512_VNNI static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    sum = (Vector)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)x, (__m512i)w);
+  }
+#else
+  [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
+    asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+  }
+#endif
+};
+
 // How many bits differ.
 struct Differences : Units {
   static constexpr int kElementBytes = 1;
@@ -152,7 +171,8 @@ SPNET_AVX512 inline void word_product(const IntegerProductArgs& a) { integer_pro
 SPNET_AVX512 inline void byte_elements(const ElementArgs& a) { body::code_elements<std::uint8_t>(a); }
 SPNET_AVX512 inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16_t>(a); }
 SPNET_AVX512 inline void bit_elements(const ElementArgs& a) { body::bit_elements<Units>(a); }
-SPNET_AVX512 inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, Words>>(a); }
+SPNET_AVX512_VNNI inline void vnni_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, VnniWords>, 8>(a); }
+SPNET_AVX512 inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, Words>, 8>(a); }
 SPNET_AVX512 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 SPNET_AVX512 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 SPNET_AVX512 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
@@ -165,7 +185,7 @@ constexpr CodeKernels code_kernels() {
 }
 constexpr CodeKernels vnni_code_kernels() {
   constexpr IntegerKernels vnni{"avx512 vnni", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, byte_elements, vnni_product};
-  return {{}, vnni, vnni, {}, code_depthwise, sum_pixels, sum_windows, gather_values};
+  return {{}, vnni, vnni, {}, vnni_depthwise, sum_pixels, sum_windows, gather_values};
 }
 constexpr CodeKernels popcnt_code_kernels() {
   CodeKernels kernels = vnni_code_kernels();

@@ -37,7 +37,7 @@ inline void weight_grad(const WeightGradArgs& a) {
 }
 
 inline void gather(const GatherArgs& a) { body::gather<Float>(a); }
-inline void depthwise(const DepthwiseArgs& a) { body::depthwise<body::DepthwiseFloats<Float>>(a); }
+inline void depthwise(const DepthwiseArgs& a) { body::depthwise<body::DepthwiseFloats<Float>, 8>(a); }
 inline void depthwise_grad(const DepthwiseGradArgs& a) { body::depthwise_grad<Float>(a); }
 
 constexpr ConvKernels conv_kernels() {

@@ -118,7 +118,7 @@ SPNET_NEON_I8MM inline void mixed_dot_product(const IntegerProductArgs& a) { int
 inline void byte_elements(const ElementArgs& a) { body::code_elements<std::uint8_t>(a); }
 inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16_t>(a); }
 inline void bit_elements(const ElementArgs& a) { body::bit_elements<Units>(a); }
-inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<simd::Lanes, Products>>(a); }
+inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<simd::Lanes, Products>, 8>(a); }
 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<simd::Lanes>(a); }

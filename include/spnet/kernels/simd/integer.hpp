@@ -40,7 +40,7 @@ inline void word_product(const IntegerProductArgs& a) {
   body::integer_tiles<Words, 4, 1>(a);
 }
 inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16_t>(a); }
-inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, Words>>(a); }
+inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, Words>, 4>(a); }
 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Words>(a); }
 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
