@@ -38,21 +38,23 @@ struct ProductArgs {
   bool accumulate;
 };
 
-/// dw[o][v] += sum over pixels p of dy[p][o] * x[p][offsets[v] ...], for `outputs` (a multiple of kGradRows) outputs and
-/// `count` blocks of kBlock channels; dw has `dw_step` elements an output. Pixels are `images` of `rows` rows of `cols`.
+/// dw[i * dw_step + targets[b] + l] += sum over pixels p of scalars[p][i] * vectors[p][offsets[b] + l], for `outputs` scalars
+/// i, `count` blocks b and lanes l of kBlock. Pixels are `images` of `rows` rows of `cols`.
 struct WeightGradArgs {
-  const float* x;
-  std::int64_t x_step, x_row, x_image;
-  const float* dy;
-  std::int64_t dy_step, dy_row, dy_image;
+  /// Where a pixel's elements lie, and how far the next pixel's, row's and image's.
+  struct Side {
+    const float* data;
+    std::int64_t step, row, image;
+  };
+  Side vectors, scalars;
   std::int64_t images, rows, cols;
   const std::int64_t* offsets;
+  const std::int64_t* targets;
   std::int64_t count;
   std::int64_t outputs;
   float* dw;
   std::int64_t dw_step;
 };
-inline constexpr std::int64_t kGradRows = 8;
 
 /// A tap of a depthwise convolution: where it lies relative to an output pixel's base, and where its weights begin in those
 /// of a block of channels.
@@ -75,16 +77,18 @@ struct DepthwiseArgs {
   std::int64_t y_step;
 };
 
-/// dw[t * kBlock + c] += sum over pixels p of dy[p][c] * x[p][offsets[t] + c]; all kBlock channels are read.
+/// dw[c / kBlock * dw_block + t.weights + c % kBlock] += sum over pixels p of dy[p][c] * x[p][t.offset + c].
 struct DepthwiseGradArgs {
   const float* x;
   std::int64_t x_step, x_row;
   const float* dy;
   std::int64_t dy_step, dy_row;
   std::int64_t rows, cols;
-  const std::int64_t* offsets;
-  std::int64_t taps;
+  const DepthwiseTap* taps;
+  std::int64_t tap_count;
+  std::int64_t channels;
   float* dw;
+  std::int64_t dw_block;
 };
 
 /// Copies `pixels` runs of `channels` <= kBlock elements, `step` apart, into blocks; the rest of each block is zeroed.

@@ -88,43 +88,57 @@ SPNET_INLINE void even_product_tiles(const ProductArgs& a) {
   }
 }
 
-// dw is a tile of kGradRows-or-fewer outputs (broadcast from dy) by N vectors of channels, over all pixels.
+// dw is a tile of M scalars by N vectors, over all pixels.
 template <class I, int M, int N>
 SPNET_INLINE void weight_grad_tile(const WeightGradArgs& a, std::int64_t output, std::int64_t vector) {
   using V = typename I::Vector;
   constexpr int kLanes = I::kLanes;
   constexpr int kParts = static_cast<int>(kBlock) / kLanes;
   const float* base[N];
+  float* dw[N];
   V sum[M][N];
-  float* dw = a.dw + output * a.dw_step + vector * kLanes;
   SPNET_UNROLL for (int j = 0; j < N; ++j) {
-    base[j] = a.x + a.offsets[(vector + j) / kParts] + (vector + j) % kParts * kLanes;
-    SPNET_UNROLL for (int i = 0; i < M; ++i) I::load(sum[i][j], dw + i * a.dw_step + j * kLanes);
+    const std::int64_t block = (vector + j) / kParts, lane = (vector + j) % kParts * kLanes;
+    base[j] = a.vectors.data + a.offsets[block] + lane;
+    dw[j] = a.dw + output * a.dw_step + a.targets[block] + lane;
+    SPNET_UNROLL for (int i = 0; i < M; ++i) I::load(sum[i][j], dw[j] + i * a.dw_step);
   }
   for (std::int64_t image = 0; image < a.images; ++image) {
     for (std::int64_t row = 0; row < a.rows; ++row) {
-      const float* dy = a.dy + image * a.dy_image + row * a.dy_row + output;
-      std::int64_t at = image * a.x_image + row * a.x_row;
-      for (std::int64_t col = 0; col < a.cols; ++col, at += a.x_step, dy += a.dy_step) {
-        V x[N];
-        SPNET_UNROLL for (int j = 0; j < N; ++j) I::load(x[j], base[j] + at);
+      const float* scalars = a.scalars.data + image * a.scalars.image + row * a.scalars.row + output;
+      std::int64_t at = image * a.vectors.image + row * a.vectors.row;
+      for (std::int64_t col = 0; col < a.cols; ++col, at += a.vectors.step, scalars += a.scalars.step) {
+        V v[N];
+        SPNET_UNROLL for (int j = 0; j < N; ++j) I::load(v[j], base[j] + at);
         SPNET_UNROLL for (int i = 0; i < M; ++i) {
-          const float value = dy[i];
-          SPNET_UNROLL for (int j = 0; j < N; ++j) I::multiply_add(sum[i][j], x[j], value);
+          const float value = scalars[i];
+          SPNET_UNROLL for (int j = 0; j < N; ++j) I::multiply_add(sum[i][j], v[j], value);
         }
       }
     }
   }
-  SPNET_UNROLL for (int i = 0; i < M; ++i) {
-    SPNET_UNROLL for (int j = 0; j < N; ++j) I::store(dw + i * a.dw_step + j * kLanes, sum[i][j]);
+  SPNET_UNROLL for (int j = 0; j < N; ++j) {
+    SPNET_UNROLL for (int i = 0; i < M; ++i) I::store(dw[j] + i * a.dw_step, sum[i][j]);
   }
 }
 
 template <class I, int M, int N>
+SPNET_INLINE void weight_grad_tile_of(const WeightGradArgs& a, std::int64_t output, std::int64_t vector, std::int64_t size) {
+  if (size == M) return weight_grad_tile<I, M, N>(a, output, vector);
+  if constexpr (M > 1) weight_grad_tile_of<I, M - 1, N>(a, output, vector, size);
+}
+
+// Tiles of N vectors by at most M scalars, as equal as can be.
+template <class I, int M, int N>
 SPNET_INLINE void weight_grad_tiles(const WeightGradArgs& a, std::int64_t& vector) {
   const std::int64_t vectors = a.count * (kBlock / I::kLanes);
-  for (; vectors - vector >= N; vector += N)
-    for (std::int64_t output = 0; output < a.outputs; output += M) weight_grad_tile<I, M, N>(a, output, vector);
+  for (; vectors - vector >= N; vector += N) {
+    std::int64_t left = (a.outputs + M - 1) / M;
+    for (std::int64_t output = 0, size; left > 0; --left, output += size) {
+      size = (a.outputs - output + left - 1) / left;
+      weight_grad_tile_of<I, M, N>(a, output, vector, size);
+    }
+  }
 }
 
 template <class I>

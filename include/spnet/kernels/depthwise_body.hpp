@@ -106,28 +106,39 @@ SPNET_INLINE void depthwise(const Args& a) {
   depthwise_tiles<I, 8, 1>(a);
 }
 
+// T taps of a vector of channels from c on, over all pixels.
+template <class I, int T, class Move>
+SPNET_INLINE void depthwise_grad_vector(const DepthwiseGradArgs& a, std::int64_t tap, std::int64_t c, const Move& move) {
+  using V = typename I::Vector;
+  float* const dw = a.dw + c / kBlock * a.dw_block + c % kBlock;
+  const float* at[T];
+  V sum[T];
+  SPNET_UNROLL for (int t = 0; t < T; ++t) {
+    at[t] = a.x + a.taps[tap + t].offset + c;
+    AllLanes{}.load(sum[t], dw + a.taps[tap + t].weights);
+  }
+  for (std::int64_t row = 0; row < a.rows; ++row) {
+    const float* dy = a.dy + row * a.dy_row + c;
+    std::int64_t x = row * a.x_row;
+    for (std::int64_t col = 0; col < a.cols; ++col, x += a.x_step, dy += a.dy_step) {
+      V d;
+      move.load(d, dy);
+      SPNET_UNROLL for (int t = 0; t < T; ++t) {
+        V v;
+        move.load(v, at[t] + x);
+        I::multiply_add(sum[t], v, d);
+      }
+    }
+  }
+  SPNET_UNROLL for (int t = 0; t < T; ++t) AllLanes{}.store(dw + a.taps[tap + t].weights, sum[t]);
+}
+
 template <class I, int T>
 SPNET_INLINE void depthwise_grad_taps(const DepthwiseGradArgs& a, std::int64_t& tap) {
-  using V = typename I::Vector;
-  for (; a.taps - tap >= T; tap += T) {
-    for (std::int64_t c = 0; c < kBlock; c += I::kLanes) {
-      V sum[T];
-      SPNET_UNROLL for (int t = 0; t < T; ++t) I::load(sum[t], a.dw + (tap + t) * kBlock + c);
-      for (std::int64_t row = 0; row < a.rows; ++row) {
-        const float* dy = a.dy + row * a.dy_row + c;
-        const float* x = a.x + row * a.x_row + c;
-        for (std::int64_t col = 0; col < a.cols; ++col, x += a.x_step, dy += a.dy_step) {
-          V d;
-          I::load(d, dy);
-          SPNET_UNROLL for (int t = 0; t < T; ++t) {
-            V v;
-            I::load(v, x + a.offsets[tap + t]);
-            I::multiply_add(sum[t], v, d);
-          }
-        }
-      }
-      SPNET_UNROLL for (int t = 0; t < T; ++t) I::store(a.dw + (tap + t) * kBlock + c, sum[t]);
-    }
+  for (; a.tap_count - tap >= T; tap += T) {
+    std::int64_t c = 0;
+    for (; c + I::kLanes <= a.channels; c += I::kLanes) depthwise_grad_vector<I, T>(a, tap, c, AllLanes{});
+    if (c < a.channels) depthwise_grad_vector<I, T>(a, tap, c, FirstLanes{static_cast<std::size_t>(a.channels - c)});
   }
 }
 
@@ -135,7 +146,9 @@ template <class I>
 SPNET_INLINE void depthwise_grad(const DepthwiseGradArgs& a) {
   std::int64_t tap = 0;
   depthwise_grad_taps<I, 9>(a, tap);
-  depthwise_grad_taps<I, 5>(a, tap);
+  depthwise_grad_taps<I, 6>(a, tap);
+  depthwise_grad_taps<I, 4>(a, tap);
+  depthwise_grad_taps<I, 2>(a, tap);
   depthwise_grad_taps<I, 1>(a, tap);
 }
 

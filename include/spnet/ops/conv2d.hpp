@@ -31,7 +31,7 @@ inline Correlation depthwise(Correlation c, const ConvSizes& s) {
 template <class Source>
 void conv2d(const ConvSizes& s, const Source& x, const float* w, float* y) {
   const Correlation c = forward_correlation(s);
-  if (is_depthwise(s)) return correlate_depthwise(depthwise(c, s), s.kh * s.kw, x, w, y);
+  if (is_depthwise(s)) return DepthwiseCorrelation(depthwise(c, s), s.kh * s.kw, w)(x, y);
   for (std::int64_t g = 0; g < s.groups; ++g)
     correlate(c, x + g * c.channels, w + g * c.outputs * c.w_output, y + g * c.outputs);
 }
@@ -42,7 +42,7 @@ inline void conv2d(const ConvSizes& s, const double* x, const double* w, double*
 
 inline void conv2d_backward_data(const ConvSizes& s, const float* dy, const float* w, float* dx) {
   const Correlation c = backward_correlation(s);
-  if (is_depthwise(s)) return correlate_depthwise(depthwise(c, s), s.kh * s.kw, dy, w, dx);
+  if (is_depthwise(s)) return DepthwiseCorrelation(depthwise(c, s), s.kh * s.kw, w)(dy, dx);
   for (std::int64_t g = 0; g < s.groups; ++g)
     correlate(c, dy + g * c.channels, w + g * c.channels * c.w_channel, dx + g * c.outputs);
 }

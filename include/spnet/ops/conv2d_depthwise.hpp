@@ -4,13 +4,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
+#include <type_traits>
 
 #include "spnet/core/memory.hpp"
 #include "spnet/core/parallel.hpp"
 #include "spnet/kernels/dispatch.hpp"
+#include "spnet/ops/conv2d_copy.hpp"
 #include "spnet/ops/conv2d_direct.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
-#include "spnet/ops/conv2d_scratch.hpp"
 #include "spnet/ops/conv2d_weight_grad.hpp"
 
 namespace spnet {
@@ -19,19 +20,10 @@ namespace ops::detail {
 
 using kernels::DepthwiseTap;
 
-/// Of one phase: its weights as [block][tap][kBlock], and for every pair of spans the taps that it sees, where pixels are
-/// c.in_step apart.
-template <class T>
-class DepthwisePhase {
+/// For every pair of spans of a phase, the taps that it sees. Weights are packed as [block][tap][kBlock].
+class DepthwisePairs {
  public:
-  /// weight(i, tap): that of channel i.
-  template <class Weight>
-  DepthwisePhase(const Correlation& c, const Phase& phase, const Weight& weight)
-      : spans_(c, phase), packed_(static_cast<std::size_t>(ceil_div(c.channels, kBlock) * kBlock) * phase.taps.size() * sizeof(T)) {
-    T* to = static_cast<T*>(packed_.data());
-    for (std::int64_t b = 0; b < c.channels; b += kBlock)
-      for (const Tap& tap : phase.taps)
-        for (std::int64_t i = b; i < b + kBlock; ++i) *to++ = i < c.channels ? weight(i, tap) : T{};
+  DepthwisePairs(const Correlation& c, const Phase& phase) : spans_(c, phase) {
     for (const TapSpan& rows : spans_.rows) {
       for (const TapSpan& cols : spans_.cols) {
         PoolVector<DepthwiseTap>& taps = taps_.emplace_back();
@@ -45,16 +37,14 @@ class DepthwisePhase {
       }
     }
   }
-  const T* weights() const { return static_cast<const T*>(packed_.data()); }
-  /// Calls call(line, taps, pair of spans) for the pixels of rows [first, last) of one image.
+  /// Calls call(rows, cols, taps, pair) for the pairs that have pixels in rows [first, last).
   template <class Call>
-  void for_each_line(const Correlation& c, const Phase& phase, std::int64_t first, std::int64_t last, const Call& call) const {
+  void operator()(std::int64_t first, std::int64_t last, const Call& call) const {
     std::size_t pair = 0;
     for (const TapSpan& row_span : spans_.rows) {
       const TapSpan rows = row_span.within(first, last);
       for (const TapSpan& cols : spans_.cols) {
-        if (rows.size() > 0)
-          detail::for_each_line(c, phase, rows, cols, 1, 0, 0, [&](const Line& line) { call(line, taps_[pair], pair); });
+        if (rows.size() > 0) call(rows, cols, taps_[pair], static_cast<std::int64_t>(pair));
         ++pair;
       }
     }
@@ -63,9 +53,42 @@ class DepthwisePhase {
 
  private:
   TapSpans spans_;
-  Buffer packed_;
   PoolVector<PoolVector<DepthwiseTap>> taps_;  // [row span][column span]
 };
+
+/// weight(channel, tap) of all channels and taps, packed.
+template <class T, class Weight>
+Buffer pack_depthwise(const Correlation& c, const Phase& phase, const Weight& weight) {
+  Buffer packed(static_cast<std::size_t>(ceil_div(c.channels, kBlock) * kBlock) * phase.taps.size() * sizeof(T));
+  T* to = static_cast<T*>(packed.data());
+  for (std::int64_t b = 0; b < c.channels; b += kBlock)
+    for (const Tap& tap : phase.taps)
+      for (std::int64_t i = b; i < b + kBlock; ++i) *to++ = i < c.channels ? weight(i, tap) : T{};
+  return packed;
+}
+
+/// Rows of one image as floats, without the first `skipped`.
+struct ImageRows {
+  const float* data;
+  std::int64_t skipped;
+};
+/// What output rows [first, last) of all channels read: floats where they lie, or codes' values, for which `copy` has room.
+inline ImageRows read_rows(const Correlation&, const float* image, std::int64_t, std::int64_t, float*) { return {image, 0}; }
+inline ImageRows read_rows(const Correlation& c, const CodeSource& image, std::int64_t first, std::int64_t last, float* copy) {
+  const PoolVector<Tap>& taps = c.phases[0].taps;
+  const std::int64_t begin = std::clamp<std::int64_t>(first * c.stride_h + taps.front().row, 0, c.in_rows);
+  const std::int64_t end = std::clamp<std::int64_t>((last - 1) * c.stride_h + taps.back().row + 1, begin, c.in_rows);
+  const std::int64_t row = c.in_cols * c.in_step;
+  kernels::active().quantize.decode({image.codes + begin * row, (end - begin) * row, image.step, image.zero_point, 1.0f, copy});
+  return {copy, begin};
+}
+/// Floats of the copy for `rows` output rows.
+template <class Source>
+std::int64_t copied_floats(const Correlation& c, std::int64_t rows) {
+  if (std::is_pointer_v<Source>) return 0;
+  const PoolVector<Tap>& taps = c.phases[0].taps;
+  return std::min(c.in_rows, (rows - 1) * c.stride_h + taps.back().row - taps.front().row + 1) * c.in_cols * c.in_step;
+}
 
 /// Bands of rows of one image.
 struct DepthwiseTasks {
@@ -78,101 +101,80 @@ struct DepthwiseTasks {
         count(c.batch * bands) {}
 };
 
-/// All groups of a depthwise convolution of floats: weights w[channel * w_step + tap.weight].
+/// All groups of a depthwise convolution of floats, or of codes with float weights: w[channel * w_step + tap.weight].
 class DepthwiseCorrelation final : public FloatEngine {
  public:
   DepthwiseCorrelation(const Correlation& c, std::int64_t w_step, const float* w) : c_(c), tasks_(c) {
-    for (const Phase& phase : c.phases)
-      phases_.emplace_back(c, phase, [=](std::int64_t i, const Tap& tap) { return w[i * w_step + tap.weight]; });
+    for (const Phase& phase : c.phases) {
+      pairs_.emplace_back(c, phase);
+      packed_.push_back(pack_depthwise<float>(c, phase, [=](std::int64_t i, const Tap& tap) { return w[i * w_step + tap.weight]; }));
+    }
   }
-  void operator()(const float* x, float* y) const override {
+  void operator()(const float* x, float* y) const override { run(x, y); }
+  void operator()(const CodeSource& x, float* y) const { run(x, y); }
+
+ private:
+  template <class Source>
+  void run(const Source& x, float* y) const {
     const kernels::ConvKernels& k = kernels::active().conv;
-    const std::int64_t image = c_.in_rows * c_.in_cols * c_.in_step;
-    parallel_for(tasks_.count, [&](std::int64_t task) {
+    const std::int64_t row = c_.in_cols * c_.in_step;
+    parallel_for_scratch<float>(tasks_.count, copied_floats<Source>(c_, tasks_.band), [&](std::int64_t task, float* scratch) {
       const std::int64_t n = task / tasks_.bands, first = task % tasks_.bands * tasks_.band;
+      const ImageRows in = read_rows(c_, x + n * c_.in_rows * row, first, std::min(first + tasks_.band, tasks_.rows), scratch);
       for (std::size_t i = 0; i < c_.phases.size(); ++i) {
         const Phase& phase = c_.phases[i];
-        phases_[i].for_each_line(c_, phase, first, std::min(first + tasks_.band, phase.rows), [&](const Line& line, const auto& taps, std::size_t) {
-          k.depthwise({x + n * image + line.x, line.x_step, line.pixels, taps.data(), std::ssize(taps), phases_[i].weights(),
-                       std::ssize(phase.taps) * kBlock, c_.channels, y + n * c_.y_image + phase.y + line.y, line.y_step});
-        });
+        float* const to = y + n * c_.y_image + phase.y;
+        pairs_[i](first, std::min(first + tasks_.band, phase.rows),
+                  [&](const TapSpan& rows, const TapSpan& cols, const auto& taps, std::int64_t) {
+                    for_each_line(c_, phase, rows, cols, 1, 0, 0, [&](const Line& line) {
+                      k.depthwise({in.data + line.x - in.skipped * row, line.x_step, line.pixels, taps.data(), std::ssize(taps),
+                                   static_cast<const float*>(packed_[i].data()), std::ssize(phase.taps) * kBlock, c_.channels,
+                                   to + line.y, line.y_step});
+                    });
+                  });
       }
     });
   }
 
- private:
   Correlation c_;
   DepthwiseTasks tasks_;
-  PoolVector<DepthwisePhase<float>> phases_;
+  PoolVector<DepthwisePairs> pairs_;  // of each phase
+  PoolVector<Buffer> packed_;         // of each phase
 };
 
-inline void correlate_depthwise(const Correlation& c, std::int64_t w_step, const float* x, const float* w, float* y) {
-  DepthwiseCorrelation(c, w_step, w)(x, y);
-}
-/// The same of codes, by way of a copy of their values.
-inline void correlate_depthwise(const Correlation& c, std::int64_t w_step, const CodeSource& x, const float* w, float* y) {
-  const kernels::ConvKernels& k = kernels::active().conv;
-  const Phase& phase = c.phases[0];
-  const DepthwisePhase<float> packed(c, phase, [=](std::int64_t i, const Tap& tap) { return w[i * w_step + tap.weight]; });
-  const std::int64_t band = ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch), kBandFloats, false);
-  const std::int64_t bands = ceil_div(phase.rows, band), image = c.in_rows * c.in_cols * c.in_step;
-  const ScratchLayout layout(c, band, false);
-  PoolVector<DepthwiseTap> taps;
-  for (const Tap& tap : phase.taps) taps.push_back({layout.offset(tap, 0), std::ssize(taps) * kBlock});
-  parallel_for_scratch<float>(c.batch * bands, layout.elements(), [&](std::int64_t task, float* scratch) {
-    const std::int64_t first = task % bands * band, n = task / bands, count = std::min(band, phase.rows - first);
-    layout.fill(copy_of(x + n * image, scratch), first, count);
-    for (std::int64_t row = 0; row < count; ++row) {
-      for (std::int64_t b = 0; b < layout.blocks(); ++b) {
-        k.depthwise({scratch + row * layout.row_step() + b * layout.block_step(), kBlock, phase.cols, taps.data(),
-                     std::ssize(taps), packed.weights() + b * std::ssize(taps) * kBlock, 0, layout.channels(b),
-                     y + n * c.y_image + (first + row) * c.y_row + b * kBlock, c.y_step});
-      }
-    }
-  });
-}
-
-/// The depthwise form: dw[channel * w_step + tap.weight].
+/// The gradient with respect to the weights: dw[channel * w_step + tap.weight]. x is floats or a CodeSource.
 template <class Source>
 void correlate_depthwise_grad(const Correlation& c, std::int64_t w_step, const float* dy, const Source& x, float* dw) {
   const kernels::ConvKernels& k = kernels::active().conv;
   const Phase& phase = c.phases[0];
-  const std::int64_t band = ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch), kBandFloats / 2);
-  const std::int64_t bands = ceil_div(phase.rows, band);
-  const ScratchLayout layout(c, band);
-  PoolVector<std::int64_t> offsets;
-  for (const Tap& tap : phase.taps) offsets.push_back(layout.offset(tap, 0));
-  const auto taps = static_cast<std::int64_t>(offsets.size());
-  const std::int64_t blocks = layout.blocks();
-  const std::int64_t size = blocks * taps * kBlock;
-  const Chunks chunks(c.batch * bands, size);
-  Buffer sums(static_cast<std::size_t>(size * chunks.count) * sizeof(float));
-  float* partial = static_cast<float*>(sums.data());
-  const std::int64_t image = c.in_rows * c.in_cols * c.in_step;
-  const std::int64_t x_floats = (layout.elements() + kBlock - 1) / kBlock * kBlock;
-  const std::int64_t scratch_floats = x_floats + band * blocks * phase.cols * kBlock;
-  parallel_for_scratch<float>(chunks.count, scratch_floats, [&](std::int64_t chunk, float* scratch) {
-    float* dy_scratch = scratch + x_floats;
-    std::fill_n(partial + chunk * size, size, 0.0f);
-    for (std::int64_t unit = chunks.begin(chunk); unit < chunks.begin(chunk + 1); ++unit) {
-      const std::int64_t first = unit % bands * band;
-      const std::int64_t rows = std::min(band, phase.rows - first);
-      layout.fill(copy_of(x + unit / bands * image, scratch), first, rows);
-      gather_rows(k, dy + unit / bands * c.y_image + first * c.y_row, rows, c.y_row, phase.cols, c.y_step, c.channels,
-                  dy_scratch);
-      for (std::int64_t b = 0; b < blocks; ++b) {
-        k.depthwise_grad({scratch + b * layout.block_step(), kBlock, layout.row_step(),
-                          dy_scratch + b * phase.cols * kBlock, kBlock, blocks * phase.cols * kBlock, rows, phase.cols,
-                          offsets.data(), taps, partial + chunk * size + b * taps * kBlock});
+  const DepthwisePairs pairs(c, phase);
+  const auto taps = std::ssize(phase.taps);
+  const GradUnits units(c, (c.in_rows * c.in_cols + phase.rows * phase.cols) * c.channels, ceil_div(kLeastTasks, c.batch));
+  const std::int64_t size = ceil_div(c.channels, kBlock) * kBlock * taps;
+  const Buffer sums(static_cast<std::size_t>(size) * sizeof(float));
+  const GradChunks chunks(units.count, size, static_cast<float*>(sums.data()));
+  const std::int64_t x_row = c.in_cols * c.in_step;
+  parallel_for_scratch<float>(chunks.count(), copied_floats<Source>(c, units.band), [&](std::int64_t chunk, float* scratch) {
+    float* const to = chunks.sums(chunk);
+    std::fill_n(to, size, 0.0f);
+    for (std::int64_t i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i) {
+      const GradUnits::Unit unit = units.at(c, i);
+      for (std::int64_t n = unit.image; n < unit.image + unit.images; ++n) {
+        const ImageRows in = read_rows(c, x + n * c.in_rows * x_row, unit.first, unit.last, scratch);
+        pairs(unit.first, unit.last, [&](const TapSpan& rows, const TapSpan& cols, const auto& of_pair, std::int64_t) {
+          k.depthwise_grad({in.data + (rows.begin * c.stride_h - in.skipped) * x_row + cols.begin * c.stride_w * c.in_step,
+                            c.stride_w * c.in_step, c.stride_h * x_row,
+                            dy + n * c.y_image + rows.begin * c.y_row + cols.begin * c.y_step, c.y_step, c.y_row, rows.size(),
+                            cols.size(), of_pair.data(), std::ssize(of_pair), c.channels, to, taps * kBlock});
+        });
       }
     }
   });
-  add_chunks(partial, size, chunks.count);
-  for (std::int64_t i = 0; i < c.channels; ++i) {
+  chunks.add();
+  const float* const from = chunks.sums(0);
+  for (std::int64_t i = 0; i < c.channels; ++i)
     for (std::int64_t t = 0; t < taps; ++t)
-      dw[i * w_step + phase.taps[static_cast<std::size_t>(t)].weight] =
-          partial[((i / kBlock) * taps + t) * kBlock + i % kBlock];
-  }
+      dw[i * w_step + phase.taps[static_cast<std::size_t>(t)].weight] = from[((i / kBlock) * taps + t) * kBlock + i % kBlock];
 }
 
 }  // namespace ops::detail

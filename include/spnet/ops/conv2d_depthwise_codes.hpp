@@ -21,20 +21,18 @@ class IntegerDepthwise {
     return std::abs(std::int64_t{x.step}) * IntegerRange(w).largest() <= std::numeric_limits<std::int16_t>::max();
   }
   IntegerDepthwise(const Correlation& c, std::int64_t w_step, const AffineCodes& x_map, const std::uint8_t* w, const AffineCodes& w_map)
-      : c_(c), tasks_(c), phase_(c, c.phases[0], [&](std::int64_t i, const Tap& tap) {
-          return x_map.step * (w_map.step * w[i * w_step + tap.weight] - w_map.zero_point);
-        }) {
+      : c_(c), tasks_(c), pairs_(c, c.phases[0]) {
+    const auto integer = [&](std::int64_t i, const Tap& tap) { return w_map.step * w[i * w_step + tap.weight] - w_map.zero_point; };
+    packed_ = pack_depthwise<std::int32_t>(c, c.phases[0],
+                                           [&](std::int64_t i, const Tap& tap) { return x_map.step * integer(i, tap); });
     if (x_map.zero_point == 0) return;
-    for (const TapSpan& rows : phase_.spans().rows) {
-      for (const TapSpan& cols : phase_.spans().cols) {
+    for (const TapSpan& rows : pairs_.spans().rows) {
+      for (const TapSpan& cols : pairs_.spans().cols) {
         for (std::int64_t i = 0; i < c.channels; ++i) {
           std::int32_t sum = 0;
-          for (std::int64_t ky = rows.first; ky < rows.last; ++ky) {
-            for (std::int64_t kx = cols.first; kx < cols.last; ++kx) {
-              const Tap& tap = c.phases[0].taps[static_cast<std::size_t>(ky * phase_.spans().row_taps + kx)];
-              sum += w_map.step * w[i * w_step + tap.weight] - w_map.zero_point;
-            }
-          }
+          for (std::int64_t ky = rows.first; ky < rows.last; ++ky)
+            for (std::int64_t kx = cols.first; kx < cols.last; ++kx)
+              sum += integer(i, c.phases[0].taps[static_cast<std::size_t>(ky * pairs_.spans().row_taps + kx)]);
           offsets_.push_back(-x_map.zero_point * sum);
         }
       }
@@ -43,21 +41,26 @@ class IntegerDepthwise {
   void operator()(const std::uint8_t* x, std::int32_t* y) const {
     const kernels::CodeKernels& k = kernels::active().codes;
     const Phase& phase = c_.phases[0];
-    const std::int64_t image = c_.in_rows * c_.in_cols * c_.in_step;
     parallel_for(tasks_.count, [&](std::int64_t task) {
       const std::int64_t n = task / tasks_.bands, first = task % tasks_.bands * tasks_.band;
-      phase_.for_each_line(c_, phase, first, std::min(first + tasks_.band, phase.rows), [&](const Line& line, const auto& taps, std::size_t pair) {
-        const std::int32_t* const initial = offsets_.empty() ? nullptr : offsets_.data() + static_cast<std::int64_t>(pair) * c_.channels;
-        k.depthwise({x + n * image + line.x, line.x_step, line.pixels, taps.data(), std::ssize(taps), phase_.weights(),
-                     std::ssize(phase.taps) * kBlock, initial, c_.channels, y + n * c_.y_image + line.y, line.y_step});
-      });
+      const std::uint8_t* const from = x + n * c_.in_rows * c_.in_cols * c_.in_step;
+      pairs_(first, std::min(first + tasks_.band, phase.rows),
+             [&](const TapSpan& rows, const TapSpan& cols, const auto& taps, std::int64_t pair) {
+               const std::int32_t* const initial = offsets_.empty() ? nullptr : offsets_.data() + pair * c_.channels;
+               for_each_line(c_, phase, rows, cols, 1, 0, 0, [&](const Line& line) {
+                 k.depthwise({from + line.x, line.x_step, line.pixels, taps.data(), std::ssize(taps),
+                              static_cast<const std::int32_t*>(packed_.data()), std::ssize(phase.taps) * kBlock, initial,
+                              c_.channels, y + n * c_.y_image + line.y, line.y_step});
+               });
+             });
     });
   }
 
  private:
   Correlation c_;
   DepthwiseTasks tasks_;
-  DepthwisePhase<std::int32_t> phase_;
+  DepthwisePairs pairs_;
+  Buffer packed_;
   PoolVector<std::int32_t> offsets_;  // [pair of spans][channel]
 };
 

@@ -1,183 +1,284 @@
 // The engine behind the gradient with respect to the weights: sums over pixels, chunk by chunk. Chunks depend on sizes
-// alone and their sums are added in one order, so that the result has the same bits for any number of threads.
+// alone and their sums are added in one order, so that the result has the same bits for any number of threads. Floats are
+// read where they lie; output pixels that see the same taps are summed together, so that no zero is multiplied.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <type_traits>
+#include <utility>
 
 #include "spnet/core/memory.hpp"
 #include "spnet/core/parallel.hpp"
 #include "spnet/kernels/dispatch.hpp"
-#include "spnet/ops/conv2d_correlate.hpp"
+#include "spnet/ops/conv2d_copy.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
-#include "spnet/ops/conv2d_scratch.hpp"
+#include "spnet/ops/conv2d_panels.hpp"
 
 namespace spnet {
 inline namespace v0 {
 namespace ops::detail {
 
 inline constexpr std::int64_t kMostChunks = 16;
-/// Partial sums of all chunks together stay below this many floats, down to kLeastChunks chunks.
+/// Partial sums of all chunks together stay below this many floats.
 inline constexpr std::int64_t kPartialFloats = 4 * 1024 * 1024;
-inline constexpr std::int64_t kLeastChunks = 2;
-/// Pixels of one call of the kernel, where images are small.
+/// Floats of both factors that are read again and again: they stay in the second-level cache.
+inline constexpr std::int64_t kUnitFloats = 96 * 1024;
+/// Pixels for which it is worth to load and store the sums.
 inline constexpr std::int64_t kUnitPixels = 512;
 
-/// dw[i] = sum of `chunks` partial sums, `step` apart, added in ascending order.
-inline void add_chunks(float* partial, std::int64_t size, std::int64_t chunks) {
-  parallel_ranges(size, 4096, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t chunk = 1; chunk < chunks; ++chunk) {
-      const float* from = partial + chunk * size;
-      for (std::int64_t i = begin; i < end; ++i) partial[i] += from[i];
-    }
-  });
-}
+/// The work of a weight gradient, cut into units: bands of rows of a group of images.
+struct GradUnits {
+  std::int64_t images, band, bands, count;
 
-/// Copies `rows` rows of `cols` pixels to blocks [row][block][col][kBlock].
-inline void gather_rows(const kernels::ConvKernels& k, const float* dy, std::int64_t rows, std::int64_t row_step,
-                        std::int64_t cols, std::int64_t step, std::int64_t channels, float* to) {
-  for (std::int64_t row = 0; row < rows; ++row) {
-    for (std::int64_t b = 0; b < channels; b += kBlock, to += cols * kBlock)
-      k.gather({dy + row * row_step + b, step, cols, std::min(kBlock, channels - b), to, row_step});
+  struct Unit {
+    std::int64_t first, last;  // rows
+    std::int64_t image, images;
+  };
+  /// Of images with so many floats in both factors; `least` units.
+  GradUnits(const Correlation& c, std::int64_t floats, std::int64_t least) {
+    const std::int64_t rows = c.phases[0].rows, pixels = std::max<std::int64_t>(rows * c.phases[0].cols, 1);
+    images = std::clamp<std::int64_t>(std::min(ceil_div(kUnitPixels, pixels), kUnitFloats / std::max<std::int64_t>(floats, 1)), 1,
+                                      std::max<std::int64_t>(c.batch / least, 1));
+    const std::int64_t groups = ceil_div(c.batch, images);
+    band = std::max<std::int64_t>(ceil_div(rows, std::max(ceil_div(images * floats, kUnitFloats), ceil_div(least, groups))), 1);
+    bands = ceil_div(rows, band);
+    count = groups * bands;
   }
-}
-
-/// A cut of batch × bands into chunks.
-struct Chunks {
-  std::int64_t units, count;
-
-  Chunks(std::int64_t all, std::int64_t floats)
-      : units(all),
-        count(std::min(std::clamp(kPartialFloats / std::max<std::int64_t>(floats, 1), kLeastChunks, kMostChunks), all)) {}
-  std::int64_t begin(std::int64_t chunk) const { return chunk * units / count; }
+  Unit at(const Correlation& c, std::int64_t unit) const {
+    const std::int64_t first = unit % bands * band, image = unit / bands * images;
+    return {first, std::min(first + band, c.phases[0].rows), image, std::min(images, c.batch - image)};
+  }
 };
 
-/// dw[o][c] = sum over `pixels` of dy[p * dy_step + o] · x[p * x_step + c].
-inline void pointwise_weight_grad(std::int64_t pixels, std::int64_t outputs, const float* dy, std::int64_t dy_step,
-                                  std::int64_t channels, const float* x, std::int64_t x_step, float* dw) {
-  const kernels::ConvKernels& k = kernels::active().conv;
-  constexpr std::int64_t kBand = 128;
-  const std::int64_t count = ceil_div(channels, kBlock), out_blocks = ceil_div(outputs, kBlock);
-  const std::int64_t dw_step = count * kBlock, size = out_blocks * kBlock * dw_step;
-  const Chunks chunks(ceil_div(pixels, kBand), size);
-  const std::int64_t splits = std::min(ceil_div(kLeastTasks, chunks.count), out_blocks);
-  PoolVector<std::int64_t> offsets;
-  for (std::int64_t b = 0; b < count; ++b) offsets.push_back(b * kBand * kBlock);
-  Buffer sums(static_cast<std::size_t>(size * chunks.count) * sizeof(float));
-  float* partial = static_cast<float*>(sums.data());
-  const std::int64_t scratch_floats = (count + ceil_div(out_blocks, splits)) * kBand * kBlock;
-  parallel_for_scratch<float>(chunks.count * splits, scratch_floats, [&](std::int64_t task, float* x_scratch) {
-    const std::int64_t chunk = task % chunks.count;
-    const std::int64_t first_block = task / chunks.count * out_blocks / splits;
-    const std::int64_t last_block = (task / chunks.count + 1) * out_blocks / splits;
-    float* dy_scratch = x_scratch + count * kBand * kBlock;
-    float* to = partial + chunk * size + first_block * kBlock * dw_step;
-    std::fill_n(to, (last_block - first_block) * kBlock * dw_step, 0.0f);
-    for (std::int64_t unit = chunks.begin(chunk); unit < chunks.begin(chunk + 1); ++unit) {
-      const std::int64_t begin = unit * kBand, cols = std::min(kBand, pixels - begin);
-      for (std::int64_t b = 0; b < count; ++b) {
-        k.gather({x + begin * x_step + b * kBlock, x_step, cols, std::min(kBlock, channels - b * kBlock),
-                  x_scratch + b * kBand * kBlock, kBand * x_step});
+/// Units in chunks of neighbours, each with sums of its own: those of the first in `dw`, the others' in a buffer.
+class GradChunks {
+ public:
+  GradChunks(std::int64_t units, std::int64_t size, float* dw)
+      : units_(units),
+        size_(size),
+        count_(std::min(std::clamp<std::int64_t>(kPartialFloats / std::max<std::int64_t>(size, 1), 1, kMostChunks), units)),
+        dw_(dw),
+        partial_(static_cast<std::size_t>(size * (count_ - 1)) * sizeof(float)) {}
+  std::int64_t count() const { return count_; }
+  std::int64_t begin(std::int64_t chunk) const { return chunk * units_ / count_; }
+  float* sums(std::int64_t chunk) const { return chunk == 0 ? dw_ : static_cast<float*>(partial_.data()) + (chunk - 1) * size_; }
+  /// Adds the sums of all chunks in ascending order.
+  void add() const {
+    if (count_ == 1) return;
+    parallel_ranges(size_, 4096, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t chunk = 1; chunk < count_; ++chunk) {
+        const float* const from = sums(chunk);
+        for (std::int64_t i = begin; i < end; ++i) dw_[i] += from[i];
       }
-      for (std::int64_t b = first_block; b < last_block; ++b) {
-        const std::int64_t valid = std::min(kBlock, outputs - b * kBlock);
-        float* at = dy_scratch + (b - first_block) * kBand * kBlock;
-        k.gather({dy + begin * dy_step + b * kBlock, dy_step, cols, valid, at, kBand * dy_step});
-        k.weight_grad({x_scratch, kBlock, 0, 0, at, kBlock, 0, 0, 1, 1, cols, offsets.data(), count,
-                       ceil_div(valid, kernels::kGradRows) * kernels::kGradRows,
-                       to + (b - first_block) * kBlock * dw_step, dw_step});
+    });
+  }
+
+ private:
+  std::int64_t units_, size_, count_;
+  float* dw_;
+  Buffer partial_;
+};
+
+/// Values in blocks of kBlock channels: how far the next pixel, row, image and block lie.
+struct BlockSteps {
+  std::int64_t pixel, row, image, block;
+
+  /// Where they lie.
+  static BlockSteps in_place(std::int64_t pixel, std::int64_t row, std::int64_t image) { return {pixel, row, image, kBlock}; }
+  /// Of a dense copy of `rows` rows of `images` images.
+  static BlockSteps copied(std::int64_t cols, std::int64_t rows, std::int64_t images) {
+    return {kBlock, cols * kBlock, rows * cols * kBlock, images * rows * cols * kBlock};
+  }
+};
+
+/// The gradient of one group. `by_outputs`: its vectors are outputs and its scalars are inputs, which suits few channels; else
+/// the other way round.
+template <class Source>
+class WeightGrad {
+ public:
+  WeightGrad(const Correlation& c, const float* dy, const Source& x)
+      : c_(c),
+        phase_(c.phases[0]),
+        dy_(dy),
+        x_(x),
+        spans_(c, phase_),
+        by_outputs_(c.channels % kBlock != 0),
+        length_(std::ssize(phase_.taps) * c.channels),
+        units_(c, c.in_rows * c.in_cols * c.channels + phase_.rows * phase_.cols * c.outputs,
+               c.outputs * length_ > c.in_rows * c.in_cols * c.in_step ? 1 : ceil_div(kLeastTasks, c.batch)),
+        x_rows_(std::min(c.in_rows, (units_.band - 1) * c.stride_h + phase_.taps.back().row - phase_.taps.front().row + 1)),
+        x_steps_(kFloats ? BlockSteps::in_place(c.in_step, c.in_cols * c.in_step, c.in_rows * c.in_cols * c.in_step)
+                         : BlockSteps::copied(c.in_cols, x_rows_, units_.images)),
+        copies_dy_(by_outputs_ && c.outputs % kBlock != 0),
+        dy_steps_(copies_dy_ ? BlockSteps::copied(phase_.cols, units_.band, units_.images)
+                             : BlockSteps::in_place(c.y_step, c.y_row, c.y_image)) {
+    for (const TapSpan& rows : spans_.rows)
+      for (const TapSpan& cols : spans_.cols) add_pair(rows, cols);
+  }
+
+  void operator()(float* dw) const {
+    // Sums by outputs are transposed in the end.
+    const std::int64_t out_blocks = ceil_div(c_.outputs, kBlock), width = out_blocks * kBlock;
+    const std::int64_t size = by_outputs_ ? length_ * width : c_.outputs * length_;
+    const Buffer transposed(by_outputs_ ? static_cast<std::size_t>(size) * sizeof(float) : 0);
+    const GradChunks chunks(units_.count, size, by_outputs_ ? static_cast<float*>(transposed.data()) : dw);
+    // Where there are few chunks, the outputs are cut too.
+    const std::int64_t splits = std::min(ceil_div(kLeastTasks, chunks.count()), out_blocks);
+    const std::int64_t x_copy = kFloats ? 0 : ceil_div(c_.channels, kBlock) * x_steps_.block;
+    const std::int64_t dy_copy = copies_dy_ ? out_blocks * dy_steps_.block : 0;
+    parallel_for_scratch<float>(chunks.count() * splits, x_copy + dy_copy, [&](std::int64_t task, float* scratch) {
+      const std::int64_t chunk = task % chunks.count(), split = task / chunks.count();
+      const std::int64_t first_block = split * out_blocks / splits, last_block = (split + 1) * out_blocks / splits;
+      const std::int64_t begin = first_block * kBlock, end = std::min(last_block * kBlock, by_outputs_ ? width : c_.outputs);
+      float* const sums = chunks.sums(chunk);
+      if (by_outputs_) {
+        for (std::int64_t k = 0; k < length_; ++k) std::fill(sums + k * width + begin, sums + k * width + end, 0.0f);
+      } else {
+        std::fill(sums + begin * length_, sums + end * length_, 0.0f);
+      }
+      for (std::int64_t i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i) {
+        const GradUnits::Unit unit = units_.at(c_, i);
+        const Values x = x_values(unit, scratch), dy = dy_values(unit, begin, end, scratch + x_copy);
+        std::size_t pair = 0;
+        for (const TapSpan& row_span : spans_.rows) {
+          const TapSpan rows = row_span.within(unit.first, unit.last);
+          for (const TapSpan& cols : spans_.cols) {
+            if (rows.size() > 0) multiply(pairs_[pair], rows, cols, unit, x, dy, begin, end, sums, width);
+            ++pair;
+          }
+        }
+      }
+    });
+    chunks.add();
+    if (by_outputs_) {
+      const float* const from = chunks.sums(0);
+      parallel_ranges(c_.outputs, 64, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t o = begin; o < end; ++o)
+          for (std::int64_t k = 0; k < length_; ++k) dw[o * length_ + k] = from[k * width + o];
+      });
+    }
+  }
+
+ private:
+  static constexpr bool kFloats = std::is_pointer_v<Source>;
+  using Side = kernels::WeightGradArgs::Side;
+  // Channels that follow each other in the input and in the weights.
+  struct Run {
+    std::int64_t offset, weight, length;
+  };
+  // What a pair of spans sees: blocks of channels, or runs.
+  struct Pair {
+    PoolVector<std::int64_t> offsets, targets;
+    PoolVector<Run> runs;
+  };
+
+  void add_pair(const TapSpan& rows, const TapSpan& cols) {
+    Pair& pair = pairs_.emplace_back();
+    for (std::int64_t ky = rows.first; ky < rows.last; ++ky) {
+      for (std::int64_t kx = cols.first; kx < cols.last; ++kx) {
+        const std::int64_t t = ky * spans_.row_taps + kx;
+        const Tap& tap = phase_.taps[static_cast<std::size_t>(t)];
+        for (std::int64_t channel = 0; channel < c_.channels; channel += kBlock) {
+          const Run run{tap.row * x_steps_.row + tap.col * x_steps_.pixel + channel / kBlock * x_steps_.block,
+                        t * c_.channels + channel, std::min(kBlock, c_.channels - channel)};
+          if (!by_outputs_) {
+            pair.offsets.push_back(run.offset);
+            pair.targets.push_back(run.weight);
+          } else if (!pair.runs.empty() && pair.runs.back().offset + pair.runs.back().length == run.offset &&
+                     pair.runs.back().weight + pair.runs.back().length == run.weight) {
+            pair.runs.back().length += run.length;
+          } else {
+            pair.runs.push_back(run);
+          }
+        }
       }
     }
-  });
-  add_chunks(partial, size, chunks.count);
-  parallel_ranges(outputs, 64, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t o = begin; o < end; ++o) std::copy_n(partial + o * dw_step, channels, dw + o * channels);
-  });
-}
+    for (std::int64_t b = 0; by_outputs_ && b < ceil_div(c_.outputs, kBlock); ++b) {
+      pair.offsets.push_back(b * dy_steps_.block);
+      pair.targets.push_back(b * kBlock);
+    }
+  }
+
+  // A factor's values, without those of the first `skipped` rows of the unit's first image.
+  struct Values {
+    const float* data;
+    std::int64_t skipped;
+  };
+  Values x_values(const GradUnits::Unit& unit, [[maybe_unused]] float* copy) const {
+    const std::int64_t image = c_.in_rows * c_.in_cols * c_.in_step;
+    if constexpr (kFloats) {
+      return {x_ + unit.image * image, 0};
+    } else {
+      const std::int64_t first = std::clamp<std::int64_t>(unit.first * c_.stride_h + phase_.taps.front().row, 0, c_.in_rows);
+      const std::int64_t last = std::clamp<std::int64_t>((unit.last - 1) * c_.stride_h + phase_.taps.back().row + 1, first, c_.in_rows);
+      for (std::int64_t i = 0; i < unit.images; ++i) {
+        const ValueCopy to = copy_of(x_ + ((unit.image + i) * image + first * c_.in_cols * c_.in_step), copy + i * x_steps_.image);
+        for (std::int64_t channel = 0; channel < c_.channels; channel += kBlock)
+          to.gather(channel, c_.in_step, (last - first) * c_.in_cols, std::min(kBlock, c_.channels - channel),
+                    channel / kBlock * x_steps_.block, 0);
+      }
+      return {copy, first};
+    }
+  }
+  Values dy_values(const GradUnits::Unit& unit, std::int64_t begin, std::int64_t end, float* copy) const {
+    const float* const dy = dy_ + unit.image * c_.y_image;
+    if (!copies_dy_) return {dy, 0};
+    const kernels::ConvKernels& k = kernels::active().conv;
+    for (std::int64_t i = 0; i < unit.images; ++i)
+      for (std::int64_t row = unit.first; row < unit.last; ++row)
+        for (std::int64_t b = begin; b < end; b += kBlock)
+          k.gather({dy + i * c_.y_image + row * c_.y_row + b, c_.y_step, phase_.cols, std::min(kBlock, c_.outputs - b),
+                    copy + i * dy_steps_.image + (row - unit.first) * dy_steps_.row + b / kBlock * dy_steps_.block, c_.y_row});
+    return {copy, unit.first};
+  }
+
+  // Outputs [begin, end) of the pixels of two spans.
+  void multiply(const Pair& pair, const TapSpan& rows, const TapSpan& cols, const GradUnits::Unit& unit, const Values& x,
+                const Values& dy, std::int64_t begin, std::int64_t end, float* sums, std::int64_t width) const {
+    const kernels::ConvKernels& k = kernels::active().conv;
+    const Side inputs{x.data + (rows.begin * c_.stride_h - x.skipped) * x_steps_.row + cols.begin * c_.stride_w * x_steps_.pixel,
+                      c_.stride_w * x_steps_.pixel, c_.stride_h * x_steps_.row, x_steps_.image};
+    const Side outputs{dy.data + (rows.begin - dy.skipped) * dy_steps_.row + cols.begin * dy_steps_.pixel, dy_steps_.pixel,
+                       dy_steps_.row, dy_steps_.image};
+    std::int64_t row_count = rows.size(), col_count = cols.size();
+    if (inputs.row == col_count * inputs.step && outputs.row == col_count * outputs.step)
+      col_count *= std::exchange(row_count, 1);
+    if (!by_outputs_) {
+      const Side scalars{outputs.data + begin, outputs.step, outputs.row, outputs.image};
+      k.weight_grad({inputs, scalars, unit.images, row_count, col_count, pair.offsets.data(), pair.targets.data(),
+                     std::ssize(pair.offsets), end - begin, sums + begin * length_, length_});
+      return;
+    }
+    for (const Run& run : pair.runs) {
+      const Side scalars{inputs.data + run.offset, inputs.step, inputs.row, inputs.image};
+      k.weight_grad({outputs, scalars, unit.images, row_count, col_count, pair.offsets.data() + begin / kBlock,
+                     pair.targets.data() + begin / kBlock, ceil_div(end - begin, kBlock), run.length, sums + run.weight * width,
+                     width});
+    }
+  }
+
+  const Correlation& c_;
+  const Phase& phase_;
+  const float* dy_;
+  Source x_;
+  TapSpans spans_;
+  bool by_outputs_;
+  std::int64_t length_;  // of an output's weights
+  GradUnits units_;
+  std::int64_t x_rows_;
+  BlockSteps x_steps_;
+  bool copies_dy_;
+  BlockSteps dy_steps_;
+  PoolVector<Pair> pairs_;  // [row span][column span]
+};
 
 /// dw of one group; `c` is its forward correlation, dy and x point at the group's first channel. x is floats or a
 /// CodeSource.
 template <class Source>
 void correlate_weight_grad(const Correlation& c, const float* dy, const Source& x, float* dw) {
-  constexpr bool kFloats = std::is_pointer_v<Source>;
-  if constexpr (kFloats) {
-    if (is_pointwise(c)) {
-      pointwise_weight_grad(c.batch * c.in_rows * c.in_cols, c.outputs, dy, c.y_step, c.channels, x, c.in_step, dw);
-      return;
-    }
-  }
-  const kernels::ConvKernels& k = kernels::active().conv;
-  const Phase& phase = c.phases[0];
-  const std::int64_t band = ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch), kBandFloats / 2, kFloats);
-  const std::int64_t bands = ceil_div(phase.rows, band);
-  const ScratchLayout layout(c, band, kFloats);
-  PoolVector<std::int64_t> offsets;
-  for (std::size_t t = 0; t < phase.taps.size(); ++t) {
-    if (layout.folded() && t > 0 && phase.taps[t].row == phase.taps[t - 1].row) continue;
-    for (std::int64_t b = 0; b < layout.blocks(); ++b) offsets.push_back(layout.offset(phase.taps[t], b));
-  }
-  const auto count = static_cast<std::int64_t>(offsets.size());
-  const std::int64_t dw_step = count * kBlock;
-  const std::int64_t out_blocks = ceil_div(c.outputs, kBlock);
-  const std::int64_t size = out_blocks * kBlock * dw_step;
-  // A unit is a band of an image, or several whole images where they are small: sums stay in registers for longer.
-  const std::int64_t x_floats = (layout.elements() + kBlock - 1) / kBlock * kBlock;
-  const std::int64_t pixels = band * phase.cols;
-  const std::int64_t images =
-      bands > 1 ? 1
-                : std::clamp<std::int64_t>(std::min(kUnitPixels / pixels, 2 * kBandFloats / (x_floats + pixels * kBlock)),
-                                           1, ceil_div(c.batch, kLeastTasks));
-  const Chunks chunks(ceil_div(c.batch, images) * bands, size);
-  // Where there are few chunks, the outputs are cut too.
-  const std::int64_t splits = std::min(ceil_div(kLeastTasks, chunks.count), out_blocks);
-  Buffer sums(static_cast<std::size_t>(size * chunks.count) * sizeof(float));
-  float* partial = static_cast<float*>(sums.data());
-  const bool copy_dy = c.outputs != kBlock || c.y_step != kBlock;
-  const std::int64_t image = c.in_rows * c.in_cols * c.in_step;
-
-  const std::int64_t dy_floats = copy_dy ? pixels * ceil_div(out_blocks, splits) * kBlock : 0;
-  const std::int64_t scratch_floats = images * (x_floats + dy_floats);
-  parallel_for_scratch<float>(chunks.count * splits, scratch_floats, [&](std::int64_t task, float* scratch) {
-    const std::int64_t chunk = task % chunks.count;
-    const std::int64_t first_block = task / chunks.count * out_blocks / splits;
-    const std::int64_t last_block = (task / chunks.count + 1) * out_blocks / splits;
-    const std::int64_t outputs = std::min(last_block * kBlock, c.outputs) - first_block * kBlock;
-    float* dy_scratch = scratch + images * x_floats;
-    float* to = partial + chunk * size + first_block * kBlock * dw_step;
-    std::fill_n(to, (last_block - first_block) * kBlock * dw_step, 0.0f);
-    for (std::int64_t unit = chunks.begin(chunk); unit < chunks.begin(chunk + 1); ++unit) {
-      const std::int64_t first = unit % bands * band, first_image = unit / bands * images;
-      const std::int64_t rows = std::min(band, phase.rows - first);
-      const std::int64_t here = std::min(images, c.batch - first_image);
-      const float* at = dy + first_image * c.y_image + first * c.y_row + first_block * kBlock;
-      for (std::int64_t i = 0; i < here; ++i) {
-        layout.fill(copy_of(x + (first_image + i) * image, scratch + i * x_floats), first, rows);
-        if (copy_dy)
-          gather_rows(k, at + i * c.y_image, rows, c.y_row, phase.cols, c.y_step, outputs, dy_scratch + i * dy_floats);
-      }
-      const std::int64_t at_row = copy_dy ? (last_block - first_block) * phase.cols * kBlock : c.y_row;
-      if (copy_dy) at = dy_scratch;
-      for (std::int64_t b = 0; b < last_block - first_block; ++b) {
-        const std::int64_t valid = std::min(kBlock, outputs - b * kBlock);
-        k.weight_grad({scratch, kBlock, layout.row_step(), x_floats, at + b * phase.cols * kBlock, kBlock, at_row,
-                       copy_dy ? dy_floats : c.y_image, here, rows, phase.cols, offsets.data(), count,
-                       ceil_div(valid, kernels::kGradRows) * kernels::kGradRows, to + b * kBlock * dw_step, dw_step});
-      }
-    }
-  });
-  add_chunks(partial, size, chunks.count);
-
-  // From blocks of kBlock channels to dense ones: segments lie in the order of the weights.
-  parallel_ranges(c.outputs, 64, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t o = begin; o < end; ++o) {
-      float* to = dw + o * c.w_output;
-      for (std::int64_t s = 0; s < count; ++s) {
-        const std::int64_t channels = layout.channels(s % layout.blocks());
-        to = std::copy_n(partial + o * dw_step + s * kBlock, channels, to);
-      }
-    }
-  });
+  WeightGrad<Source>(c, dy, x)(dw);
 }
 
 }  // namespace ops::detail

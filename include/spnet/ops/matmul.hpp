@@ -23,6 +23,14 @@ inline void matmul(std::int64_t m, std::int64_t n, std::int64_t k, const float* 
   PointwiseCorrelation(pixels, b)(a, c);
 }
 
+// c [m,n] = aᵀ · b of a [k,m] and b [k,n]: the gradient of a pointwise convolution of k pixels, a column of them.
+inline void matmul_transposed(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, const float* b, float* c) {
+  Correlation pixels{1, k, 1, n, n, 1, 1, m, k * m, m, m, n, 1, {}, false};
+  pixels.phases.push_back({0, k, 1, {}});
+  pixels.phases[0].taps.push_back({0, 0, 0});
+  correlate_weight_grad(pixels, a, b, c);
+}
+
 }  // namespace detail
 
 /// a [M,K] · b [K,N] → [M,N]; transpose_a takes a [K,M], transpose_b takes b [N,K]. The same bits for any number of
@@ -47,7 +55,7 @@ Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, bool transpose_a = fals
   const std::int64_t b_row = transpose_b ? 1 : n, b_col = transpose_b ? k : 1;
   if constexpr (std::is_same_v<T, float>) {
     if (transpose_a && !transpose_b) {
-      detail::pointwise_weight_grad(k, m, a.contiguous().data(), m, n, right.data(), n, c.data());
+      detail::matmul_transposed(m, n, k, a.contiguous().data(), right.data(), c.data());
     } else {
       const Tensor<T> left = transpose_a ? a.transpose(0, 1).contiguous() : a.contiguous();
       detail::matmul(m, n, k, left.data(), right.data(), b_row, b_col, c.data());

@@ -40,9 +40,9 @@ SPNET_AVX512 inline void product(const ProductArgs& a) {
 
 SPNET_AVX512 inline void weight_grad(const WeightGradArgs& a) {
   std::int64_t vector = 0;
-  body::weight_grad_tiles<Float, 8, 3>(a, vector);
-  body::weight_grad_tiles<Float, 8, 2>(a, vector);
-  body::weight_grad_tiles<Float, 8, 1>(a, vector);
+  body::weight_grad_tiles<Float, 9, 3>(a, vector);
+  body::weight_grad_tiles<Float, 9, 2>(a, vector);
+  body::weight_grad_tiles<Float, 9, 1>(a, vector);
 }
 
 SPNET_AVX512 inline void gather(const GatherArgs& a) { body::gather<Float>(a); }
