@@ -38,7 +38,7 @@ struct ProductArgs {
   bool accumulate;
 };
 
-/// dw[i * dw_step + targets[b] + l] += sum over pixels p of scalars[p][i] * vectors[p][offsets[b] + l], for `outputs` scalars
+/// dw[i * dw_step + targets[b] + l] (+)= sum over pixels p of scalars[p][i] * vectors[p][offsets[b] + l], for `outputs` scalars
 /// i, `count` blocks b and lanes l of kBlock. Pixels are `images` of `rows` rows of `cols`.
 struct WeightGradArgs {
   /// Where a pixel's elements lie, and how far the next pixel's, row's and image's.
@@ -54,6 +54,7 @@ struct WeightGradArgs {
   std::int64_t outputs;
   float* dw;
   std::int64_t dw_step;
+  bool accumulate;
 };
 
 /// A tap of a depthwise convolution: where it lies relative to an output pixel's base, and where its weights begin in those

@@ -101,7 +101,10 @@ SPNET_INLINE void weight_grad_tile(const WeightGradArgs& a, std::int64_t output,
     const std::int64_t block = (vector + j) / kParts, lane = (vector + j) % kParts * kLanes;
     base[j] = a.vectors.data + a.offsets[block] + lane;
     dw[j] = a.dw + output * a.dw_step + a.targets[block] + lane;
-    SPNET_UNROLL for (int i = 0; i < M; ++i) I::load(sum[i][j], dw[j] + i * a.dw_step);
+    SPNET_UNROLL for (int i = 0; i < M; ++i) {
+      I::zero(sum[i][j]);
+      if (a.accumulate) I::load(sum[i][j], dw[j] + i * a.dw_step);
+    }
   }
   for (std::int64_t image = 0; image < a.images; ++image) {
     for (std::int64_t row = 0; row < a.rows; ++row) {

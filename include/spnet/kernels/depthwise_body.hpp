@@ -64,7 +64,10 @@ SPNET_INLINE void depthwise_vector(const Args& a, std::int64_t pixel, std::int64
   for (std::int64_t t = 0; t < a.tap_count; t += T) {
     const auto* const at = x + a.taps[t].offset;
     V v[M + T - 1];
-    SPNET_UNROLL for (int i = 0; i < M + T - 1; ++i) I::load(v[i], at + i * a.x_step, move);
+    SPNET_UNROLL for (int i = 0; i < M + T - 1; ++i) {
+      I::load(v[i], at + i * a.x_step, move);
+      if constexpr (T > 1) hold(v[i]);
+    }
     SPNET_UNROLL for (int k = 0; k < T; ++k) {
       V row;
       AllLanes{}.load(row, w + a.taps[t + k].weights);
@@ -96,13 +99,19 @@ SPNET_INLINE void depthwise_tiles(const Args& a) {
   }
 }
 
-// kPixels at a time where three taps of a row share what they read.
-template <class I, int kPixels, class Args>
-SPNET_INLINE void depthwise(const Args& a) {
+// True where taps come in rows of three that share what they read.
+template <class Args>
+SPNET_INLINE bool shares_rows(const Args& a) {
   bool shared = a.tap_count > 0 && a.tap_count % 3 == 0;
   for (std::int64_t t = 0; shared && t < a.tap_count; ++t)
     shared = t % 3 == 0 || a.taps[t].offset == a.taps[t - 1].offset + a.x_step;
-  if (shared) return depthwise_tiles<I, kPixels, 3>(a);
+  return shared;
+}
+
+// kPixels at a time where rows are shared.
+template <class I, int kPixels, class Args>
+SPNET_INLINE void depthwise(const Args& a) {
+  if (shares_rows(a)) return depthwise_tiles<I, kPixels, 3>(a);
   depthwise_tiles<I, 8, 1>(a);
 }
 
@@ -142,9 +151,63 @@ SPNET_INLINE void depthwise_grad_taps(const DepthwiseGradArgs& a, std::int64_t& 
   }
 }
 
-template <class I>
+// P pixels of R rows of three taps that share what they read.
+template <class I, int R, int P, class Move>
+SPNET_INLINE void depthwise_grad_pixels(typename I::Vector (&sum)[3 * R], const float* const (&at)[R], std::int64_t x, std::int64_t x_step,
+                                        const float* dy, std::int64_t dy_step, const Move& move) {
+  using V = typename I::Vector;
+  V d[P];
+  SPNET_UNROLL for (int i = 0; i < P; ++i) move.load(d[i], dy + i * dy_step);
+  SPNET_UNROLL for (int r = 0; r < R; ++r) {
+    V v[P + 2];
+    const float* const from = at[r] + x;
+    SPNET_UNROLL for (int i = 0; i < P + 2; ++i) {
+      move.load(v[i], from + i * x_step);
+      hold(v[i]);
+    }
+    SPNET_UNROLL for (int i = 0; i < P; ++i) {
+      SPNET_UNROLL for (int k = 0; k < 3; ++k) I::multiply_add(sum[3 * r + k], v[i + k], d[i]);
+    }
+  }
+}
+
+template <class I, int R, int P, class Move>
+SPNET_INLINE void depthwise_grad_shared(const DepthwiseGradArgs& a, std::int64_t tap, std::int64_t c, const Move& move) {
+  float* const dw = a.dw + c / kBlock * a.dw_block + c % kBlock;
+  const float* at[R];
+  typename I::Vector sum[3 * R];
+  SPNET_UNROLL for (int t = 0; t < 3 * R; ++t) AllLanes{}.load(sum[t], dw + a.taps[tap + t].weights);
+  for (std::int64_t row = 0; row < a.rows; ++row) {
+    SPNET_UNROLL for (int r = 0; r < R; ++r) at[r] = a.x + row * a.x_row + a.taps[tap + 3 * r].offset + c;
+    const float* dy = a.dy + row * a.dy_row + c;
+    std::int64_t col = 0;
+    for (; col + P <= a.cols; col += P)
+      depthwise_grad_pixels<I, R, P>(sum, at, col * a.x_step, a.x_step, dy + col * a.dy_step, a.dy_step, move);
+    for (; col < a.cols; ++col)
+      depthwise_grad_pixels<I, R, 1>(sum, at, col * a.x_step, a.x_step, dy + col * a.dy_step, a.dy_step, move);
+  }
+  SPNET_UNROLL for (int t = 0; t < 3 * R; ++t) AllLanes{}.store(dw + a.taps[tap + t].weights, sum[t]);
+}
+
+template <class I, int R, int P>
+SPNET_INLINE void depthwise_grad_rows(const DepthwiseGradArgs& a, std::int64_t& tap) {
+  for (; a.tap_count - tap >= 3 * R; tap += 3 * R) {
+    std::int64_t c = 0;
+    for (; c + I::kLanes <= a.channels; c += I::kLanes) depthwise_grad_shared<I, R, P>(a, tap, c, AllLanes{});
+    if (c < a.channels) depthwise_grad_shared<I, R, P>(a, tap, c, FirstLanes{static_cast<std::size_t>(a.channels - c)});
+  }
+}
+
+// kPixels at a time where rows are shared.
+template <class I, int kPixels>
 SPNET_INLINE void depthwise_grad(const DepthwiseGradArgs& a) {
   std::int64_t tap = 0;
+  if (shares_rows(a)) {
+    depthwise_grad_rows<I, 3, kPixels>(a, tap);
+    depthwise_grad_rows<I, 2, kPixels>(a, tap);
+    depthwise_grad_rows<I, 1, kPixels>(a, tap);
+    return;
+  }
   depthwise_grad_taps<I, 9>(a, tap);
   depthwise_grad_taps<I, 6>(a, tap);
   depthwise_grad_taps<I, 4>(a, tap);

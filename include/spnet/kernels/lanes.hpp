@@ -69,22 +69,27 @@ SPNET_INLINE void clamp_lanes(typename L::Float& v, const typename L::Float& low
   v = v > high ? high : v;
 }
 
-// v = v · factor, rounded, whatever is added to it next.
-template <class V, class F>
-SPNET_INLINE void multiply_rounded(V& v, const F& factor) {
+// v stays as it is, in a register: what comes next is neither fused with what made it nor loads it again.
+template <class V>
+SPNET_INLINE void hold([[maybe_unused]] V& v) {
 #if defined(__clang__)
-#pragma clang fp contract(off)
-  v = v * factor;
-#else
-  v = v * factor;
-#if defined(__x86_64__)
+#elif defined(__x86_64__)
   asm("" : "+v"(v));
 #elif defined(__aarch64__)
   asm("" : "+w"(v));
 #else
   asm("" : "+m"(v));
 #endif
+}
+
+// v = v · factor, rounded, whatever is added to it next.
+template <class V, class F>
+SPNET_INLINE void multiply_rounded(V& v, const F& factor) {
+#if defined(__clang__)
+#pragma clang fp contract(off)
 #endif
+  v = v * factor;
+  hold(v);
 }
 
 // sum = sum · z + c, in two roundings.

@@ -149,32 +149,42 @@ void correlate_depthwise_grad(const Correlation& c, std::int64_t w_step, const f
   const Phase& phase = c.phases[0];
   const DepthwisePairs pairs(c, phase);
   const auto taps = std::ssize(phase.taps);
-  const GradUnits units(c, (c.in_rows * c.in_cols + phase.rows * phase.cols) * c.channels, ceil_div(kLeastTasks, c.batch));
-  const std::int64_t size = ceil_div(c.channels, kBlock) * kBlock * taps;
+  // One block of channels is read after the other.
+  const GradUnits units(c, (c.in_rows * c.in_cols + phase.rows * phase.cols) * kBlock, 1);
+  const std::int64_t blocks = ceil_div(c.channels, kBlock), size = blocks * kBlock * taps;
   const Buffer sums(static_cast<std::size_t>(size) * sizeof(float));
   const GradChunks chunks(units.count, size, static_cast<float*>(sums.data()));
   const std::int64_t x_row = c.in_cols * c.in_step;
-  parallel_for_scratch<float>(chunks.count(), copied_floats<Source>(c, units.band), [&](std::int64_t chunk, float* scratch) {
-    float* const to = chunks.sums(chunk);
-    std::fill_n(to, size, 0.0f);
+  // Where there are few chunks, the channels are cut too.
+  const std::int64_t splits = std::min(ceil_div(kLeastTasks, chunks.count()), blocks);
+  parallel_for_scratch<float>(chunks.count() * splits, copied_floats<Source>(c, units.band), [&](std::int64_t task, float* scratch) {
+    const std::int64_t chunk = task % chunks.count(), split = task / chunks.count();
+    const std::int64_t begin = split * blocks / splits * kBlock, end = std::min((split + 1) * blocks / splits * kBlock, c.channels);
+    float* const to = chunks.sums(chunk) + begin * taps;
+    std::fill_n(to, ceil_div(end - begin, kBlock) * kBlock * taps, 0.0f);
     for (std::int64_t i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i) {
       const GradUnits::Unit unit = units.at(c, i);
       for (std::int64_t n = unit.image; n < unit.image + unit.images; ++n) {
         const ImageRows in = read_rows(c, x + n * c.in_rows * x_row, unit.first, unit.last, scratch);
         pairs(unit.first, unit.last, [&](const TapSpan& rows, const TapSpan& cols, const auto& of_pair, std::int64_t) {
-          k.depthwise_grad({in.data + (rows.begin * c.stride_h - in.skipped) * x_row + cols.begin * c.stride_w * c.in_step,
+          k.depthwise_grad({in.data + (rows.begin * c.stride_h - in.skipped) * x_row + cols.begin * c.stride_w * c.in_step + begin,
                             c.stride_w * c.in_step, c.stride_h * x_row,
-                            dy + n * c.y_image + rows.begin * c.y_row + cols.begin * c.y_step, c.y_step, c.y_row, rows.size(),
-                            cols.size(), of_pair.data(), std::ssize(of_pair), c.channels, to, taps * kBlock});
+                            dy + n * c.y_image + rows.begin * c.y_row + cols.begin * c.y_step + begin, c.y_step, c.y_row,
+                            rows.size(), cols.size(), of_pair.data(), std::ssize(of_pair), end - begin, to, taps * kBlock});
         });
       }
     }
   });
   chunks.add();
   const float* const from = chunks.sums(0);
-  for (std::int64_t i = 0; i < c.channels; ++i)
-    for (std::int64_t t = 0; t < taps; ++t)
-      dw[i * w_step + phase.taps[static_cast<std::size_t>(t)].weight] = from[((i / kBlock) * taps + t) * kBlock + i % kBlock];
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    const std::int64_t lanes = std::min(kBlock, c.channels - b * kBlock);
+    for (std::int64_t t = 0; t < taps; ++t) {
+      const float* const lane = from + (b * taps + t) * kBlock;
+      float* const to = dw + b * kBlock * w_step + phase.taps[static_cast<std::size_t>(t)].weight;
+      for (std::int64_t i = 0; i < lanes; ++i) to[i * w_step] = lane[i];
+    }
+  }
 }
 
 }  // namespace ops::detail

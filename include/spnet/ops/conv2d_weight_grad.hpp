@@ -13,6 +13,7 @@
 #include "spnet/core/parallel.hpp"
 #include "spnet/kernels/dispatch.hpp"
 #include "spnet/ops/conv2d_copy.hpp"
+#include "spnet/ops/conv2d_direct.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
 #include "spnet/ops/conv2d_panels.hpp"
 
@@ -23,8 +24,10 @@ namespace ops::detail {
 inline constexpr std::int64_t kMostChunks = 16;
 /// Partial sums of all chunks together stay below this many floats.
 inline constexpr std::int64_t kPartialFloats = 4 * 1024 * 1024;
-/// Floats of both factors that are read again and again: they stay in the second-level cache.
+/// Floats of both factors that are read again and again: they stay in the second-level cache; of many small images those
+/// of the channels at hand do.
 inline constexpr std::int64_t kUnitFloats = 96 * 1024;
+inline constexpr std::int64_t kMostImages = 8;
 /// Pixels for which it is worth to load and store the sums.
 inline constexpr std::int64_t kUnitPixels = 512;
 
@@ -39,10 +42,11 @@ struct GradUnits {
   /// Of images with so many floats in both factors; `least` units.
   GradUnits(const Correlation& c, std::int64_t floats, std::int64_t least) {
     const std::int64_t rows = c.phases[0].rows, pixels = std::max<std::int64_t>(rows * c.phases[0].cols, 1);
-    images = std::clamp<std::int64_t>(std::min(ceil_div(kUnitPixels, pixels), kUnitFloats / std::max<std::int64_t>(floats, 1)), 1,
-                                      std::max<std::int64_t>(c.batch / least, 1));
+    images = std::clamp<std::int64_t>(
+        std::min(ceil_div(kUnitPixels, pixels), kUnitFloats * kMostImages / std::max<std::int64_t>(floats, 1)), 1,
+        std::max<std::int64_t>(c.batch / least, 1));
     const std::int64_t groups = ceil_div(c.batch, images);
-    band = std::max<std::int64_t>(ceil_div(rows, std::max(ceil_div(images * floats, kUnitFloats), ceil_div(least, groups))), 1);
+    band = std::max<std::int64_t>(ceil_div(rows, std::max(ceil_div(floats, kUnitFloats), ceil_div(least, groups))), 1);
     bands = ceil_div(rows, band);
     count = groups * bands;
   }
@@ -109,9 +113,11 @@ class WeightGrad {
         units_(c, c.in_rows * c.in_cols * c.channels + phase_.rows * phase_.cols * c.outputs,
                c.outputs * length_ > c.in_rows * c.in_cols * c.in_step ? 1 : ceil_div(kLeastTasks, c.batch)),
         x_rows_(std::min(c.in_rows, (units_.band - 1) * c.stride_h + phase_.taps.back().row - phase_.taps.front().row + 1)),
-        x_steps_(kFloats ? BlockSteps::in_place(c.in_step, c.in_cols * c.in_step, c.in_rows * c.in_cols * c.in_step)
-                         : BlockSteps::copied(c.in_cols, x_rows_, units_.images)),
-        copies_dy_(by_outputs_ && c.outputs % kBlock != 0),
+        // Of a pointwise convolution at a stride most of the copy would not be read.
+        copies_x_(!kFloats || (c.in_step > kDirectChannels && std::ssize(phase_.taps) >= c.stride_h * c.stride_w)),
+        x_steps_(copies_x_ ? BlockSteps::copied(c.in_cols, x_rows_, units_.images)
+                           : BlockSteps::in_place(c.in_step, c.in_cols * c.in_step, c.in_rows * c.in_cols * c.in_step)),
+        copies_dy_(by_outputs_ ? c.outputs % kBlock != 0 : c.y_step > kDirectChannels),
         dy_steps_(copies_dy_ ? BlockSteps::copied(phase_.cols, units_.band, units_.images)
                              : BlockSteps::in_place(c.y_step, c.y_row, c.y_image)) {
     for (const TapSpan& rows : spans_.rows)
@@ -126,16 +132,18 @@ class WeightGrad {
     const GradChunks chunks(units_.count, size, by_outputs_ ? static_cast<float*>(transposed.data()) : dw);
     // Where there are few chunks, the outputs are cut too.
     const std::int64_t splits = std::min(ceil_div(kLeastTasks, chunks.count()), out_blocks);
-    const std::int64_t x_copy = kFloats ? 0 : ceil_div(c_.channels, kBlock) * x_steps_.block;
+    const std::int64_t x_copy = !copies_x_ ? 0 : ceil_div(c_.channels, kBlock) * x_steps_.block;
     const std::int64_t dy_copy = copies_dy_ ? out_blocks * dy_steps_.block : 0;
     parallel_for_scratch<float>(chunks.count() * splits, x_copy + dy_copy, [&](std::int64_t task, float* scratch) {
       const std::int64_t chunk = task % chunks.count(), split = task / chunks.count();
       const std::int64_t first_block = split * out_blocks / splits, last_block = (split + 1) * out_blocks / splits;
       const std::int64_t begin = first_block * kBlock, end = std::min(last_block * kBlock, by_outputs_ ? width : c_.outputs);
       float* const sums = chunks.sums(chunk);
-      if (by_outputs_) {
+      // Where all pixels see all taps, the first unit sets all sums.
+      const bool fill = pairs_.size() > 1 || taps_in(spans_.rows[0]) * taps_in(spans_.cols[0]) != std::ssize(phase_.taps);
+      if (fill && by_outputs_) {
         for (std::int64_t k = 0; k < length_; ++k) std::fill(sums + k * width + begin, sums + k * width + end, 0.0f);
-      } else {
+      } else if (fill) {
         std::fill(sums + begin * length_, sums + end * length_, 0.0f);
       }
       for (std::int64_t i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i) {
@@ -145,7 +153,7 @@ class WeightGrad {
         for (const TapSpan& row_span : spans_.rows) {
           const TapSpan rows = row_span.within(unit.first, unit.last);
           for (const TapSpan& cols : spans_.cols) {
-            if (rows.size() > 0) multiply(pairs_[pair], rows, cols, unit, x, dy, begin, end, sums, width);
+            if (rows.size() > 0) multiply(pairs_[pair], rows, cols, unit, x, dy, begin, end, sums, width, fill || i > chunks.begin(chunk));
             ++pair;
           }
         }
@@ -174,6 +182,7 @@ class WeightGrad {
     PoolVector<Run> runs;
   };
 
+  static std::int64_t taps_in(const TapSpan& span) { return span.last - span.first; }
   void add_pair(const TapSpan& rows, const TapSpan& cols) {
     Pair& pair = pairs_.emplace_back();
     for (std::int64_t ky = rows.first; ky < rows.last; ++ky) {
@@ -206,21 +215,20 @@ class WeightGrad {
     const float* data;
     std::int64_t skipped;
   };
-  Values x_values(const GradUnits::Unit& unit, [[maybe_unused]] float* copy) const {
+  Values x_values(const GradUnits::Unit& unit, float* copy) const {
     const std::int64_t image = c_.in_rows * c_.in_cols * c_.in_step;
     if constexpr (kFloats) {
-      return {x_ + unit.image * image, 0};
-    } else {
-      const std::int64_t first = std::clamp<std::int64_t>(unit.first * c_.stride_h + phase_.taps.front().row, 0, c_.in_rows);
-      const std::int64_t last = std::clamp<std::int64_t>((unit.last - 1) * c_.stride_h + phase_.taps.back().row + 1, first, c_.in_rows);
-      for (std::int64_t i = 0; i < unit.images; ++i) {
-        const ValueCopy to = copy_of(x_ + ((unit.image + i) * image + first * c_.in_cols * c_.in_step), copy + i * x_steps_.image);
-        for (std::int64_t channel = 0; channel < c_.channels; channel += kBlock)
-          to.gather(channel, c_.in_step, (last - first) * c_.in_cols, std::min(kBlock, c_.channels - channel),
-                    channel / kBlock * x_steps_.block, 0);
-      }
-      return {copy, first};
+      if (!copies_x_) return {x_ + unit.image * image, 0};
     }
+    const std::int64_t first = std::clamp<std::int64_t>(unit.first * c_.stride_h + phase_.taps.front().row, 0, c_.in_rows);
+    const std::int64_t last = std::clamp<std::int64_t>((unit.last - 1) * c_.stride_h + phase_.taps.back().row + 1, first, c_.in_rows);
+    for (std::int64_t i = 0; i < unit.images; ++i) {
+      const auto to = copy_of(x_ + ((unit.image + i) * image + first * c_.in_cols * c_.in_step), copy + i * x_steps_.image);
+      for (std::int64_t channel = 0; channel < c_.channels; channel += kBlock)
+        to.gather(channel, c_.in_step, (last - first) * c_.in_cols, std::min(kBlock, c_.channels - channel),
+                  channel / kBlock * x_steps_.block, kBlock);
+    }
+    return {copy, first};
   }
   Values dy_values(const GradUnits::Unit& unit, std::int64_t begin, std::int64_t end, float* copy) const {
     const float* const dy = dy_ + unit.image * c_.y_image;
@@ -236,7 +244,8 @@ class WeightGrad {
 
   // Outputs [begin, end) of the pixels of two spans.
   void multiply(const Pair& pair, const TapSpan& rows, const TapSpan& cols, const GradUnits::Unit& unit, const Values& x,
-                const Values& dy, std::int64_t begin, std::int64_t end, float* sums, std::int64_t width) const {
+                const Values& dy, std::int64_t begin, std::int64_t end, float* sums, std::int64_t width,
+                bool accumulate) const {
     const kernels::ConvKernels& k = kernels::active().conv;
     const Side inputs{x.data + (rows.begin * c_.stride_h - x.skipped) * x_steps_.row + cols.begin * c_.stride_w * x_steps_.pixel,
                       c_.stride_w * x_steps_.pixel, c_.stride_h * x_steps_.row, x_steps_.image};
@@ -246,16 +255,20 @@ class WeightGrad {
     if (inputs.row == col_count * inputs.step && outputs.row == col_count * outputs.step)
       col_count *= std::exchange(row_count, 1);
     if (!by_outputs_) {
-      const Side scalars{outputs.data + begin, outputs.step, outputs.row, outputs.image};
-      k.weight_grad({inputs, scalars, unit.images, row_count, col_count, pair.offsets.data(), pair.targets.data(),
-                     std::ssize(pair.offsets), end - begin, sums + begin * length_, length_});
+      // Those of a copy lie in blocks.
+      const std::int64_t most = copies_dy_ ? kBlock : end - begin;
+      for (std::int64_t o = begin; o < end; o += most) {
+        const Side scalars{outputs.data + o / kBlock * dy_steps_.block, outputs.step, outputs.row, outputs.image};
+        k.weight_grad({inputs, scalars, unit.images, row_count, col_count, pair.offsets.data(), pair.targets.data(),
+                       std::ssize(pair.offsets), std::min(most, end - o), sums + o * length_, length_, accumulate});
+      }
       return;
     }
     for (const Run& run : pair.runs) {
       const Side scalars{inputs.data + run.offset, inputs.step, inputs.row, inputs.image};
       k.weight_grad({outputs, scalars, unit.images, row_count, col_count, pair.offsets.data() + begin / kBlock,
                      pair.targets.data() + begin / kBlock, ceil_div(end - begin, kBlock), run.length, sums + run.weight * width,
-                     width});
+                     width, accumulate});
     }
   }
 
@@ -268,6 +281,7 @@ class WeightGrad {
   std::int64_t length_;  // of an output's weights
   GradUnits units_;
   std::int64_t x_rows_;
+  bool copies_x_;
   BlockSteps x_steps_;
   bool copies_dy_;
   BlockSteps dy_steps_;

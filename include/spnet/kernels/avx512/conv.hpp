@@ -47,7 +47,7 @@ SPNET_AVX512 inline void weight_grad(const WeightGradArgs& a) {
 
 SPNET_AVX512 inline void gather(const GatherArgs& a) { body::gather<Float>(a); }
 SPNET_AVX512 inline void depthwise(const DepthwiseArgs& a) { body::depthwise<body::DepthwiseFloats<Float>, 8>(a); }
-SPNET_AVX512 inline void depthwise_grad(const DepthwiseGradArgs& a) { body::depthwise_grad<Float>(a); }
+SPNET_AVX512 inline void depthwise_grad(const DepthwiseGradArgs& a) { body::depthwise_grad<Float, 6>(a); }
 
 constexpr ConvKernels conv_kernels() {
   return {Float::kLanes, 2 * Float::kLanes, gather, product, weight_grad, depthwise, depthwise_grad};

@@ -38,7 +38,7 @@ inline void weight_grad(const WeightGradArgs& a) {
 
 inline void gather(const GatherArgs& a) { body::gather<Float>(a); }
 inline void depthwise(const DepthwiseArgs& a) { body::depthwise<body::DepthwiseFloats<Float>, 8>(a); }
-inline void depthwise_grad(const DepthwiseGradArgs& a) { body::depthwise_grad<Float>(a); }
+inline void depthwise_grad(const DepthwiseGradArgs& a) { body::depthwise_grad<Float, 6>(a); }
 
 constexpr ConvKernels conv_kernels() {
   return {Float::kLanes, 4 * Float::kLanes, gather, product, weight_grad, depthwise, depthwise_grad};
