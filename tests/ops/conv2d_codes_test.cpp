@@ -195,6 +195,7 @@ TEST_CASE("ops: floats and codes are multiplied without a float copy of the code
     const ForcedIsa forced(table->name);
     for (const Problem& p : {Problem{{2, 7, 6, 20}, {18, 3, 3, 20}, {.stride = 2, .padding = 1}},
                              Problem{{2, 6, 6, 3}, {8, 3, 3, 3}, {.padding = 1}},
+                             Problem{{3, 11, 9, 32}, {16, 3, 3, 32}, {.padding = 1}},
                              Problem{{2, 6, 6, 16}, {24, 1, 1, 16}, {}},
                              Problem{{2, 6, 5, 10}, {10, 3, 3, 1}, {.padding = 1, .groups = 10}}}) {
       for (const auto& map : {unsigned_map(3), ops::sign_map(Tensor<float>::full({1}, 0.75f))}) {

@@ -103,6 +103,32 @@ struct GatherArgs {
   std::int64_t ahead;
 };
 
+/// A row of `tiles` neighbouring tiles of Winograd's F(2×2, 3×3), each two columns right of the one before, and their 16
+/// positions, a plane each: out[position * out_position + tile * out_step + channel]. Channels are a multiple of kBlock.
+/// Tiles of 4×4 inputs, the first from column `col` on: the rows' column 0, of `cols`; null where a row lies outside.
+struct WinogradInputArgs {
+  const float* rows[4];
+  std::int64_t step, col, cols;
+  std::int64_t tiles, channels;
+  float* out;
+  std::int64_t out_position, out_step;
+};
+/// Tiles of 2×2 outputs: the first tile's rows, null where a row does not exist, and how many columns do from there on.
+struct WinogradOutputArgs {
+  const float* in;
+  std::int64_t in_position, in_step;
+  std::int64_t tiles, channels;
+  float* rows[2];
+  std::int64_t step, cols;
+};
+struct WinogradGradientArgs {
+  const float* rows[2];
+  std::int64_t step, cols;
+  std::int64_t tiles, channels;
+  float* out;
+  std::int64_t out_position, out_step;
+};
+
 /// One instruction set's convolution kernels.
 struct ConvKernels {
   std::int64_t lanes;  ///< outputs are handled in multiples of this
@@ -112,6 +138,9 @@ struct ConvKernels {
   void (*weight_grad)(const WeightGradArgs&);
   void (*depthwise)(const DepthwiseArgs&);
   void (*depthwise_grad)(const DepthwiseGradArgs&);
+  void (*winograd_input)(const WinogradInputArgs&);
+  void (*winograd_output)(const WinogradOutputArgs&);
+  void (*winograd_gradient)(const WinogradGradientArgs&);
 };
 
 }  // namespace kernels

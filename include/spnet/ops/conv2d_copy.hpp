@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "spnet/kernels/dispatch.hpp"
+#include "spnet/ops/conv2d_geometry.hpp"
 
 namespace spnet {
 inline namespace v0 {
@@ -50,6 +52,29 @@ struct ValueCopy {
 
 inline FloatCopy copy_of(const float* x, float* to) { return {kernels::active().conv, x, to}; }
 inline ValueCopy copy_of(const CodeSource& x, float* to) { return {kernels::active().codes, x, to}; }
+
+/// Rows of one image as floats, without the first `skipped`.
+struct ImageRows {
+  const float* data;
+  std::int64_t skipped;
+};
+/// What output rows [first, last) of all channels read: floats where they lie, or codes' values, for which `copy` has room.
+inline ImageRows read_rows(const Correlation&, const float* image, std::int64_t, std::int64_t, float*) { return {image, 0}; }
+inline ImageRows read_rows(const Correlation& c, const CodeSource& image, std::int64_t first, std::int64_t last, float* copy) {
+  const PoolVector<Tap>& taps = c.phases[0].taps;
+  const std::int64_t begin = std::clamp<std::int64_t>(first * c.stride_h + taps.front().row, 0, c.in_rows);
+  const std::int64_t end = std::clamp<std::int64_t>((last - 1) * c.stride_h + taps.back().row + 1, begin, c.in_rows);
+  const std::int64_t row = c.in_cols * c.in_step;
+  kernels::active().quantize.decode({image.codes + begin * row, (end - begin) * row, image.step, image.zero_point, 1.0f, copy});
+  return {copy, begin};
+}
+/// Floats of the copy for `rows` output rows.
+template <class Source>
+std::int64_t copied_floats(const Correlation& c, std::int64_t rows) {
+  if (std::is_pointer_v<Source>) return 0;
+  const PoolVector<Tap>& taps = c.phases[0].taps;
+  return std::min(c.in_rows, (rows - 1) * c.stride_h + taps.back().row - taps.front().row + 1) * c.in_cols * c.in_step;
+}
 
 }  // namespace ops::detail
 }  // namespace v0

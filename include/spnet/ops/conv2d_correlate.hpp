@@ -1,11 +1,11 @@
-// The engines behind the forward pass and the gradient with respect to the input that do not read it as it lies, or do so
-// pixel by pixel.
+// The engines of floats that copy their input or go pixel by pixel, and the choice among all of them.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
 #include <memory>
+#include <type_traits>
 
 #include "spnet/core/parallel.hpp"
 #include "spnet/kernels/dispatch.hpp"
@@ -13,6 +13,7 @@
 #include "spnet/ops/conv2d_geometry.hpp"
 #include "spnet/ops/conv2d_panels.hpp"
 #include "spnet/ops/conv2d_scratch.hpp"
+#include "spnet/ops/conv2d_winograd.hpp"
 
 namespace spnet {
 inline namespace v0 {
@@ -149,6 +150,7 @@ class ScratchCorrelation final : public FloatEngine {
 template <class Make>
 auto with_engine(const Correlation& c, const Make& make) {
   if (is_pointwise(c)) return make.template operator()<PointwiseCorrelation>();
+  if (suits_winograd(c)) return make.template operator()<WinogradCorrelation>();
   if (may_read_directly(c)) return make.template operator()<DirectCorrelation>();
   return make.template operator()<ScratchCorrelation>();
 }
@@ -162,6 +164,14 @@ inline void correlate(const Correlation& c, const float* x, const float* w, floa
 }
 inline void correlate(const Correlation& c, const CodeSource& x, const float* w, float* y) {
   ScratchCorrelation(c, w, false)(x, y);
+}
+
+/// dw of one group; `c` is its forward correlation, dy and x point at the group's first channel. x is floats or a
+/// CodeSource.
+template <class Source>
+void correlate_weight_grad(const Correlation& c, const float* dy, const Source& x, float* dw) {
+  if (suits_winograd(c) && (std::is_pointer_v<Source> || c.in_step == c.channels)) return winograd_weight_grad(c, dy, x, dw);
+  WeightGrad<Source>(c, dy, x)(dw);
 }
 
 }  // namespace ops::detail

@@ -59,10 +59,10 @@ struct GradUnits {
 /// Units in chunks of neighbours, each with sums of its own: those of the first in `dw`, the others' in a buffer.
 class GradChunks {
  public:
-  GradChunks(std::int64_t units, std::int64_t size, float* dw)
+  GradChunks(std::int64_t units, std::int64_t size, float* dw, std::int64_t most = kMostChunks)
       : units_(units),
         size_(size),
-        count_(std::min(std::clamp<std::int64_t>(kPartialFloats / std::max<std::int64_t>(size, 1), 1, kMostChunks), units)),
+        count_(std::min(std::clamp<std::int64_t>(kPartialFloats / std::max<std::int64_t>(size, 1), 1, most), units)),
         dw_(dw),
         partial_(static_cast<std::size_t>(size * (count_ - 1)) * sizeof(float)) {}
   std::int64_t count() const { return count_; }
@@ -287,13 +287,6 @@ class WeightGrad {
   BlockSteps dy_steps_;
   PoolVector<Pair> pairs_;  // [row span][column span]
 };
-
-/// dw of one group; `c` is its forward correlation, dy and x point at the group's first channel. x is floats or a
-/// CodeSource.
-template <class Source>
-void correlate_weight_grad(const Correlation& c, const float* dy, const Source& x, float* dw) {
-  WeightGrad<Source>(c, dy, x)(dw);
-}
 
 }  // namespace ops::detail
 }  // namespace v0

@@ -5,6 +5,7 @@
 #include "spnet/kernels/conv_body.hpp"
 #include "spnet/kernels/depthwise_body.hpp"
 #include "spnet/kernels/avx512/vector.hpp"
+#include "spnet/kernels/winograd_body.hpp"
 
 namespace spnet {
 inline namespace v0 {
@@ -48,9 +49,13 @@ SPNET_AVX512 inline void weight_grad(const WeightGradArgs& a) {
 SPNET_AVX512 inline void gather(const GatherArgs& a) { body::gather<Float>(a); }
 SPNET_AVX512 inline void depthwise(const DepthwiseArgs& a) { body::depthwise<body::DepthwiseFloats<Float>, 8>(a); }
 SPNET_AVX512 inline void depthwise_grad(const DepthwiseGradArgs& a) { body::depthwise_grad<Float, 6>(a); }
+SPNET_AVX512 inline void winograd_input(const WinogradInputArgs& a) { body::winograd_input<Float>(a); }
+SPNET_AVX512 inline void winograd_output(const WinogradOutputArgs& a) { body::winograd_output<Float>(a); }
+SPNET_AVX512 inline void winograd_gradient(const WinogradGradientArgs& a) { body::winograd_gradient<Float>(a); }
 
 constexpr ConvKernels conv_kernels() {
-  return {Float::kLanes, 2 * Float::kLanes, gather, product, weight_grad, depthwise, depthwise_grad};
+  return {Float::kLanes, 2 * Float::kLanes, gather, product, weight_grad, depthwise, depthwise_grad,
+          winograd_input, winograd_output, winograd_gradient};
 }
 
 }  // namespace kernels::avx512

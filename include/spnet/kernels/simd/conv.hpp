@@ -4,6 +4,7 @@
 #include "spnet/kernels/conv_body.hpp"
 #include "spnet/kernels/depthwise_body.hpp"
 #include "spnet/kernels/simd/vector.hpp"
+#include "spnet/kernels/winograd_body.hpp"
 
 namespace spnet {
 inline namespace v0 {
@@ -42,9 +43,13 @@ inline void weight_grad(const WeightGradArgs& a) {
 inline void gather(const GatherArgs& a) { body::gather<Float>(a); }
 inline void depthwise(const DepthwiseArgs& a) { body::depthwise<body::DepthwiseFloats<Float>, 4>(a); }
 inline void depthwise_grad(const DepthwiseGradArgs& a) { body::depthwise_grad<Float, 2>(a); }
+inline void winograd_input(const WinogradInputArgs& a) { body::winograd_input<Float>(a); }
+inline void winograd_output(const WinogradOutputArgs& a) { body::winograd_output<Float>(a); }
+inline void winograd_gradient(const WinogradGradientArgs& a) { body::winograd_gradient<Float>(a); }
 
 constexpr ConvKernels conv_kernels() {
-  return {Float::kLanes, 2 * Float::kLanes, gather, product, weight_grad, depthwise, depthwise_grad};
+  return {Float::kLanes, 2 * Float::kLanes, gather, product, weight_grad, depthwise, depthwise_grad,
+          winograd_input, winograd_output, winograd_gradient};
 }
 
 }  // namespace kernels::simd

@@ -1,0 +1,229 @@
+// Convolution of floats by Winograd's minimal filtering F(2×2, 3×3) (Lavin and Gray, "Fast Algorithms for Convolutional
+// Neural Networks", 2015): of 3×3 taps at stride 1, tiles of 2×2 outputs y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A take 16 products of
+// channels instead of 36, and so does the gradient of the weights, dg = Gᵀ[(Bᵀ d B) ⊙ (A dy Aᵀ)]G. A result's rounding
+// error is up to about four times that of the plain sum.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
+
+#include "spnet/core/memory.hpp"
+#include "spnet/core/parallel.hpp"
+#include "spnet/kernels/dispatch.hpp"
+#include "spnet/ops/conv2d_copy.hpp"
+#include "spnet/ops/conv2d_direct.hpp"
+#include "spnet/ops/conv2d_geometry.hpp"
+#include "spnet/ops/conv2d_panels.hpp"
+#include "spnet/ops/conv2d_weight_grad.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace ops::detail {
+
+/// Transformed floats of one unit of work: they stay in the second-level cache.
+inline constexpr std::int64_t kWinogradFloats = 64 * 1024;
+/// Products of channels and outputs beyond which the transformed weights do not stay in the cache.
+inline constexpr std::int64_t kWinogradWeights = 128 * 128;
+inline constexpr std::int64_t kWinogradPositions = 16;
+
+/// True where F(2×2, 3×3) computes c, and is fast.
+inline bool suits_winograd(const Correlation& c) {
+  if (c.phases.size() != 1 || c.phases[0].taps.size() != 9 || c.stride_h != 1 || c.stride_w != 1) return false;
+  if (c.channels % kBlock != 0 || c.outputs % kBlock != 0 || c.channels * c.outputs > kWinogradWeights) return false;
+  const Phase& phase = c.phases[0];
+  for (std::size_t t = 0; t < 9; ++t) {
+    if (phase.taps[t].row != phase.taps[0].row + static_cast<std::int64_t>(t / 3)) return false;
+    if (phase.taps[t].col != phase.taps[0].col + static_cast<std::int64_t>(t % 3)) return false;
+  }
+  constexpr std::int64_t kLeastTiles = 64;  // for which transforming the weights pays
+  return phase.rows >= 4 && phase.cols >= 4 && c.batch * phase.rows * phase.cols >= 4 * kLeastTiles;
+}
+
+/// The tiles of a convolution in units of work: bands of rows of tiles of a group of images.
+struct WinogradUnits {
+  std::int64_t tile_rows, tile_cols;
+  std::int64_t images, band, bands, count;
+
+  struct Unit {
+    std::int64_t image, images;
+    std::int64_t first, last;  // rows of tiles
+  };
+  explicit WinogradUnits(const Correlation& c)
+      : tile_rows(ceil_div(c.phases[0].rows, 2)), tile_cols(ceil_div(c.phases[0].cols, 2)) {
+    const std::int64_t tiles = std::max<std::int64_t>(kWinogradFloats / (kWinogradPositions * (c.channels + c.outputs)), 1);
+    images = std::clamp<std::int64_t>(std::min(tiles / (tile_rows * tile_cols), c.batch / kLeastTasks), 1, c.batch);
+    band = std::clamp<std::int64_t>(tiles / tile_cols, 1, tile_rows);
+    band = ceil_div(tile_rows, ceil_div(tile_rows, band));
+    bands = ceil_div(tile_rows, band);
+    count = ceil_div(c.batch, images) * bands;
+  }
+  std::int64_t tiles() const { return images * band * tile_cols; }
+  Unit at(const Correlation& c, std::int64_t unit) const {
+    const std::int64_t image = unit / bands * images, first = unit % bands * band;
+    return {image, std::min(images, c.batch - image), first, std::min(first + band, tile_rows)};
+  }
+};
+
+/// Transforms what a unit reads of x, floats or a CodeSource, to [position][tile][channel], positions `position` floats
+/// apart. `copy` has room for copied_floats of its band's rows.
+template <class Source>
+void transform_input(const Correlation& c, const WinogradUnits& units, const WinogradUnits::Unit& unit, const Source& x,
+                     float* copy, float* out, std::int64_t position) {
+  const Tap& tap = c.phases[0].taps.front();
+  const std::int64_t x_row = c.in_cols * c.in_step;
+  for (std::int64_t n = unit.image; n < unit.image + unit.images; ++n) {
+    const ImageRows in =
+        read_rows(c, x + n * c.in_rows * x_row, 2 * unit.first, std::min(2 * unit.last, c.phases[0].rows), copy);
+    for (std::int64_t i = unit.first; i < unit.last; ++i, out += units.tile_cols * c.channels) {
+      kernels::WinogradInputArgs args{{}, c.in_step, tap.col, c.in_cols, units.tile_cols, c.channels, out, position, c.channels};
+      for (std::int64_t r = 0; r < 4; ++r) {
+        const std::int64_t row = 2 * i + tap.row + r;
+        args.rows[r] = row >= 0 && row < c.in_rows ? in.data + (row - in.skipped) * x_row : nullptr;
+      }
+      kernels::active().conv.winograd_input(args);
+    }
+  }
+}
+
+/// Row `r` of the outputs of row i of tiles, null where it does not exist.
+template <class T>
+T* output_row(const Correlation& c, T* y, std::int64_t image, std::int64_t i, std::int64_t r) {
+  return 2 * i + r < c.phases[0].rows ? y + image * c.y_image + (2 * i + r) * c.y_row : nullptr;
+}
+
+/// As DirectCorrelation, where suits_winograd.
+class WinogradCorrelation final : public FloatEngine {
+ public:
+  WinogradCorrelation(const Correlation& c, const float* w)
+      : c_(c),
+        k_(&kernels::active().conv),
+        panels_(*k_, c.outputs),
+        units_(c),
+        weights_(static_cast<std::size_t>(kWinogradPositions * c.channels * panels_.total()) * sizeof(float)) {
+    parallel_for(panels_.count(), [&](std::int64_t p) { transform_panel(w, p); });
+  }
+
+  void operator()(const float* x, float* y) const override {
+    const std::int64_t in_position = units_.tiles() * c_.channels, out_position = units_.tiles() * c_.outputs;
+    parallel_for_scratch<float>(units_.count, kWinogradPositions * (in_position + out_position), [&](std::int64_t index, float* in) {
+      const WinogradUnits::Unit unit = units_.at(c_, index);
+      float* const out = in + kWinogradPositions * in_position;
+      transform_input(c_, units_, unit, x, nullptr, in, in_position);
+      const std::int64_t tiles = unit.images * (unit.last - unit.first) * units_.tile_cols;
+      const Segment segment{0, c_.channels, 0};
+      for (std::int64_t p = 0; p < panels_.count(); ++p)
+        for (std::int64_t position = 0; position < kWinogradPositions; ++position)
+          k_->product({in + position * in_position, c_.channels, tiles, &segment, 1, panel(p) + position * c_.channels * panels_.width(p),
+                       panels_.width(p), panels_.valid(p), out + position * out_position + p * panels_.panel, c_.outputs, false});
+      transform_output(unit, out, out_position, y);
+    });
+  }
+
+ private:
+  float* panel(std::int64_t p) const {
+    return static_cast<float*>(weights_.data()) + p * panels_.panel * kWinogradPositions * c_.channels;
+  }
+  // G g Gᵀ as [position][channel][width of the panel].
+  void transform_panel(const float* w, std::int64_t p) {
+    const std::int64_t width = panels_.width(p);
+    float* const to = panel(p);
+    for (std::int64_t channel = 0; channel < c_.channels; ++channel) {
+      for (std::int64_t o = 0; o < width; ++o) {
+        float rows[4][3];  // G g
+        for (int k = 0; k < 3; ++k) {
+          float g[3];
+          for (int r = 0; r < 3; ++r)
+            g[r] = w[c_.phases[0].taps[static_cast<std::size_t>(3 * r + k)].weight + channel * c_.w_channel + (p * panels_.panel + o) * c_.w_output];
+          rows[0][k] = g[0];
+          rows[1][k] = 0.5f * (g[0] + g[1] + g[2]);
+          rows[2][k] = 0.5f * (g[0] - g[1] + g[2]);
+          rows[3][k] = g[2];
+        }
+        for (int r = 0; r < 4; ++r) {
+          const float* const g = rows[r];
+          float* const at = to + (4 * r * c_.channels + channel) * width + o;
+          at[0] = g[0];
+          at[c_.channels * width] = 0.5f * (g[0] + g[1] + g[2]);
+          at[2 * c_.channels * width] = 0.5f * (g[0] - g[1] + g[2]);
+          at[3 * c_.channels * width] = g[2];
+        }
+      }
+    }
+  }
+  void transform_output(const WinogradUnits::Unit& unit, const float* in, std::int64_t position, float* y) const {
+    for (std::int64_t n = unit.image; n < unit.image + unit.images; ++n) {
+      for (std::int64_t i = unit.first; i < unit.last; ++i, in += units_.tile_cols * c_.outputs)
+        k_->winograd_output({in, position, c_.outputs, units_.tile_cols, c_.outputs,
+                             {output_row(c_, y, n, i, 0), output_row(c_, y, n, i, 1)}, c_.y_step, c_.phases[0].cols});
+    }
+  }
+
+  Correlation c_;
+  const kernels::ConvKernels* k_;
+  Panels panels_;
+  WinogradUnits units_;
+  Buffer weights_;
+};
+
+/// As correlate_weight_grad, where suits_winograd. Of a CodeSource the group has all channels.
+template <class Source>
+void winograd_weight_grad(const Correlation& c, const float* dy, const Source& x, float* dw) {
+  const kernels::ConvKernels& k = kernels::active().conv;
+  const Phase& phase = c.phases[0];
+  const WinogradUnits units(c);
+  const std::int64_t x_position = units.tiles() * c.channels, dy_position = units.tiles() * c.outputs;
+  // Sums [position][output][channel].
+  const std::int64_t plane = c.outputs * c.channels;
+  const Buffer sums(static_cast<std::size_t>(kWinogradPositions * plane) * sizeof(float));
+  const GradChunks chunks(units.count, kWinogradPositions * plane, static_cast<float*>(sums.data()), kLeastTasks);
+  PoolVector<std::int64_t> blocks;
+  for (std::int64_t channel = 0; channel < c.channels; channel += kBlock) blocks.push_back(channel);
+  const std::int64_t transformed = kWinogradPositions * (x_position + dy_position);
+  parallel_for_scratch<float>(
+      chunks.count(), transformed + copied_floats<Source>(c, 2 * units.band), [&](std::int64_t chunk, float* x_tiles) {
+        float* const dy_tiles = x_tiles + kWinogradPositions * x_position;
+        for (std::int64_t i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i) {
+          const WinogradUnits::Unit unit = units.at(c, i);
+          transform_input(c, units, unit, x, x_tiles + transformed, x_tiles, x_position);
+          float* to = dy_tiles;
+          for (std::int64_t n = unit.image; n < unit.image + unit.images; ++n)
+            for (std::int64_t row = unit.first; row < unit.last; ++row, to += units.tile_cols * c.outputs)
+              k.winograd_gradient({{output_row(c, dy, n, row, 0), output_row(c, dy, n, row, 1)}, c.y_step, phase.cols,
+                                   units.tile_cols, c.outputs, to, dy_position, c.outputs});
+          const std::int64_t tiles = unit.images * (unit.last - unit.first) * units.tile_cols;
+          for (std::int64_t position = 0; position < kWinogradPositions; ++position)
+            k.weight_grad({{x_tiles + position * x_position, c.channels, 0, 0}, {dy_tiles + position * dy_position, c.outputs, 0, 0},
+                           1, 1, tiles, blocks.data(), blocks.data(), std::ssize(blocks), c.outputs,
+                           chunks.sums(chunk) + position * plane, c.channels, i > chunks.begin(chunk)});
+        }
+      });
+  chunks.add();
+  // Gᵀ s G.
+  const float* const from = chunks.sums(0);
+  parallel_ranges(c.outputs, 8, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t o = begin; o < end; ++o) {
+      for (std::int64_t channel = 0; channel < c.channels; ++channel) {
+        const float* const at = from + o * c.channels + channel;
+        float rows[3][4];  // Gᵀ s
+        for (int i = 0; i < 4; ++i) {
+          const float s0 = at[i * plane], s1 = at[(4 + i) * plane], s2 = at[(8 + i) * plane], s3 = at[(12 + i) * plane];
+          rows[0][i] = s0 + 0.5f * (s1 + s2);
+          rows[1][i] = 0.5f * (s1 - s2);
+          rows[2][i] = 0.5f * (s1 + s2) + s3;
+        }
+        for (int r = 0; r < 3; ++r) {
+          const float half_sum = 0.5f * (rows[r][1] + rows[r][2]), half_difference = 0.5f * (rows[r][1] - rows[r][2]);
+          float* const to = dw + o * c.w_output + channel;
+          to[phase.taps[static_cast<std::size_t>(3 * r)].weight] = rows[r][0] + half_sum;
+          to[phase.taps[static_cast<std::size_t>(3 * r + 1)].weight] = half_difference;
+          to[phase.taps[static_cast<std::size_t>(3 * r + 2)].weight] = half_sum + rows[r][3];
+        }
+      }
+    }
+  });
+}
+
+}  // namespace ops::detail
+}  // namespace v0
+}  // namespace spnet
