@@ -12,42 +12,50 @@ namespace spnet {
 inline namespace v0 {
 namespace kernels::body {
 
-// Bᵀ d B of one tile's channels from c on; where not kWhole, what lies outside the image is zero.
+// Bᵀ d of one column of a tile's channels from c on; where not kWhole, what lies outside the image is zero.
 template <class I, bool kWhole>
-SPNET_INLINE void winograd_input_vector(const WinogradInputArgs& a, std::int64_t tile, std::int64_t c) {
-  using V = typename I::Vector;
-  const std::int64_t col = a.col + 2 * tile;
-  V rows[4][4];  // Bᵀ d
-  SPNET_UNROLL for (int k = 0; k < 4; ++k) {
-    V d[4];
-    SPNET_UNROLL for (int r = 0; r < 4; ++r) {
-      I::zero(d[r]);
-      if (kWhole || (a.rows[r] && col + k >= 0 && col + k < a.cols)) I::load(d[r], a.rows[r] + (col + k) * a.step + c);
-    }
-    rows[0][k] = d[0] - d[2];
-    rows[1][k] = d[1] + d[2];
-    rows[2][k] = d[2] - d[1];
-    rows[3][k] = d[1] - d[3];
+SPNET_INLINE void winograd_input_column(typename I::Vector (&column)[4], const WinogradInputArgs& a, std::int64_t col, std::int64_t c) {
+  typename I::Vector d[4];
+  SPNET_UNROLL for (int r = 0; r < 4; ++r) {
+    I::zero(d[r]);
+    if (kWhole || (a.rows[r] && col >= 0 && col < a.cols)) I::load(d[r], a.rows[r] + col * a.step + c);
   }
+  column[0] = d[0] - d[2];
+  column[1] = d[1] + d[2];
+  column[2] = d[2] - d[1];
+  column[3] = d[1] - d[3];
+}
+
+// Bᵀ d B of a tile, of whose columns the first two are there: they are the last two of the tile before.
+template <class I, bool kWhole>
+SPNET_INLINE void winograd_input_tile(typename I::Vector (&columns)[4][4], const WinogradInputArgs& a, std::int64_t tile, std::int64_t c) {
+  winograd_input_column<I, kWhole>(columns[2], a, a.col + 2 * tile + 2, c);
+  winograd_input_column<I, kWhole>(columns[3], a, a.col + 2 * tile + 3, c);
   float* const to = a.out + tile * a.out_step + c;
   SPNET_UNROLL for (int r = 0; r < 4; ++r) {
-    I::store(to + (4 * r + 0) * a.out_position, rows[r][0] - rows[r][2]);
-    I::store(to + (4 * r + 1) * a.out_position, rows[r][1] + rows[r][2]);
-    I::store(to + (4 * r + 2) * a.out_position, rows[r][2] - rows[r][1]);
-    I::store(to + (4 * r + 3) * a.out_position, rows[r][1] - rows[r][3]);
+    I::store(to + (4 * r + 0) * a.out_position, columns[0][r] - columns[2][r]);
+    I::store(to + (4 * r + 1) * a.out_position, columns[1][r] + columns[2][r]);
+    I::store(to + (4 * r + 2) * a.out_position, columns[2][r] - columns[1][r]);
+    I::store(to + (4 * r + 3) * a.out_position, columns[1][r] - columns[3][r]);
+    columns[0][r] = columns[2][r];
+    columns[1][r] = columns[3][r];
   }
 }
 
 template <class I>
 SPNET_INLINE void winograd_input(const WinogradInputArgs& a) {
+  // Tiles [first, last) lie within the image.
   const bool all_rows = a.rows[0] && a.rows[1] && a.rows[2] && a.rows[3];
-  for (std::int64_t tile = 0; tile < a.tiles; ++tile) {
-    const std::int64_t col = a.col + 2 * tile;
-    if (all_rows && col >= 0 && col + 4 <= a.cols) {
-      for (std::int64_t c = 0; c < a.channels; c += I::kLanes) winograd_input_vector<I, true>(a, tile, c);
-    } else {
-      for (std::int64_t c = 0; c < a.channels; c += I::kLanes) winograd_input_vector<I, false>(a, tile, c);
-    }
+  const std::int64_t first = all_rows ? std::min((std::max<std::int64_t>(-a.col, 0) + 1) / 2, a.tiles) : a.tiles;
+  const std::int64_t last = std::clamp((a.cols - a.col - 2) / 2, first, a.tiles);
+  for (std::int64_t c = 0; c < a.channels; c += I::kLanes) {
+    typename I::Vector columns[4][4];
+    winograd_input_column<I, false>(columns[0], a, a.col, c);
+    winograd_input_column<I, false>(columns[1], a, a.col + 1, c);
+    std::int64_t tile = 0;
+    for (; tile < first; ++tile) winograd_input_tile<I, false>(columns, a, tile, c);
+    for (; tile < last; ++tile) winograd_input_tile<I, true>(columns, a, tile, c);
+    for (; tile < a.tiles; ++tile) winograd_input_tile<I, false>(columns, a, tile, c);
   }
 }
 

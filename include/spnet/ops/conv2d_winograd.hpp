@@ -58,7 +58,9 @@ struct WinogradUnits {
     bands = ceil_div(tile_rows, band);
     count = ceil_div(c.batch, images) * bands;
   }
-  std::int64_t tiles() const { return images * band * tile_cols; }
+  /// Floats from a position's channels of all tiles of a unit to the next one's: a line more than they need, for a tile's
+  /// positions to fall into different sets of the cache.
+  std::int64_t position(std::int64_t channels) const { return images * band * tile_cols * channels + kBlock; }
   Unit at(const Correlation& c, std::int64_t unit) const {
     const std::int64_t image = unit / bands * images, first = unit % bands * band;
     return {image, std::min(images, c.batch - image), first, std::min(first + band, tile_rows)};
@@ -105,7 +107,7 @@ class WinogradCorrelation final : public FloatEngine {
   }
 
   void operator()(const float* x, float* y) const override {
-    const std::int64_t in_position = units_.tiles() * c_.channels, out_position = units_.tiles() * c_.outputs;
+    const std::int64_t in_position = units_.position(c_.channels), out_position = units_.position(c_.outputs);
     parallel_for_scratch<float>(units_.count, kWinogradPositions * (in_position + out_position), [&](std::int64_t index, float* in) {
       const WinogradUnits::Unit unit = units_.at(c_, index);
       float* const out = in + kWinogradPositions * in_position;
@@ -172,7 +174,7 @@ void winograd_weight_grad(const Correlation& c, const float* dy, const Source& x
   const kernels::ConvKernels& k = kernels::active().conv;
   const Phase& phase = c.phases[0];
   const WinogradUnits units(c);
-  const std::int64_t x_position = units.tiles() * c.channels, dy_position = units.tiles() * c.outputs;
+  const std::int64_t x_position = units.position(c.channels), dy_position = units.position(c.outputs);
   // Sums [position][output][channel].
   const std::int64_t plane = c.outputs * c.channels;
   const Buffer sums(static_cast<std::size_t>(kWinogradPositions * plane) * sizeof(float));
