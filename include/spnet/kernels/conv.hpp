@@ -128,6 +128,19 @@ struct WinogradGradientArgs {
   float* out;
   std::int64_t out_position, out_step;
 };
+/// `count` kernels as nine planes of taps and as 16 planes of positions, and back; a multiple of kBlock.
+struct WinogradWeightsArgs {
+  const float* taps;
+  std::int64_t count;
+  float* positions;
+};
+struct WinogradWeightGradArgs {
+  const float* positions;
+  std::int64_t position;  // floats from one plane to the next
+  std::int64_t count;
+  float* taps;
+  std::int64_t tap;
+};
 
 /// One instruction set's convolution kernels.
 struct ConvKernels {
@@ -141,6 +154,8 @@ struct ConvKernels {
   void (*winograd_input)(const WinogradInputArgs&);
   void (*winograd_output)(const WinogradOutputArgs&);
   void (*winograd_gradient)(const WinogradGradientArgs&);
+  void (*winograd_weights)(const WinogradWeightsArgs&);
+  void (*winograd_weight_grad)(const WinogradWeightGradArgs&);
 };
 
 }  // namespace kernels

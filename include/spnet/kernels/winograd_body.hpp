@@ -112,6 +112,56 @@ SPNET_INLINE void winograd_gradient(const WinogradGradientArgs& a) {
   }
 }
 
+// G g Gᵀ of every one of `count` kernels g, tap by tap.
+template <class I>
+SPNET_INLINE void winograd_weights(const WinogradWeightsArgs& a) {
+  using V = typename I::Vector;
+  for (std::int64_t i = 0; i < a.count; i += I::kLanes) {
+    V rows[4][3];  // G g
+    SPNET_UNROLL for (int k = 0; k < 3; ++k) {
+      V g[3];
+      SPNET_UNROLL for (int r = 0; r < 3; ++r) I::load(g[r], a.taps + (3 * r + k) * a.count + i);
+      const V outer = 0.5f * (g[0] + g[2]), inner = 0.5f * g[1];
+      rows[0][k] = g[0];
+      rows[1][k] = outer + inner;
+      rows[2][k] = outer - inner;
+      rows[3][k] = g[2];
+    }
+    SPNET_UNROLL for (int r = 0; r < 4; ++r) {
+      const V outer = 0.5f * (rows[r][0] + rows[r][2]), inner = 0.5f * rows[r][1];
+      float* const to = a.positions + 4 * r * a.count + i;
+      I::store(to, rows[r][0]);
+      I::store(to + a.count, outer + inner);
+      I::store(to + 2 * a.count, outer - inner);
+      I::store(to + 3 * a.count, rows[r][2]);
+    }
+  }
+}
+
+// Gᵀ s G of every one of `count` sums, the transpose of winograd_weights.
+template <class I>
+SPNET_INLINE void winograd_weight_grad(const WinogradWeightGradArgs& a) {
+  using V = typename I::Vector;
+  for (std::int64_t i = 0; i < a.count; i += I::kLanes) {
+    V rows[3][4];  // Gᵀ s
+    SPNET_UNROLL for (int k = 0; k < 4; ++k) {
+      V s[4];
+      SPNET_UNROLL for (int r = 0; r < 4; ++r) I::load(s[r], a.positions + (4 * r + k) * a.position + i);
+      const V half = 0.5f * (s[1] + s[2]);
+      rows[0][k] = s[0] + half;
+      rows[1][k] = 0.5f * (s[1] - s[2]);
+      rows[2][k] = half + s[3];
+    }
+    SPNET_UNROLL for (int r = 0; r < 3; ++r) {
+      const V half = 0.5f * (rows[r][1] + rows[r][2]);
+      float* const to = a.taps + 3 * r * a.tap + i;
+      I::store(to, rows[r][0] + half);
+      I::store(to + a.tap, 0.5f * (rows[r][1] - rows[r][2]));
+      I::store(to + 2 * a.tap, half + rows[r][3]);
+    }
+  }
+}
+
 }  // namespace kernels::body
 }  // namespace v0
 }  // namespace spnet

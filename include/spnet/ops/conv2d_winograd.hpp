@@ -21,10 +21,12 @@ namespace spnet {
 inline namespace v0 {
 namespace ops::detail {
 
-/// Transformed floats of one unit of work: they stay in the second-level cache.
+/// Transformed floats of one unit of work: they stay in the second-level cache, unless that leaves few tiles for the weights
+/// to be read for.
 inline constexpr std::int64_t kWinogradFloats = 64 * 1024;
-/// Products of channels and outputs beyond which the transformed weights do not stay in the cache.
-inline constexpr std::int64_t kWinogradWeights = 128 * 128;
+inline constexpr std::int64_t kWinogradTiles = 32;
+/// Products of channels and outputs beyond which nothing was measured.
+inline constexpr std::int64_t kWinogradWeights = 512 * 512;
 inline constexpr std::int64_t kWinogradPositions = 16;
 
 /// True where F(2×2, 3×3) computes c, and is fast.
@@ -51,7 +53,7 @@ struct WinogradUnits {
   };
   explicit WinogradUnits(const Correlation& c)
       : tile_rows(ceil_div(c.phases[0].rows, 2)), tile_cols(ceil_div(c.phases[0].cols, 2)) {
-    const std::int64_t tiles = std::max<std::int64_t>(kWinogradFloats / (kWinogradPositions * (c.channels + c.outputs)), 1);
+    const std::int64_t tiles = std::max<std::int64_t>(kWinogradFloats / (kWinogradPositions * (c.channels + c.outputs)), kWinogradTiles);
     images = std::clamp<std::int64_t>(std::min(tiles / (tile_rows * tile_cols), c.batch / kLeastTasks), 1, c.batch);
     band = std::clamp<std::int64_t>(tiles / tile_cols, 1, tile_rows);
     band = ceil_div(tile_rows, ceil_div(tile_rows, band));
@@ -103,7 +105,8 @@ class WinogradCorrelation final : public FloatEngine {
         panels_(*k_, c.outputs),
         units_(c),
         weights_(static_cast<std::size_t>(kWinogradPositions * c.channels * panels_.total()) * sizeof(float)) {
-    parallel_for(panels_.count(), [&](std::int64_t p) { transform_panel(w, p); });
+    parallel_for_scratch<float>(panels_.count(), 9 * c.channels * panels_.panel,
+                                [&](std::int64_t p, float* taps) { transform_panel(w, p, taps); });
   }
 
   void operator()(const float* x, float* y) const override {
@@ -126,32 +129,10 @@ class WinogradCorrelation final : public FloatEngine {
   float* panel(std::int64_t p) const {
     return static_cast<float*>(weights_.data()) + p * panels_.panel * kWinogradPositions * c_.channels;
   }
-  // G g Gᵀ as [position][channel][width of the panel].
-  void transform_panel(const float* w, std::int64_t p) {
-    const std::int64_t width = panels_.width(p);
-    float* const to = panel(p);
-    for (std::int64_t channel = 0; channel < c_.channels; ++channel) {
-      for (std::int64_t o = 0; o < width; ++o) {
-        float rows[4][3];  // G g
-        for (int k = 0; k < 3; ++k) {
-          float g[3];
-          for (int r = 0; r < 3; ++r)
-            g[r] = w[c_.phases[0].taps[static_cast<std::size_t>(3 * r + k)].weight + channel * c_.w_channel + (p * panels_.panel + o) * c_.w_output];
-          rows[0][k] = g[0];
-          rows[1][k] = 0.5f * (g[0] + g[1] + g[2]);
-          rows[2][k] = 0.5f * (g[0] - g[1] + g[2]);
-          rows[3][k] = g[2];
-        }
-        for (int r = 0; r < 4; ++r) {
-          const float* const g = rows[r];
-          float* const at = to + (4 * r * c_.channels + channel) * width + o;
-          at[0] = g[0];
-          at[c_.channels * width] = 0.5f * (g[0] + g[1] + g[2]);
-          at[2 * c_.channels * width] = 0.5f * (g[0] - g[1] + g[2]);
-          at[3 * c_.channels * width] = g[2];
-        }
-      }
-    }
+  // As [position][channel][width of the panel].
+  void transform_panel(const float* w, std::int64_t p, float* taps) {
+    pack_panel(c_, c_.phases[0], w, p * panels_.panel, panels_.valid(p), panels_.width(p), taps);
+    k_->winograd_weights({taps, c_.channels * panels_.width(p), panel(p)});
   }
   void transform_output(const WinogradUnits::Unit& unit, const float* in, std::int64_t position, float* y) const {
     for (std::int64_t n = unit.image; n < unit.image + unit.images; ++n) {
@@ -179,50 +160,35 @@ void winograd_weight_grad(const Correlation& c, const float* dy, const Source& x
   const std::int64_t plane = c.outputs * c.channels;
   const Buffer sums(static_cast<std::size_t>(kWinogradPositions * plane) * sizeof(float));
   const GradChunks chunks(units.count, kWinogradPositions * plane, static_cast<float*>(sums.data()), kLeastTasks);
+  // Where there are few chunks, the outputs are cut too.
+  const std::int64_t out_blocks = c.outputs / kBlock, splits = std::min(ceil_div(kLeastTasks, chunks.count()), out_blocks);
   PoolVector<std::int64_t> blocks;
   for (std::int64_t channel = 0; channel < c.channels; channel += kBlock) blocks.push_back(channel);
   const std::int64_t transformed = kWinogradPositions * (x_position + dy_position);
-  parallel_for_scratch<float>(
-      chunks.count(), transformed + copied_floats<Source>(c, 2 * units.band), [&](std::int64_t chunk, float* x_tiles) {
-        float* const dy_tiles = x_tiles + kWinogradPositions * x_position;
-        for (std::int64_t i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i) {
-          const WinogradUnits::Unit unit = units.at(c, i);
-          transform_input(c, units, unit, x, x_tiles + transformed, x_tiles, x_position);
-          float* to = dy_tiles;
-          for (std::int64_t n = unit.image; n < unit.image + unit.images; ++n)
-            for (std::int64_t row = unit.first; row < unit.last; ++row, to += units.tile_cols * c.outputs)
-              k.winograd_gradient({{output_row(c, dy, n, row, 0), output_row(c, dy, n, row, 1)}, c.y_step, phase.cols,
-                                   units.tile_cols, c.outputs, to, dy_position, c.outputs});
-          const std::int64_t tiles = unit.images * (unit.last - unit.first) * units.tile_cols;
-          for (std::int64_t position = 0; position < kWinogradPositions; ++position)
-            k.weight_grad({{x_tiles + position * x_position, c.channels, 0, 0}, {dy_tiles + position * dy_position, c.outputs, 0, 0},
-                           1, 1, tiles, blocks.data(), blocks.data(), std::ssize(blocks), c.outputs,
-                           chunks.sums(chunk) + position * plane, c.channels, i > chunks.begin(chunk)});
-        }
-      });
-  chunks.add();
-  // Gᵀ s G.
-  const float* const from = chunks.sums(0);
-  parallel_ranges(c.outputs, 8, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t o = begin; o < end; ++o) {
-      for (std::int64_t channel = 0; channel < c.channels; ++channel) {
-        const float* const at = from + o * c.channels + channel;
-        float rows[3][4];  // Gᵀ s
-        for (int i = 0; i < 4; ++i) {
-          const float s0 = at[i * plane], s1 = at[(4 + i) * plane], s2 = at[(8 + i) * plane], s3 = at[(12 + i) * plane];
-          rows[0][i] = s0 + 0.5f * (s1 + s2);
-          rows[1][i] = 0.5f * (s1 - s2);
-          rows[2][i] = 0.5f * (s1 + s2) + s3;
-        }
-        for (int r = 0; r < 3; ++r) {
-          const float half_sum = 0.5f * (rows[r][1] + rows[r][2]), half_difference = 0.5f * (rows[r][1] - rows[r][2]);
-          float* const to = dw + o * c.w_output + channel;
-          to[phase.taps[static_cast<std::size_t>(3 * r)].weight] = rows[r][0] + half_sum;
-          to[phase.taps[static_cast<std::size_t>(3 * r + 1)].weight] = half_difference;
-          to[phase.taps[static_cast<std::size_t>(3 * r + 2)].weight] = half_sum + rows[r][3];
-        }
-      }
+  const std::int64_t scratch = transformed + copied_floats<Source>(c, 2 * units.band);
+  parallel_for_scratch<float>(chunks.count() * splits, scratch, [&](std::int64_t task, float* x_tiles) {
+    const std::int64_t chunk = task % chunks.count(), split = task / chunks.count();
+    const std::int64_t begin = split * out_blocks / splits * kBlock, outputs = (split + 1) * out_blocks / splits * kBlock - begin;
+    float* const dy_tiles = x_tiles + kWinogradPositions * x_position;
+    for (std::int64_t i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i) {
+      const WinogradUnits::Unit unit = units.at(c, i);
+      transform_input(c, units, unit, x, x_tiles + transformed, x_tiles, x_position);
+      float* to = dy_tiles;
+      for (std::int64_t n = unit.image; n < unit.image + unit.images; ++n)
+        for (std::int64_t row = unit.first; row < unit.last; ++row, to += units.tile_cols * outputs)
+          k.winograd_gradient({{output_row(c, dy + begin, n, row, 0), output_row(c, dy + begin, n, row, 1)}, c.y_step, phase.cols,
+                               units.tile_cols, outputs, to, dy_position, outputs});
+      const std::int64_t tiles = unit.images * (unit.last - unit.first) * units.tile_cols;
+      for (std::int64_t position = 0; position < kWinogradPositions; ++position)
+        k.weight_grad({{x_tiles + position * x_position, c.channels, 0, 0}, {dy_tiles + position * dy_position, outputs, 0, 0}, 1,
+                       1, tiles, blocks.data(), blocks.data(), std::ssize(blocks), outputs,
+                       chunks.sums(chunk) + position * plane + begin * c.channels, c.channels, i > chunks.begin(chunk)});
     }
+  });
+  chunks.add();
+  parallel_ranges(c.outputs, 8, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t o = begin; o < end; ++o)
+      k.winograd_weight_grad({chunks.sums(0) + o * c.channels, plane, c.channels, dw + o * c.w_output + phase.taps[0].weight, c.channels});
   });
 }
 

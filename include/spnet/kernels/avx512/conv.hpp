@@ -52,10 +52,12 @@ SPNET_AVX512 inline void depthwise_grad(const DepthwiseGradArgs& a) { body::dept
 SPNET_AVX512 inline void winograd_input(const WinogradInputArgs& a) { body::winograd_input<Float>(a); }
 SPNET_AVX512 inline void winograd_output(const WinogradOutputArgs& a) { body::winograd_output<Float>(a); }
 SPNET_AVX512 inline void winograd_gradient(const WinogradGradientArgs& a) { body::winograd_gradient<Float>(a); }
+SPNET_AVX512 inline void winograd_weights(const WinogradWeightsArgs& a) { body::winograd_weights<Float>(a); }
+SPNET_AVX512 inline void winograd_weight_grad(const WinogradWeightGradArgs& a) { body::winograd_weight_grad<Float>(a); }
 
 constexpr ConvKernels conv_kernels() {
   return {Float::kLanes, 2 * Float::kLanes, gather, product, weight_grad, depthwise, depthwise_grad,
-          winograd_input, winograd_output, winograd_gradient};
+          winograd_input, winograd_output, winograd_gradient, winograd_weights, winograd_weight_grad};
 }
 
 }  // namespace kernels::avx512

@@ -46,10 +46,12 @@ inline void depthwise_grad(const DepthwiseGradArgs& a) { body::depthwise_grad<Fl
 inline void winograd_input(const WinogradInputArgs& a) { body::winograd_input<Float>(a); }
 inline void winograd_output(const WinogradOutputArgs& a) { body::winograd_output<Float>(a); }
 inline void winograd_gradient(const WinogradGradientArgs& a) { body::winograd_gradient<Float>(a); }
+inline void winograd_weights(const WinogradWeightsArgs& a) { body::winograd_weights<Float>(a); }
+inline void winograd_weight_grad(const WinogradWeightGradArgs& a) { body::winograd_weight_grad<Float>(a); }
 
 constexpr ConvKernels conv_kernels() {
   return {Float::kLanes, 2 * Float::kLanes, gather, product, weight_grad, depthwise, depthwise_grad,
-          winograd_input, winograd_output, winograd_gradient};
+          winograd_input, winograd_output, winograd_gradient, winograd_weights, winograd_weight_grad};
 }
 
 }  // namespace kernels::simd
