@@ -44,6 +44,11 @@ struct Problem {
   ops::Conv2dOptions options;
 };
 
+struct Conv2dWeights {
+  Shape shape;
+  std::int64_t groups;
+};
+
 std::vector<std::int64_t> expected_sums(const Quantized& x, const Quantized& w, const Problem& p) {
   const auto s = ops::detail::conv_sizes("test", p.x, p.w, p.options);
   const auto &xm = std::get<AffineCodes>(x.map), &wm = std::get<AffineCodes>(w.map);
@@ -224,4 +229,25 @@ TEST_CASE("ops: convolution of codes has the same bits for any number of threads
     CHECK(testing::bit_equal(ops::conv2d_sums(x, w, p.options).sums, one.sums));
   }
   set_num_threads(0);
+}
+
+TEST_CASE("ops: a convolution of codes packed once takes the codes that it was packed for") {
+  const Shape shape{2, 6, 7, 32};
+  for (const Conv2dWeights& t : {Conv2dWeights{{24, 3, 3, 32}, 1}, Conv2dWeights{{32, 3, 3, 1}, 32}, Conv2dWeights{{16, 3, 3, 16}, 2}}) {
+    const Quantized w = random_codes(t.shape, centered_map(8), 2);
+    const ops::Conv2dOptions options{.padding = 1, .groups = t.groups};
+    const ops::PackedCodesConv2d packed(shape, unsigned_map(8), w, options);
+    for (const std::uint64_t seed : {3, 4}) {
+      const Quantized x = random_codes(shape, unsigned_map(8), seed);
+      const Sums sums = packed(x);
+      CHECK(count_wrong(sums, expected_sums(x, w, {shape, t.shape, options})) == 0);
+      CHECK(testing::bit_equal(sums.scale, ops::conv2d_sums(x, w, options).scale));
+    }
+    CHECK_THROWS_WITH_AS(packed(random_codes({1, 6, 7, 32}, unsigned_map(8), 1)), doctest::Contains("packed for [2,6,7,32]"), ShapeError);
+    CHECK_THROWS_WITH_AS(packed(random_codes(shape, unsigned_map(7), 1)), doctest::Contains("not those"), ValueError);
+    CHECK_THROWS_AS(packed({random_codes(shape, unsigned_map(8), 1).codes, LutCodes{Tensor<float>::ones({256})}}), ValueError);
+  }
+  const ops::PackedCodesConv2d empty({0, 6, 7, 32}, unsigned_map(8), random_codes({24, 3, 3, 32}, centered_map(8), 2));
+  CHECK(empty({Tensor<std::uint8_t>({0, 6, 7, 32}), unsigned_map(8)}).sums.shape() == Shape{0, 4, 5, 24});
+  CHECK(empty.kernel_name() == "none");
 }

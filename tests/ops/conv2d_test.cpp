@@ -205,3 +205,21 @@ TEST_CASE("ops: conv2d names what does not fit") {
       ops::conv2d_backward_weight(Tensor<float>::zeros({1, 8, 8, 4}), Tensor<float>::zeros({1, 8, 8, 3}), {4, 3, 3, 3}),
       "conv2d_backward_weight: gradient [1,8,8,4] given, expected [1,6,6,4]", ShapeError);
 }
+
+TEST_CASE("ops: a convolution packed once gives the bits of conv2d, from several threads") {
+  for (const Case& t : {Case{{2, 9, 8, 16}, {24, 3, 3, 16}, {.padding = 1}}, Case{{2, 20, 16, 32}, {16, 3, 3, 32}, {.padding = 1}},
+                        Case{{1, 6, 5, 40}, {17, 1, 1, 40}, {}}, Case{{2, 9, 9, 20}, {20, 3, 3, 1}, {.stride = 2, .groups = 20}},
+                        Case{{2, 7, 7, 12}, {18, 3, 3, 4}, {.padding = 1, .groups = 3}}}) {
+    const Tensor<float> w = random_tensor(t.w, 2), x = random_tensor(t.x, 1), other = random_tensor(t.x, 3);
+    const ops::PackedConv2d packed(t.x, w, t.options);
+    const Tensor<float> expected[] = {ops::conv2d(x, w, t.options), ops::conv2d(other, w, t.options)};
+    bool same[2] = {};
+    parallel_for(2, [&](std::int64_t i) { same[i] = same_bits(packed(i == 0 ? x : other), expected[i]); });
+    CHECK(same[0]);
+    CHECK(same[1]);
+  }
+  const ops::PackedConv2d packed({2, 4, 4, 3}, Tensor<float>::ones({5, 3, 3, 3}), {.padding = 1});
+  CHECK_THROWS_WITH_AS(packed(Tensor<float>::ones({1, 4, 4, 3})), doctest::Contains("packed for [2,4,4,3]"), ShapeError);
+  CHECK_THROWS_AS(ops::PackedConv2d({2, 4, 4, 3}, Tensor<float>::ones({5, 3, 3, 4})), ShapeError);
+  CHECK(ops::PackedConv2d({0, 4, 4, 3}, Tensor<float>::ones({5, 3, 3, 3}))(Tensor<float>({0, 4, 4, 3})).shape() == Shape{0, 2, 2, 5});
+}

@@ -84,11 +84,13 @@ class FloatEngines {
  public:
   /// Of `forward_correlation(s)` or `backward_correlation(s)`.
   FloatEngines(const ConvSizes& s, const Correlation& c, const float* w) : channels_(c.channels), outputs_(c.outputs) {
+    if (c.batch == 0 || c.most_rows() == 0 || c.outputs == 0) return;
     if (is_depthwise(s)) {
       engines_.push_back(std::make_unique<DepthwiseCorrelation>(depthwise(c, s), s.kh * s.kw, w));
       return;
     }
-    for (std::int64_t g = 0; g < s.groups; ++g) engines_.push_back(make_engine(c, w + g * (s.o / s.groups) * s.kh * s.kw * (s.c / s.groups)));
+    const std::int64_t of_group = (s.o / s.groups) * s.kh * s.kw * (s.c / s.groups);
+    for (std::int64_t g = 0; g < s.groups; ++g) engines_.push_back(make_engine(c, w + g * of_group));
   }
   void operator()(const float* x, float* y) const {
     for (const auto& engine : engines_) {
