@@ -21,7 +21,8 @@ struct DepthwiseFloats {
   SPNET_INLINE static void multiply_add(Vector& sum, const Vector& x, const Vector& w) { F::multiply_add(sum, x, w); }
 };
 
-// Codes are widened to the 32 bits that they are summed in; `I::dot` multiplies pairs of int16, the upper of which are zero.
+// Codes are widened to the 32 bits that they are summed in; `I::dot` multiplies pairs of int16, the upper of which are
+// zero.
 template <class L, class I>
 struct DepthwiseCodes {
   using Vector = typename L::Int;
@@ -153,8 +154,8 @@ SPNET_INLINE void depthwise_grad_taps(const DepthwiseGradArgs& a, std::int64_t& 
 
 // P pixels of R rows of three taps that share what they read.
 template <class I, int R, int P, class Move>
-SPNET_INLINE void depthwise_grad_pixels(typename I::Vector (&sum)[3 * R], const float* const (&at)[R], std::int64_t x, std::int64_t x_step,
-                                        const float* dy, std::int64_t dy_step, const Move& move) {
+SPNET_INLINE void depthwise_grad_pixels(typename I::Vector (&sum)[3 * R], const float* const (&at)[R], std::int64_t x,
+                                        std::int64_t x_step, const float* dy, std::int64_t dy_step, const Move& move) {
   using V = typename I::Vector;
   V d[P];
   SPNET_UNROLL for (int i = 0; i < P; ++i) move.load(d[i], dy + i * dy_step);

@@ -225,7 +225,8 @@ SPNET_INLINE void sum_pixels_of(const PixelSumArgs& a, std::int64_t pixel) {
     typedef std::int32_t FourSums __attribute__((vector_size(16)));
     const TwoSums first = __builtin_shufflevector(sum[0], sum[1], 0, 2) + __builtin_shufflevector(sum[0], sum[1], 1, 3);
     const TwoSums last = __builtin_shufflevector(sum[2], sum[3], 0, 2) + __builtin_shufflevector(sum[2], sum[3], 1, 3);
-    const FourSums sums = __builtin_shufflevector(reinterpret_cast<FourSums>(first), reinterpret_cast<FourSums>(last), 0, 2, 4, 6);
+    const auto low = reinterpret_cast<FourSums>(first), high = reinterpret_cast<FourSums>(last);
+    const FourSums sums = __builtin_shufflevector(low, high, 0, 2, 4, 6);
     AllLanes{}.store(to, sums);
   } else {
     to[0] = static_cast<std::int32_t>(sum[0][0] + sum[0][1]);

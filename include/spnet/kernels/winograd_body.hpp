@@ -14,7 +14,8 @@ namespace kernels::body {
 
 // Bᵀ d of one column of a tile's channels from c on; where not kWhole, what lies outside the image is zero.
 template <class I, bool kWhole>
-SPNET_INLINE void winograd_input_column(typename I::Vector (&column)[4], const WinogradInputArgs& a, std::int64_t col, std::int64_t c) {
+SPNET_INLINE void winograd_input_column(typename I::Vector (&column)[4], const WinogradInputArgs& a, std::int64_t col,
+                                        std::int64_t c) {
   typename I::Vector d[4];
   SPNET_UNROLL for (int r = 0; r < 4; ++r) {
     I::zero(d[r]);
@@ -28,7 +29,8 @@ SPNET_INLINE void winograd_input_column(typename I::Vector (&column)[4], const W
 
 // Bᵀ d B of a tile, of whose columns the first two are there: they are the last two of the tile before.
 template <class I, bool kWhole>
-SPNET_INLINE void winograd_input_tile(typename I::Vector (&columns)[4][4], const WinogradInputArgs& a, std::int64_t tile, std::int64_t c) {
+SPNET_INLINE void winograd_input_tile(typename I::Vector (&columns)[4][4], const WinogradInputArgs& a,
+                                      std::int64_t tile, std::int64_t c) {
   winograd_input_column<I, kWhole>(columns[2], a, a.col + 2 * tile + 2, c);
   winograd_input_column<I, kWhole>(columns[3], a, a.col + 2 * tile + 3, c);
   float* const to = a.out + tile * a.out_step + c;

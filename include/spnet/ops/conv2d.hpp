@@ -117,7 +117,8 @@ class PackedConv2d {
         engines_(s_, detail::forward_correlation(s_), w.contiguous().data()) {}
   /// Throws ShapeError where x has another shape.
   Tensor<float> operator()(const Tensor<float>& x) const {
-    check<ShapeError>(x.shape() == x_shape_, "conv2d: input ", x.shape(), " given, the weights were packed for ", x_shape_);
+    check<ShapeError>(x.shape() == x_shape_, "conv2d: input ", x.shape(), " given, the weights were packed for ",
+                      x_shape_);
     Tensor<float> y(detail::output_shape(s_));
     if (y.size() > 0) engines_(x.contiguous().data(), y.data());
     return y;
@@ -129,7 +130,8 @@ class PackedConv2d {
   detail::FloatEngines engines_;
 };
 
-/// Gradient of conv2d with respect to x: grad [N,H',W',O], w [O,kH,kW,C/groups] → [N,H,W,C] = x_shape. Throws as conv2d.
+/// Gradient of conv2d with respect to x: grad [N,H',W',O], w [O,kH,kW,C/groups] → [N,H,W,C] = x_shape. Throws as
+/// conv2d.
 template <class T>
 Tensor<T> conv2d_backward_data(const Tensor<T>& grad, const Tensor<T>& w, const Shape& x_shape,
                                const Conv2dOptions& options = {}) {
@@ -142,8 +144,8 @@ Tensor<T> conv2d_backward_data(const Tensor<T>& grad, const Tensor<T>& w, const 
   return dx;
 }
 
-/// Gradient of conv2d with respect to w: grad [N,H',W',O], x [N,H,W,C] → [O,kH,kW,C/groups] = w_shape. The same bits for
-/// any number of threads. Throws as conv2d.
+/// Gradient of conv2d with respect to w: grad [N,H',W',O], x [N,H,W,C] → [O,kH,kW,C/groups] = w_shape. The same bits
+/// for any number of threads. Throws as conv2d.
 template <class T>
 Tensor<T> conv2d_backward_weight(const Tensor<T>& grad, const Tensor<T>& x, const Shape& w_shape,
                                  const Conv2dOptions& options = {}) {

@@ -33,12 +33,14 @@ inline float scale_of(const AffineCodes& map) { return *map.scale.contiguous().d
 
 }  // namespace detail
 
-/// Why codes of `x` and w have no integer form, null where they do: they are evenly spaced, those of x [N,H,W,C] with one
-/// scale, w [O,kH,kW,C/groups] with one or one for each output, integers of w within int16, and no sum can pass int32.
+/// Why codes of `x` and w have no integer form, null where they do: they are evenly spaced, those of x [N,H,W,C] with
+/// one scale, w [O,kH,kW,C/groups] with one or one for each output, integers of w within int16, and no sum can pass
+/// int32.
 inline const char* integer_form_obstacle(const AffineCodes& x, const Quantized& w) {
   const auto* w_map = std::get_if<AffineCodes>(&w.map);
   if (x.channel_axis >= 0) return "the input's codes have more than one scale";
-  if (!w_map || w_map->channel_axis > 0) return "the weights' codes are not evenly spaced with one scale, or one for each output";
+  if (!w_map || w_map->channel_axis > 0)
+    return "the weights' codes are not evenly spaced with one scale, or one for each output";
   if (w.codes.rank() != 4 || w.codes.size() == 0) return "the weights are not [O,kH,kW,C/groups], or empty";
   const detail::IntegerRange x_range(x), w_range(*w_map);
   if (w_range.largest() > std::numeric_limits<std::int16_t>::max()) return "the weights' integers pass int16";
@@ -68,10 +70,12 @@ inline Tensor<float> conv2d(const Quantized& x, const Tensor<float>& w, const Co
 class PackedCodesConv2d {
  public:
   /// For inputs x [N,H,W,C] of the codes `x_map`. Throws as conv2d_sums.
-  PackedCodesConv2d(const Shape& x_shape, const AffineCodes& x_map, const Quantized& w, const Conv2dOptions& options = {})
+  PackedCodesConv2d(const Shape& x_shape, const AffineCodes& x_map, const Quantized& w,
+                    const Conv2dOptions& options = {})
       : x_shape_(x_shape), x_map_(x_map) {
     if (const char* obstacle = integer_form_obstacle(x_map, w))
-      throw ValueError(message("conv2d: codes ", x_shape, " and ", w.codes.shape(), " have no integer form: ", obstacle));
+      throw ValueError(
+          message("conv2d: codes ", x_shape, " and ", w.codes.shape(), " have no integer form: ", obstacle));
     s_ = detail::conv_sizes("conv2d", x_shape, w.codes.shape(), options);
     const auto& w_map = std::get<AffineCodes>(w.map);
     const Tensor<float> w_scale = w_map.scale.contiguous();
@@ -91,11 +95,12 @@ class PackedCodesConv2d {
 
   /// Throws ShapeError where x has another shape, ValueError where its codes have another map.
   Sums operator()(const Quantized& x) const {
-    check<ShapeError>(x.codes.shape() == x_shape_, "conv2d: input ", x.codes.shape(), " given, the weights were packed for ",
-                      x_shape_);
+    check<ShapeError>(x.codes.shape() == x_shape_, "conv2d: input ", x.codes.shape(),
+                      " given, the weights were packed for ", x_shape_);
     const AffineCodes* map = detail::as_source(x);
-    check<ValueError>(map && map->step == x_map_.step && map->zero_point == x_map_.zero_point && map->qmin == x_map_.qmin &&
-                          map->qmax == x_map_.qmax && detail::scale_of(*map) == detail::scale_of(x_map_),
+    check<ValueError>(map && map->step == x_map_.step && map->zero_point == x_map_.zero_point &&
+                          map->qmin == x_map_.qmin && map->qmax == x_map_.qmax &&
+                          detail::scale_of(*map) == detail::scale_of(x_map_),
                       "conv2d: the input's codes are not those that the weights were packed for");
     Sums out{Tensor<std::int32_t>(detail::output_shape(s_)), scale_};
     const Tensor<std::uint8_t> codes = x.codes.contiguous();
@@ -127,8 +132,8 @@ class PackedCodesConv2d {
   std::optional<detail::IntegerDepthwise> depthwise_;
 };
 
-/// Where set true, conv2d_sums takes its sums from float kernels wherever those are exact, as simulated quantization does:
-/// for tests and comparisons. The sums are the same.
+/// Where set true, conv2d_sums takes its sums from float kernels wherever those are exact, as simulated quantization
+/// does: for tests and comparisons. The sums are the same.
 inline std::atomic<bool>& simulates_in_float() {
   static std::atomic<bool> simulates{false};
   return simulates;
@@ -139,10 +144,12 @@ namespace detail {
 // Few and small enough products are exact in float, too.
 inline bool is_exact_in_float(const AffineCodes& x, const Quantized& w) {
   const std::int64_t length = w.codes.size() / w.codes.dim(0);
-  return length * IntegerRange(x).largest() * IntegerRange(std::get<AffineCodes>(w.map)).largest() < (std::int64_t{1} << 24);
+  return length * IntegerRange(x).largest() * IntegerRange(std::get<AffineCodes>(w.map)).largest() <
+         (std::int64_t{1} << 24);
 }
-inline Tensor<std::int32_t> simulated_sums(const Tensor<std::uint8_t>& x, AffineCodes x_map, const Tensor<std::uint8_t>& w,
-                                           AffineCodes w_map, const Conv2dOptions& options) {
+inline Tensor<std::int32_t> simulated_sums(const Tensor<std::uint8_t>& x, AffineCodes x_map,
+                                           const Tensor<std::uint8_t>& w, AffineCodes w_map,
+                                           const Conv2dOptions& options) {
   x_map.scale = w_map.scale = Tensor<float>::ones({1});
   w_map.channel_axis = -1;
   return conv2d(Quantized{x, x_map}, decode(Quantized{w, w_map}), options).template to<std::int32_t>();

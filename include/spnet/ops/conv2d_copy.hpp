@@ -58,14 +58,19 @@ struct ImageRows {
   const float* data;
   std::int64_t skipped;
 };
-/// What output rows [first, last) of all channels read: floats where they lie, or codes' values, for which `copy` has room.
-inline ImageRows read_rows(const Correlation&, const float* image, std::int64_t, std::int64_t, float*) { return {image, 0}; }
-inline ImageRows read_rows(const Correlation& c, const CodeSource& image, std::int64_t first, std::int64_t last, float* copy) {
+/// What output rows [first, last) of all channels read: floats where they lie, or codes' values, for which `copy` has
+/// room.
+inline ImageRows read_rows(const Correlation&, const float* image, std::int64_t, std::int64_t, float*) {
+  return {image, 0};
+}
+inline ImageRows read_rows(const Correlation& c, const CodeSource& image, std::int64_t first, std::int64_t last,
+                           float* copy) {
   const PoolVector<Tap>& taps = c.phases[0].taps;
   const std::int64_t begin = std::clamp<std::int64_t>(first * c.stride_h + taps.front().row, 0, c.in_rows);
   const std::int64_t end = std::clamp<std::int64_t>((last - 1) * c.stride_h + taps.back().row + 1, begin, c.in_rows);
   const std::int64_t row = c.in_cols * c.in_step;
-  kernels::active().quantize.decode({image.codes + begin * row, (end - begin) * row, image.step, image.zero_point, 1.0f, copy});
+  kernels::active().quantize.decode(
+      {image.codes + begin * row, (end - begin) * row, image.step, image.zero_point, 1.0f, copy});
   return {copy, begin};
 }
 /// Floats of the copy for `rows` output rows.

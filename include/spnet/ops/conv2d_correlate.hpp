@@ -49,8 +49,8 @@ struct RowProducts {
   }
 };
 
-/// True where every output pixel is a product of its own input pixel's channels, and pixels lie as close in the output as
-/// in the input: no copy is needed.
+/// True where every output pixel is a product of its own input pixel's channels, and pixels lie as close in the output
+/// as in the input: no copy is needed.
 inline bool is_pointwise(const Correlation& c) {
   return c.phases.size() == 1 && c.phases[0].taps.size() == 1 && c.stride_h == 1 && c.stride_w == 1 &&
          c.phases[0].taps[0].row == 0 && c.phases[0].taps[0].col == 0 && c.phases[0].rows == c.in_rows &&
@@ -69,14 +69,28 @@ class PointwiseCorrelation final : public FloatEngine {
   void operator()(const float* x, float* y) const override {
     const std::int64_t pixels = c_.batch * c_.in_rows * c_.in_cols;
     // Short runs, so that their inputs stay in the first-level cache from panel to panel.
-    const std::int64_t run = std::clamp<std::int64_t>(4096 / std::max<std::int64_t>(c_.channels, 1) / 56 * 56, 56, 1120);
+    const std::int64_t run =
+        std::clamp<std::int64_t>(4096 / std::max<std::int64_t>(c_.channels, 1) / 56 * 56, 56, 1120);
     const std::int64_t split = pixels >= run * kLeastTasks ? 1 : std::min(panels_.count(), kLeastTasks);
     const std::int64_t pieces = ceil_div(pixels, run);
     parallel_for(pieces * split, [&](std::int64_t task) {
       const std::int64_t begin = task % pieces * run, part = task / pieces;
-      RowProducts{*k_, panels_, runs_, packed_, 0, x + begin * c_.in_step, c_.in_step, 0,
-                  y + c_.phases[0].y + begin * c_.y_step, c_.y_step, 0, 1, std::min(run, pixels - begin), 0, 0, 1}(
-          part * panels_.count() / split, (part + 1) * panels_.count() / split);
+      RowProducts{*k_,
+                  panels_,
+                  runs_,
+                  packed_,
+                  0,
+                  x + begin * c_.in_step,
+                  c_.in_step,
+                  0,
+                  y + c_.phases[0].y + begin * c_.y_step,
+                  c_.y_step,
+                  0,
+                  1,
+                  std::min(run, pixels - begin),
+                  0,
+                  0,
+                  1}(part * panels_.count() / split, (part + 1) * panels_.count() / split);
     });
   }
 
@@ -129,9 +143,21 @@ class ScratchCorrelation final : public FloatEngine {
       for (std::size_t i = 0; i < c_.phases.size(); ++i) {
         const Phase& phase = c_.phases[i];
         if (clear && phase.taps.empty()) continue;
-        RowProducts{*k_, panels_, runs_[i], packed_, i, scratch, kBlock, layout_.row_step(),
-                    y_image + phase.y + first * c_.y_row, c_.y_step, c_.y_row,
-                    std::clamp<std::int64_t>(phase.rows - first, 0, count), phase.cols, first * c_.stride_h, c_.stride_h,
+        RowProducts{*k_,
+                    panels_,
+                    runs_[i],
+                    packed_,
+                    i,
+                    scratch,
+                    kBlock,
+                    layout_.row_step(),
+                    y_image + phase.y + first * c_.y_row,
+                    c_.y_step,
+                    c_.y_row,
+                    std::clamp<std::int64_t>(phase.rows - first, 0, count),
+                    phase.cols,
+                    first * c_.stride_h,
+                    c_.stride_h,
                     c_.in_rows}(split * panels_.count() / splits_, (split + 1) * panels_.count() / splits_);
       }
     });
@@ -170,7 +196,8 @@ inline void correlate(const Correlation& c, const CodeSource& x, const float* w,
 /// CodeSource.
 template <class Source>
 void correlate_weight_grad(const Correlation& c, const float* dy, const Source& x, float* dw) {
-  if (suits_winograd(c) && (std::is_pointer_v<Source> || c.in_step == c.channels)) return winograd_weight_grad(c, dy, x, dw);
+  if (suits_winograd(c) && (std::is_pointer_v<Source> || c.in_step == c.channels))
+    return winograd_weight_grad(c, dy, x, dw);
   WeightGrad<Source>(c, dy, x)(dw);
 }
 

@@ -84,7 +84,8 @@ class DepthwiseCorrelation final : public FloatEngine {
   DepthwiseCorrelation(const Correlation& c, std::int64_t w_step, const float* w) : c_(c), tasks_(c) {
     for (const Phase& phase : c.phases) {
       pairs_.emplace_back(c, phase);
-      packed_.push_back(pack_depthwise<float>(c, phase, [=](std::int64_t i, const Tap& tap) { return w[i * w_step + tap.weight]; }));
+      packed_.push_back(
+          pack_depthwise<float>(c, phase, [=](std::int64_t i, const Tap& tap) { return w[i * w_step + tap.weight]; }));
     }
   }
   void operator()(const float* x, float* y) const override { run(x, y); }
@@ -95,22 +96,24 @@ class DepthwiseCorrelation final : public FloatEngine {
   void run(const Source& x, float* y) const {
     const kernels::ConvKernels& k = kernels::active().conv;
     const std::int64_t row = c_.in_cols * c_.in_step;
-    parallel_for_scratch<float>(tasks_.count, copied_floats<Source>(c_, tasks_.band), [&](std::int64_t task, float* scratch) {
-      const std::int64_t n = task / tasks_.bands, first = task % tasks_.bands * tasks_.band;
-      const ImageRows in = read_rows(c_, x + n * c_.in_rows * row, first, std::min(first + tasks_.band, tasks_.rows), scratch);
-      for (std::size_t i = 0; i < c_.phases.size(); ++i) {
-        const Phase& phase = c_.phases[i];
-        float* const to = y + n * c_.y_image + phase.y;
-        pairs_[i](first, std::min(first + tasks_.band, phase.rows),
-                  [&](const TapSpan& rows, const TapSpan& cols, const auto& taps, std::int64_t) {
-                    for_each_line(c_, phase, rows, cols, 1, 0, 0, [&](const Line& line) {
-                      k.depthwise({in.data + line.x - in.skipped * row, line.x_step, line.pixels, taps.data(), std::ssize(taps),
-                                   static_cast<const float*>(packed_[i].data()), std::ssize(phase.taps) * kBlock, c_.channels,
-                                   to + line.y, line.y_step});
-                    });
-                  });
-      }
-    });
+    parallel_for_scratch<float>(
+        tasks_.count, copied_floats<Source>(c_, tasks_.band), [&](std::int64_t task, float* scratch) {
+          const std::int64_t n = task / tasks_.bands, first = task % tasks_.bands * tasks_.band;
+          const ImageRows in =
+              read_rows(c_, x + n * c_.in_rows * row, first, std::min(first + tasks_.band, tasks_.rows), scratch);
+          for (std::size_t i = 0; i < c_.phases.size(); ++i) {
+            const Phase& phase = c_.phases[i];
+            float* const to = y + n * c_.y_image + phase.y;
+            pairs_[i](first, std::min(first + tasks_.band, phase.rows),
+                      [&](const TapSpan& rows, const TapSpan& cols, const auto& taps, std::int64_t) {
+                        for_each_line(c_, phase, rows, cols, 1, 0, 0, [&](const Line& line) {
+                          k.depthwise({in.data + line.x - in.skipped * row, line.x_step, line.pixels, taps.data(),
+                                       std::ssize(taps), static_cast<const float*>(packed_[i].data()),
+                                       std::ssize(phase.taps) * kBlock, c_.channels, to + line.y, line.y_step});
+                        });
+                      });
+          }
+        });
   }
 
   Correlation c_;
@@ -134,24 +137,29 @@ void correlate_depthwise_grad(const Correlation& c, std::int64_t w_step, const f
   const std::int64_t x_row = c.in_cols * c.in_step;
   // Where there are few chunks, the channels are cut too.
   const std::int64_t splits = std::min(ceil_div(kLeastTasks, chunks.count()), blocks);
-  parallel_for_scratch<float>(chunks.count() * splits, copied_floats<Source>(c, units.band), [&](std::int64_t task, float* scratch) {
-    const std::int64_t chunk = task % chunks.count(), split = task / chunks.count();
-    const std::int64_t begin = split * blocks / splits * kBlock, end = std::min((split + 1) * blocks / splits * kBlock, c.channels);
-    float* const to = chunks.sums(chunk) + begin * taps;
-    std::fill_n(to, ceil_div(end - begin, kBlock) * kBlock * taps, 0.0f);
-    for (std::int64_t i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i) {
-      const GradUnits::Unit unit = units.at(c, i);
-      for (std::int64_t n = unit.image; n < unit.image + unit.images; ++n) {
-        const ImageRows in = read_rows(c, x + n * c.in_rows * x_row, unit.first, unit.last, scratch);
-        pairs(unit.first, unit.last, [&](const TapSpan& rows, const TapSpan& cols, const auto& of_pair, std::int64_t) {
-          k.depthwise_grad({in.data + (rows.begin * c.stride_h - in.skipped) * x_row + cols.begin * c.stride_w * c.in_step + begin,
-                            c.stride_w * c.in_step, c.stride_h * x_row,
-                            dy + n * c.y_image + rows.begin * c.y_row + cols.begin * c.y_step + begin, c.y_step, c.y_row,
-                            rows.size(), cols.size(), of_pair.data(), std::ssize(of_pair), end - begin, to, taps * kBlock});
-        });
-      }
-    }
-  });
+  parallel_for_scratch<float>(
+      chunks.count() * splits, copied_floats<Source>(c, units.band), [&](std::int64_t task, float* scratch) {
+        const std::int64_t chunk = task % chunks.count(), split = task / chunks.count();
+        const std::int64_t begin = split * blocks / splits * kBlock,
+                           end = std::min((split + 1) * blocks / splits * kBlock, c.channels);
+        float* const to = chunks.sums(chunk) + begin * taps;
+        std::fill_n(to, ceil_div(end - begin, kBlock) * kBlock * taps, 0.0f);
+        for (std::int64_t i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i) {
+          const GradUnits::Unit unit = units.at(c, i);
+          for (std::int64_t n = unit.image; n < unit.image + unit.images; ++n) {
+            const ImageRows in = read_rows(c, x + n * c.in_rows * x_row, unit.first, unit.last, scratch);
+            pairs(unit.first, unit.last,
+                  [&](const TapSpan& rows, const TapSpan& cols, const auto& of_pair, std::int64_t) {
+                    k.depthwise_grad({in.data + (rows.begin * c.stride_h - in.skipped) * x_row +
+                                          cols.begin * c.stride_w * c.in_step + begin,
+                                      c.stride_w * c.in_step, c.stride_h * x_row,
+                                      dy + n * c.y_image + rows.begin * c.y_row + cols.begin * c.y_step + begin,
+                                      c.y_step, c.y_row, rows.size(), cols.size(), of_pair.data(), std::ssize(of_pair),
+                                      end - begin, to, taps * kBlock});
+                  });
+          }
+        }
+      });
   chunks.add();
   const float* const from = chunks.sums(0);
   for (std::int64_t b = 0; b < blocks; ++b) {

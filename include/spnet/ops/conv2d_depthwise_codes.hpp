@@ -20,11 +20,14 @@ class IntegerDepthwise {
   static bool takes(const AffineCodes& x, const AffineCodes& w) {
     return std::abs(std::int64_t{x.step}) * IntegerRange(w).largest() <= std::numeric_limits<std::int16_t>::max();
   }
-  IntegerDepthwise(const Correlation& c, std::int64_t w_step, const AffineCodes& x_map, const std::uint8_t* w, const AffineCodes& w_map)
+  IntegerDepthwise(const Correlation& c, std::int64_t w_step, const AffineCodes& x_map, const std::uint8_t* w,
+                   const AffineCodes& w_map)
       : c_(c), tasks_(c), pairs_(c, c.phases[0]) {
-    const auto integer = [&](std::int64_t i, const Tap& tap) { return w_map.step * w[i * w_step + tap.weight] - w_map.zero_point; };
-    packed_ = pack_depthwise<std::int32_t>(c, c.phases[0],
-                                           [&](std::int64_t i, const Tap& tap) { return x_map.step * integer(i, tap); });
+    const auto integer = [&](std::int64_t i, const Tap& tap) {
+      return w_map.step * w[i * w_step + tap.weight] - w_map.zero_point;
+    };
+    packed_ = pack_depthwise<std::int32_t>(
+        c, c.phases[0], [&](std::int64_t i, const Tap& tap) { return x_map.step * integer(i, tap); });
     if (x_map.zero_point == 0) return;
     for (const TapSpan& rows : pairs_.spans().rows) {
       for (const TapSpan& cols : pairs_.spans().cols) {
@@ -49,8 +52,8 @@ class IntegerDepthwise {
                const std::int32_t* const initial = offsets_.empty() ? nullptr : offsets_.data() + pair * c_.channels;
                for_each_line(c_, phase, rows, cols, 1, 0, 0, [&](const Line& line) {
                  k.depthwise({from + line.x, line.x_step, line.pixels, taps.data(), std::ssize(taps),
-                              static_cast<const std::int32_t*>(packed_.data()), std::ssize(phase.taps) * kBlock, initial,
-                              c_.channels, y + n * c_.y_image + line.y, line.y_step});
+                              static_cast<const std::int32_t*>(packed_.data()), std::ssize(phase.taps) * kBlock,
+                              initial, c_.channels, y + n * c_.y_image + line.y, line.y_step});
                });
              });
     });

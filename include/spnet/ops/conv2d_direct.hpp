@@ -1,5 +1,5 @@
-// The engine that reads the input where it lies. Output pixels that see the same taps are multiplied together, with those
-// taps alone: nothing is copied, and no zero outside the image is multiplied.
+// The engine that reads the input where it lies. Output pixels that see the same taps are multiplied together, with
+// those taps alone: nothing is copied, and no zero outside the image is multiplied.
 #pragma once
 
 #include <algorithm>
@@ -55,7 +55,11 @@ class DirectTasks {
   Task operator[](std::int64_t task) const {
     const std::int64_t first = task % bands_ * band_, image = task / bands_ % groups_ * group_;
     const std::int64_t split = task / bands_ / groups_;
-    return {first,  std::min(first + band_, rows_), image, std::min(group_, batch_ - image), split * panels_ / splits_,
+    return {first,
+            std::min(first + band_, rows_),
+            image,
+            std::min(group_, batch_ - image),
+            split * panels_ / splits_,
             (split + 1) * panels_ / splits_};
   }
 
@@ -79,8 +83,8 @@ inline Runs direct_runs(const Correlation& c, const Phase& phase, const TapSpans
   return runs;
 }
 
-/// Output pixels at equal distances: where the first lies and how far the next, in elements of x and of y, and counted in
-/// pixels of [image][row][column] of the output.
+/// Output pixels at equal distances: where the first lies and how far the next, in elements of x and of y, and counted
+/// in pixels of [image][row][column] of the output.
 struct Line {
   std::int64_t pixels;
   std::int64_t x, x_step;
@@ -88,11 +92,12 @@ struct Line {
   std::int64_t pixel, pixel_step;
 };
 
-/// Calls call(Line) for lines that cover the pixels of two spans in `images` images of `x_image` elements and `rows_in_image`
-/// rows of pixels: along a row where that is long enough, and on where a line's end meets the next one's begin.
+/// Calls call(Line) for lines that cover the pixels of two spans in `images` images of `x_image` elements and
+/// `rows_in_image` rows of pixels: along a row where that is long enough, and on where a line's end meets the next
+/// one's begin.
 template <class Call>
-void for_each_line(const Correlation& c, const Phase& phase, const TapSpan& rows, const TapSpan& cols, std::int64_t images,
-                   std::int64_t x_image, std::int64_t rows_in_image, const Call& call) {
+void for_each_line(const Correlation& c, const Phase& phase, const TapSpan& rows, const TapSpan& cols,
+                   std::int64_t images, std::int64_t x_image, std::int64_t rows_in_image, const Call& call) {
   struct Direction {
     std::int64_t count, x, y, pixel;
     bool continues(const Direction& inner) const {
@@ -127,7 +132,8 @@ inline bool may_read_directly(const Correlation& c) {
          std::all_of(c.phases.begin(), c.phases.end(), [](const Phase& p) { return p.rows > 0 && p.cols > 0; });
 }
 
-/// A way to compute one group of a convolution of floats, its weights packed once. x and y point at the group's first channel.
+/// A way to compute one group of a convolution of floats, its weights packed once. x and y point at the group's first
+/// channel.
 class FloatEngine {
  public:
   FloatEngine() = default;
@@ -164,7 +170,8 @@ class DirectCorrelation final : public FloatEngine {
           c_.clear_rows(y + i * c_.y_image, task.first, task.last);
       }
       for (std::size_t i = 0; i < c_.phases.size(); ++i) {
-        if (!clear || !c_.phases[i].taps.empty()) multiply(i, task, x + task.image * image(), y + task.image * c_.y_image);
+        if (!clear || !c_.phases[i].taps.empty())
+          multiply(i, task, x + task.image * image(), y + task.image * c_.y_image);
       }
     });
   }

@@ -1,7 +1,7 @@
 // The engine of convolution on codes: products of bytes, summed exactly in int32.
 //
-// With integers A = αa·a − za of a code a and αa·W = f·e + g of a packed weight e, the sum over the taps that lie within
-// the image is
+// With integers A = αa·a − za of a code a and αa·W = f·e + g of a packed weight e, the sum over the taps that lie
+// within the image is
 //   Σ A·W = f · Σ a·e + g · Σ a − za · Σ W,
 // whose last sum depends on the output pixel's spans alone. All of it is modulo 2^32, and right where Σ A·W itself fits
 // int32. Of codes of 1 bit, with W = 2e − 1, the kernels count instead where a and e differ: Σ a·W = Σ e − Σ (a ≠ e).
@@ -12,129 +12,20 @@
 #include <cstdint>
 #include <cstring>
 #include <iterator>
-#include <limits>
 
 #include "spnet/ops/conv2d_direct.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
+#include "spnet/ops/conv2d_weight_form.hpp"
+#include "spnet/ops/conv2d_window_sums.hpp"
 #include "spnet/ops/quantize.hpp"
 
 namespace spnet {
 inline namespace v0 {
 namespace ops::detail {
 
-using kernels::IntegerKernels;
-using kernels::IntegerProductArgs;
-
-/// Weights that lines of pixels read one after the other. They come from the second-level cache as fast as they are needed;
-/// shorter runs would leave more partial sums.
+/// Weights that lines of pixels read one after the other. They come from the second-level cache as fast as they are
+/// needed; shorter runs would leave more partial sums.
 inline constexpr std::int64_t kRunBytes = 48 * 1024;
-
-/// Smallest and largest integer step·code − zero_point.
-struct IntegerRange {
-  std::int64_t low, high;
-
-  explicit IntegerRange(const AffineCodes& m) {
-    const std::int64_t at_min = std::int64_t{m.step} * m.qmin - m.zero_point;
-    const std::int64_t at_max = std::int64_t{m.step} * m.qmax - m.zero_point;
-    low = std::min(at_min, at_max);
-    high = std::max(at_min, at_max);
-  }
-  std::int64_t largest() const { return std::max(std::abs(low), std::abs(high)); }
-};
-
-/// Products of fewer units would spend their time on the sums that they leave in memory.
-inline constexpr std::int64_t kLeastUnits = 64;
-inline constexpr std::int64_t kAnyUnits = std::numeric_limits<std::int64_t>::max();
-
-/// The kernel for a pair of codes, and how a weight's code becomes an element: e = step·code − shift;
-/// αa·W = factor·e + offset.
-struct WeightForm {
-  const IntegerKernels& k;
-  std::int64_t step, shift;
-  std::int64_t factor, offset;
-  std::int64_t most_units;  // in one product
-
-  bool counts_differences() const { return k.element_codes > 1; }
-  /// For `channels` of the input that an output sums over, at each tap.
-  static WeightForm choose(const AffineCodes& x, const AffineCodes& w, std::int64_t channels) {
-    const kernels::CodeKernels& codes = kernels::active().codes;
-    const bool is_sign = w.step == 2 && w.zero_point == 1 && w.qmin >= 0 && w.qmax <= 1;
-    // With fewer channels most of each unit of bits would be empty, and packing costs more than counting saves.
-    if (codes.bits.product && is_sign && x.qmin >= 0 && x.qmax <= 1 && channels >= 32 && channels % 8 == 0)
-      return {codes.bits, 1, 0, -std::int64_t{x.step}, 0, codes.bits.lane_limit ? codes.bits.lane_limit / 8 : kAnyUnits};
-    const IntegerRange range(w);
-    const bool is_byte = range.low >= -128 && range.high <= 127;
-    const std::int64_t largest = is_byte ? range.largest() : 128;
-    constexpr std::int64_t kShort = std::numeric_limits<std::int16_t>::max();
-    const std::int64_t pair = std::max<std::int64_t>(2 * x.qmax * largest, 1);
-    const IntegerKernels* k = x.qmax <= codes.small.largest_code && pair <= kShort ? &codes.small : &codes.exact;
-    std::int64_t units = kAnyUnits;
-    if (codes.narrow.product && is_byte && codes.narrow.lane_limit / pair >= kLeastUnits) {
-      k = &codes.narrow;
-      units = codes.narrow.lane_limit / pair;
-    }
-    if (is_byte || k->element_bytes == 2) return {*k, w.step, w.zero_point, x.step, 0, units};
-    return {*k, 1, 128, std::int64_t{x.step} * w.step, std::int64_t{x.step} * (128 * w.step - w.zero_point), units};
-  }
-};
-
-/// Σ a over the window of every output pixel of a band.
-class WindowSums {
- public:
-  WindowSums(const Correlation& c, const Phase& phase, const TapSpans& spans, std::int64_t most_rows)
-      : c_(c),
-        cols_(phase.cols),
-        top_(phase.taps.front().row),
-        left_(phase.taps.front().col),
-        height_(phase.taps.back().row - top_ + 1),
-        // Where a window is one pixel high or wide, those between windows are left out.
-        row_step_(height_ == 1 ? c.stride_h : 1),
-        col_step_(phase.taps.back().col == left_ ? c.stride_w : 1),
-        width_((phase.cols - 1) * (c.stride_w / col_step_) + phase.taps.back().col - left_ + 1),
-        in_rows_(rows_of(most_rows)) {
-    for (std::int64_t t = 0; t < spans.row_taps; ++t) tap_cols_.push_back(phase.taps[static_cast<std::size_t>(t)].col - left_);
-    for (std::size_t t = 0; t < phase.taps.size(); t += static_cast<std::size_t>(spans.row_taps))
-      tap_rows_.push_back((phase.taps[t].row - top_) * width_);
-  }
-  /// int32 to spare for one image.
-  std::int64_t scratch() const { return (in_rows_ + 1) * width_; }
-
-  /// Output rows [first, last) of the image whose group begins at `codes`: terms[row − first][column] = factor · Σ a.
-  void operator()(const std::uint8_t* codes, std::int64_t first, std::int64_t last, std::int32_t factor,
-                  std::int32_t* scratch, std::int32_t* terms) const {
-    const kernels::CodeKernels& k = kernels::active().codes;
-    const std::int64_t begin = std::clamp<std::int64_t>(ceil_div(-left_, col_step_), 0, width_);
-    const std::int64_t end = std::clamp<std::int64_t>(ceil_div(c_.in_cols - left_, col_step_), begin, width_);
-    for (std::int64_t i = 0; i < rows_of(last - first); ++i) {
-      const std::int64_t row = first * c_.stride_h + top_ + i * row_step_;
-      std::int32_t* const sums = scratch + i * width_;
-      std::fill(sums, sums + begin, 0);
-      if (row < 0 || row >= c_.in_rows) {
-        std::fill(sums + begin, sums + end, 0);
-      } else {
-        k.sum_pixels({codes + (row * c_.in_cols + left_ + begin * col_step_) * c_.in_step, col_step_ * c_.in_step, c_.channels,
-                      end - begin, sums + begin});
-      }
-      std::fill(sums + end, sums + width_, 0);
-    }
-    std::int32_t* const columns = scratch + in_rows_ * width_;
-    for (std::int64_t row = 0; row < last - first; ++row) {
-      k.sum_windows({scratch + row * (c_.stride_h / row_step_) * width_, 1, tap_rows_.data(), std::ssize(tap_rows_), width_, 1,
-                     columns});
-      k.sum_windows({columns, c_.stride_w / col_step_, tap_cols_.data(), std::ssize(tap_cols_), cols_, factor,
-                     terms + row * cols_});
-    }
-  }
-
- private:
-  std::int64_t rows_of(std::int64_t count) const { return (count - 1) * (c_.stride_h / row_step_) + height_; }
-
-  Correlation c_;
-  std::int64_t cols_, top_, left_, height_;
-  std::int64_t row_step_, col_step_;
-  std::int64_t width_, in_rows_;
-  PoolVector<std::int64_t> tap_rows_, tap_cols_;
-};
 
 /// One group of a convolution of codes, its weights packed once. `c` is its forward correlation; x and y point at the
 /// group's first channel, w at its first weight.
@@ -147,14 +38,16 @@ class IntegerCorrelation {
         panels_(form_.k, c_.outputs),
         spans_(c_, phase()),
         tasks_(c_, phase().rows, panels_.count(),
-               static_cast<std::int64_t>(phase().taps.size()) * padded_channels() * panels_.total() * form_.k.element_bytes,
+               static_cast<std::int64_t>(phase().taps.size()) * padded_channels() * panels_.total() *
+                   form_.k.element_bytes,
                c_.in_rows * c_.in_cols * c_.in_step * form_.k.element_bytes),
         factor_(wrapped(form_.factor)),
         pixel_factor_(wrapped(form_.offset)),
         windows_(codes_, codes_.phases[0], spans_, tasks_.rows()) {
     Correlation padded = c_;
     padded.channels = padded_channels();
-    const std::int64_t limit = std::min(kRunBytes / form_.k.element_bytes / (4 * panels_.panel), form_.most_units) * 4 * panels_.panel;
+    const std::int64_t limit =
+        std::min(kRunBytes / form_.k.element_bytes / (4 * panels_.panel), form_.most_units) * 4 * panels_.panel;
     for (const TapSpan& rows : spans_.rows)
       for (const TapSpan& cols : spans_.cols)
         runs_.push_back(direct_runs(padded, phase(), spans_, rows, cols, panels_.panel, limit));
@@ -176,22 +69,23 @@ class IntegerCorrelation {
     const std::int64_t copy_bytes = ceil_div(copies, 64) * 64;
     const std::int64_t terms = pixel_factor_ != 0 ? tasks_.images() * tasks_.rows() * phase().cols : 0;
     const std::int64_t sums = pixel_factor_ != 0 ? windows_.scratch() : 0;
-    parallel_for_scratch<std::byte>(
-        tasks_.count(), copy_bytes + (terms + sums) * static_cast<std::int64_t>(sizeof(std::int32_t)),
-        [&](std::int64_t index, std::byte* scratch) {
-          const DirectTasks::Task task = tasks_[index];
-          const std::uint8_t* const codes = x + task.image * image;
-          Input in{reinterpret_cast<const std::byte*>(codes), 0, image, nullptr};
-          if (!reads_in_place()) in = copy(codes, task, scratch);
-          if (pixel_factor_ != 0) {
-            auto* const windows = reinterpret_cast<std::int32_t*>(scratch + copy_bytes);
-            const std::int64_t of_image = (task.last - task.first) * phase().cols;
-            for (std::int64_t i = 0; i < task.images; ++i)
-              windows_(codes + i * image, task.first, task.last, pixel_factor_, windows + terms, windows + i * of_image);
-            in.windows = windows;
-          }
-          multiply(in, task, y + task.image * c_.y_image);
-        });
+    parallel_for_scratch<std::byte>(tasks_.count(),
+                                    copy_bytes + (terms + sums) * static_cast<std::int64_t>(sizeof(std::int32_t)),
+                                    [&](std::int64_t index, std::byte* scratch) {
+                                      const DirectTasks::Task task = tasks_[index];
+                                      const std::uint8_t* const codes = x + task.image * image;
+                                      Input in{reinterpret_cast<const std::byte*>(codes), 0, image, nullptr};
+                                      if (!reads_in_place()) in = copy(codes, task, scratch);
+                                      if (pixel_factor_ != 0) {
+                                        auto* const windows = reinterpret_cast<std::int32_t*>(scratch + copy_bytes);
+                                        const std::int64_t of_image = (task.last - task.first) * phase().cols;
+                                        for (std::int64_t i = 0; i < task.images; ++i)
+                                          windows_(codes + i * image, task.first, task.last, pixel_factor_,
+                                                   windows + terms, windows + i * of_image);
+                                        in.windows = windows;
+                                      }
+                                      multiply(in, task, y + task.image * c_.y_image);
+                                    });
   }
 
  private:
@@ -230,13 +124,14 @@ class IntegerCorrelation {
     return std::clamp<std::int64_t>((last - 1) * c_.stride_h + phase().taps.back().row + 1, 0, c_.in_rows);
   }
   std::int64_t copied_rows(std::int64_t first, std::int64_t last) const {
-    return std::min((last - first - 1) * c_.stride_h + phase().taps.back().row - phase().taps.front().row + 1, c_.in_rows);
+    return std::min((last - first - 1) * c_.stride_h + phase().taps.back().row - phase().taps.front().row + 1,
+                    c_.in_rows);
   }
   Input copy(const std::uint8_t* codes, const DirectTasks::Task& task, std::byte* to) const {
     const std::int64_t first = first_row(task.first), rows = std::max<std::int64_t>(last_row(task.last) - first, 0);
     for (std::int64_t i = 0; i < task.images; ++i)
-      form_.k.elements({codes + (i * c_.in_rows + first) * c_.in_cols * codes_.in_step, codes_.in_step, rows * c_.in_cols,
-                        c_.channels, c_.in_step, to + i * rows * row_bytes()});
+      form_.k.elements({codes + (i * c_.in_rows + first) * c_.in_cols * codes_.in_step, codes_.in_step,
+                        rows * c_.in_cols, c_.channels, c_.in_step, to + i * rows * row_bytes()});
     return {to, first * c_.in_cols * c_.in_step, rows * c_.in_cols * c_.in_step, nullptr};
   }
 
@@ -259,8 +154,8 @@ class IntegerCorrelation {
     parallel_for(panels_.count(), [&](std::int64_t p) { pack(elements, p); });
   }
 
-  // As [tap][unit of channels][width of the panel], channels padded with zeros to a multiple of 4. `elements` are those of
-  // the weights, in their order.
+  // As [tap][unit of channels][width of the panel], channels padded with zeros to a multiple of 4. `elements` are those
+  // of the weights, in their order.
   template <class Element>
   void pack(const Element* elements, std::int64_t p) {
     constexpr std::int64_t kUnit = 4 / sizeof(Element);
@@ -288,8 +183,8 @@ class IntegerCorrelation {
     }
   }
 
-  // −za · Σ W over the taps of every pair of spans, and αa · Σ e where differences are counted: [row span][column span][output,
-  // up to whole vectors].
+  // −za · Σ W over the taps of every pair of spans, and αa · Σ e where differences are counted: [row span][column
+  // span][output, up to whole vectors].
   void add_offsets(const std::uint8_t* w, const AffineCodes& x_map, const AffineCodes& w_map) {
     const std::int64_t codes = form_.k.element_codes, channels = c_.channels * codes, za = x_map.zero_point;
     PoolVector<std::int64_t> of_tap(phase().taps.size() * static_cast<std::size_t>(c_.outputs));
@@ -318,7 +213,8 @@ class IntegerCorrelation {
   void multiply(const Input& in, const DirectTasks::Task& task, std::int32_t* y) const {
     const std::int64_t bytes = form_.k.element_bytes;
     for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
-      const std::byte* const w = static_cast<const std::byte*>(packed_.data()) + p * panels_.panel * packed_rows() * bytes;
+      const std::byte* const w =
+          static_cast<const std::byte*>(packed_.data()) + p * panels_.panel * packed_rows() * bytes;
       std::int64_t pair = 0;
       for (const TapSpan& row_span : spans_.rows) {
         const TapSpan rows = row_span.within(task.first, task.last);
@@ -329,23 +225,26 @@ class IntegerCorrelation {
           ++pair;
           for (std::size_t r = 0; rows.size() > 0 && r < runs.count(); ++r) {
             const Runs::Part part = runs.whole(r);
-            for_each_line(c_, phase(), rows, cols, task.images, in.image, task.last - task.first, [&](const Line& line) {
-              form_.k.product({.x = in.x + (line.x - in.skipped) * bytes,
-                               .x_step = line.x_step * bytes,
-                               .pixels = line.pixels,
-                               .segments = part.data(),
-                               .segment_count = std::ssize(part),
-                               .w = w,
-                               .width = panels_.width(p),
-                               .outputs = panels_.valid(p),
-                               .y = y + line.y + p * panels_.panel,
-                               .y_step = line.y_step,
-                               .accumulate = r > 0,
-                               .factor = factor_,
-                               .initial = r == 0 ? offsets : nullptr,
-                               .pixel_terms = r == 0 && in.windows ? in.windows + line.pixel - task.first * phase().cols : nullptr,
-                               .pixel_terms_step = line.pixel_step});
-            });
+            for_each_line(c_, phase(), rows, cols, task.images, in.image, task.last - task.first,
+                          [&](const Line& line) {
+                            form_.k.product({.x = in.x + (line.x - in.skipped) * bytes,
+                                             .x_step = line.x_step * bytes,
+                                             .pixels = line.pixels,
+                                             .segments = part.data(),
+                                             .segment_count = std::ssize(part),
+                                             .w = w,
+                                             .width = panels_.width(p),
+                                             .outputs = panels_.valid(p),
+                                             .y = y + line.y + p * panels_.panel,
+                                             .y_step = line.y_step,
+                                             .accumulate = r > 0,
+                                             .factor = factor_,
+                                             .initial = r == 0 ? offsets : nullptr,
+                                             .pixel_terms = r == 0 && in.windows
+                                                                ? in.windows + line.pixel - task.first * phase().cols
+                                                                : nullptr,
+                                             .pixel_terms_step = line.pixel_step});
+                          });
           }
         }
       }

@@ -1,6 +1,6 @@
 // The engine behind the gradient with respect to the weights: sums over pixels, chunk by chunk. Chunks depend on sizes
-// alone and their sums are added in one order, so that the result has the same bits for any number of threads. Floats are
-// read where they lie; output pixels that see the same taps are summed together, so that no zero is multiplied.
+// alone and their sums are added in one order, so that the result has the same bits for any number of threads. Floats
+// are read where they lie; output pixels that see the same taps are summed together, so that no zero is multiplied.
 #pragma once
 
 #include <algorithm>
@@ -24,8 +24,8 @@ namespace ops::detail {
 inline constexpr std::int64_t kMostChunks = 16;
 /// Partial sums of all chunks together stay below this many floats.
 inline constexpr std::int64_t kPartialFloats = 4 * 1024 * 1024;
-/// Floats of both factors that are read again and again: they stay in the second-level cache; of many small images those
-/// of the channels at hand do.
+/// Floats of both factors that are read again and again: they stay in the second-level cache; of many small images
+/// those of the channels at hand do.
 inline constexpr std::int64_t kUnitFloats = 96 * 1024;
 inline constexpr std::int64_t kMostImages = 8;
 /// Pixels for which it is worth to load and store the sums.
@@ -67,7 +67,9 @@ class GradChunks {
         partial_(static_cast<std::size_t>(size * (count_ - 1)) * sizeof(float)) {}
   std::int64_t count() const { return count_; }
   std::int64_t begin(std::int64_t chunk) const { return chunk * units_ / count_; }
-  float* sums(std::int64_t chunk) const { return chunk == 0 ? dw_ : static_cast<float*>(partial_.data()) + (chunk - 1) * size_; }
+  float* sums(std::int64_t chunk) const {
+    return chunk == 0 ? dw_ : static_cast<float*>(partial_.data()) + (chunk - 1) * size_;
+  }
   /// Adds the sums of all chunks in ascending order.
   void add() const {
     if (count_ == 1) return;
@@ -90,15 +92,17 @@ struct BlockSteps {
   std::int64_t pixel, row, image, block;
 
   /// Where they lie.
-  static BlockSteps in_place(std::int64_t pixel, std::int64_t row, std::int64_t image) { return {pixel, row, image, kBlock}; }
+  static BlockSteps in_place(std::int64_t pixel, std::int64_t row, std::int64_t image) {
+    return {pixel, row, image, kBlock};
+  }
   /// Of a dense copy of `rows` rows of `images` images.
   static BlockSteps copied(std::int64_t cols, std::int64_t rows, std::int64_t images) {
     return {kBlock, cols * kBlock, rows * cols * kBlock, images * rows * cols * kBlock};
   }
 };
 
-/// The gradient of one group. `by_outputs`: its vectors are outputs and its scalars are inputs, which suits few channels; else
-/// the other way round.
+/// The gradient of one group. `by_outputs`: its vectors are outputs and its scalars are inputs, which suits few
+/// channels; else the other way round.
 template <class Source>
 class WeightGrad {
  public:
@@ -112,7 +116,8 @@ class WeightGrad {
         length_(std::ssize(phase_.taps) * c.channels),
         units_(c, c.in_rows * c.in_cols * c.channels + phase_.rows * phase_.cols * c.outputs,
                c.outputs * length_ > c.in_rows * c.in_cols * c.in_step ? 1 : ceil_div(kLeastTasks, c.batch)),
-        x_rows_(std::min(c.in_rows, (units_.band - 1) * c.stride_h + phase_.taps.back().row - phase_.taps.front().row + 1)),
+        x_rows_(
+            std::min(c.in_rows, (units_.band - 1) * c.stride_h + phase_.taps.back().row - phase_.taps.front().row + 1)),
         // Of a pointwise convolution at a stride most of the copy would not be read.
         copies_x_(!kFloats || (c.in_step > kDirectChannels && std::ssize(phase_.taps) >= c.stride_h * c.stride_w)),
         x_steps_(copies_x_ ? BlockSteps::copied(c.in_cols, x_rows_, units_.images)
@@ -137,10 +142,12 @@ class WeightGrad {
     parallel_for_scratch<float>(chunks.count() * splits, x_copy + dy_copy, [&](std::int64_t task, float* scratch) {
       const std::int64_t chunk = task % chunks.count(), split = task / chunks.count();
       const std::int64_t first_block = split * out_blocks / splits, last_block = (split + 1) * out_blocks / splits;
-      const std::int64_t begin = first_block * kBlock, end = std::min(last_block * kBlock, by_outputs_ ? width : c_.outputs);
+      const std::int64_t begin = first_block * kBlock,
+                         end = std::min(last_block * kBlock, by_outputs_ ? width : c_.outputs);
       float* const sums = chunks.sums(chunk);
       // Where all pixels see all taps, the first unit sets all sums.
-      const bool fill = pairs_.size() > 1 || taps_in(spans_.rows[0]) * taps_in(spans_.cols[0]) != std::ssize(phase_.taps);
+      const bool fill =
+          pairs_.size() > 1 || taps_in(spans_.rows[0]) * taps_in(spans_.cols[0]) != std::ssize(phase_.taps);
       if (fill && by_outputs_) {
         for (std::int64_t k = 0; k < length_; ++k) std::fill(sums + k * width + begin, sums + k * width + end, 0.0f);
       } else if (fill) {
@@ -153,7 +160,8 @@ class WeightGrad {
         for (const TapSpan& row_span : spans_.rows) {
           const TapSpan rows = row_span.within(unit.first, unit.last);
           for (const TapSpan& cols : spans_.cols) {
-            if (rows.size() > 0) multiply(pairs_[pair], rows, cols, unit, x, dy, begin, end, sums, width, fill || i > chunks.begin(chunk));
+            if (rows.size() > 0)
+              multiply(pairs_[pair], rows, cols, unit, x, dy, begin, end, sums, width, fill || i > chunks.begin(chunk));
             ++pair;
           }
         }
@@ -220,10 +228,13 @@ class WeightGrad {
     if constexpr (kFloats) {
       if (!copies_x_) return {x_ + unit.image * image, 0};
     }
-    const std::int64_t first = std::clamp<std::int64_t>(unit.first * c_.stride_h + phase_.taps.front().row, 0, c_.in_rows);
-    const std::int64_t last = std::clamp<std::int64_t>((unit.last - 1) * c_.stride_h + phase_.taps.back().row + 1, first, c_.in_rows);
+    const std::int64_t first =
+        std::clamp<std::int64_t>(unit.first * c_.stride_h + phase_.taps.front().row, 0, c_.in_rows);
+    const std::int64_t last =
+        std::clamp<std::int64_t>((unit.last - 1) * c_.stride_h + phase_.taps.back().row + 1, first, c_.in_rows);
     for (std::int64_t i = 0; i < unit.images; ++i) {
-      const auto to = copy_of(x_ + ((unit.image + i) * image + first * c_.in_cols * c_.in_step), copy + i * x_steps_.image);
+      const auto to =
+          copy_of(x_ + ((unit.image + i) * image + first * c_.in_cols * c_.in_step), copy + i * x_steps_.image);
       for (std::int64_t channel = 0; channel < c_.channels; channel += kBlock)
         to.gather(channel, c_.in_step, (last - first) * c_.in_cols, std::min(kBlock, c_.channels - channel),
                   channel / kBlock * x_steps_.block, kBlock);
@@ -238,19 +249,21 @@ class WeightGrad {
       for (std::int64_t row = unit.first; row < unit.last; ++row)
         for (std::int64_t b = begin; b < end; b += kBlock)
           k.gather({dy + i * c_.y_image + row * c_.y_row + b, c_.y_step, phase_.cols, std::min(kBlock, c_.outputs - b),
-                    copy + i * dy_steps_.image + (row - unit.first) * dy_steps_.row + b / kBlock * dy_steps_.block, c_.y_row});
+                    copy + i * dy_steps_.image + (row - unit.first) * dy_steps_.row + b / kBlock * dy_steps_.block,
+                    c_.y_row});
     return {copy, unit.first};
   }
 
   // Outputs [begin, end) of the pixels of two spans.
-  void multiply(const Pair& pair, const TapSpan& rows, const TapSpan& cols, const GradUnits::Unit& unit, const Values& x,
-                const Values& dy, std::int64_t begin, std::int64_t end, float* sums, std::int64_t width,
-                bool accumulate) const {
+  void multiply(const Pair& pair, const TapSpan& rows, const TapSpan& cols, const GradUnits::Unit& unit,
+                const Values& x, const Values& dy, std::int64_t begin, std::int64_t end, float* sums,
+                std::int64_t width, bool accumulate) const {
     const kernels::ConvKernels& k = kernels::active().conv;
-    const Side inputs{x.data + (rows.begin * c_.stride_h - x.skipped) * x_steps_.row + cols.begin * c_.stride_w * x_steps_.pixel,
-                      c_.stride_w * x_steps_.pixel, c_.stride_h * x_steps_.row, x_steps_.image};
-    const Side outputs{dy.data + (rows.begin - dy.skipped) * dy_steps_.row + cols.begin * dy_steps_.pixel, dy_steps_.pixel,
-                       dy_steps_.row, dy_steps_.image};
+    const Side inputs{
+        x.data + (rows.begin * c_.stride_h - x.skipped) * x_steps_.row + cols.begin * c_.stride_w * x_steps_.pixel,
+        c_.stride_w * x_steps_.pixel, c_.stride_h * x_steps_.row, x_steps_.image};
+    const Side outputs{dy.data + (rows.begin - dy.skipped) * dy_steps_.row + cols.begin * dy_steps_.pixel,
+                       dy_steps_.pixel, dy_steps_.row, dy_steps_.image};
     std::int64_t row_count = rows.size(), col_count = cols.size();
     if (inputs.row == col_count * inputs.step && outputs.row == col_count * outputs.step)
       col_count *= std::exchange(row_count, 1);
@@ -267,8 +280,8 @@ class WeightGrad {
     for (const Run& run : pair.runs) {
       const Side scalars{inputs.data + run.offset, inputs.step, inputs.row, inputs.image};
       k.weight_grad({outputs, scalars, unit.images, row_count, col_count, pair.offsets.data() + begin / kBlock,
-                     pair.targets.data() + begin / kBlock, ceil_div(end - begin, kBlock), run.length, sums + run.weight * width,
-                     width, accumulate});
+                     pair.targets.data() + begin / kBlock, ceil_div(end - begin, kBlock), run.length,
+                     sums + run.weight * width, width, accumulate});
     }
   }
 

@@ -1,7 +1,7 @@
 // Convolution of floats by Winograd's minimal filtering F(2×2, 3×3) (Lavin and Gray, "Fast Algorithms for Convolutional
-// Neural Networks", 2015): of 3×3 taps at stride 1, tiles of 2×2 outputs y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A take 16 products of
-// channels instead of 36, and so does the gradient of the weights, dg = Gᵀ[(Bᵀ d B) ⊙ (A dy Aᵀ)]G. A result's rounding
-// error is up to about four times that of the plain sum.
+// Neural Networks", 2015): of 3×3 taps at stride 1, tiles of 2×2 outputs y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A take 16 products
+// of channels instead of 36, and so does the gradient of the weights, dg = Gᵀ[(Bᵀ d B) ⊙ (A dy Aᵀ)]G. A result's
+// rounding error is up to about four times that of the plain sum.
 #pragma once
 
 #include <algorithm>
@@ -21,8 +21,8 @@ namespace spnet {
 inline namespace v0 {
 namespace ops::detail {
 
-/// Transformed floats of one unit of work: they stay in the second-level cache, unless that leaves few tiles for the weights
-/// to be read for.
+/// Transformed floats of one unit of work: they stay in the second-level cache, unless that leaves few tiles for the
+/// weights to be read for.
 inline constexpr std::int64_t kWinogradFloats = 64 * 1024;
 inline constexpr std::int64_t kWinogradTiles = 32;
 /// Products of channels and outputs beyond which nothing was measured.
@@ -53,15 +53,16 @@ struct WinogradUnits {
   };
   explicit WinogradUnits(const Correlation& c)
       : tile_rows(ceil_div(c.phases[0].rows, 2)), tile_cols(ceil_div(c.phases[0].cols, 2)) {
-    const std::int64_t tiles = std::max<std::int64_t>(kWinogradFloats / (kWinogradPositions * (c.channels + c.outputs)), kWinogradTiles);
+    const std::int64_t tiles =
+        std::max<std::int64_t>(kWinogradFloats / (kWinogradPositions * (c.channels + c.outputs)), kWinogradTiles);
     images = std::clamp<std::int64_t>(std::min(tiles / (tile_rows * tile_cols), c.batch / kLeastTasks), 1, c.batch);
     band = std::clamp<std::int64_t>(tiles / tile_cols, 1, tile_rows);
     band = ceil_div(tile_rows, ceil_div(tile_rows, band));
     bands = ceil_div(tile_rows, band);
     count = ceil_div(c.batch, images) * bands;
   }
-  /// Floats from a position's channels of all tiles of a unit to the next one's: a line more than they need, for a tile's
-  /// positions to fall into different sets of the cache.
+  /// Floats from a position's channels of all tiles of a unit to the next one's: a line more than they need, for a
+  /// tile's positions to fall into different sets of the cache.
   std::int64_t position(std::int64_t channels) const { return images * band * tile_cols * channels + kBlock; }
   Unit at(const Correlation& c, std::int64_t unit) const {
     const std::int64_t image = unit / bands * images, first = unit % bands * band;
@@ -80,7 +81,8 @@ void transform_input(const Correlation& c, const WinogradUnits& units, const Win
     const ImageRows in =
         read_rows(c, x + n * c.in_rows * x_row, 2 * unit.first, std::min(2 * unit.last, c.phases[0].rows), copy);
     for (std::int64_t i = unit.first; i < unit.last; ++i, out += units.tile_cols * c.channels) {
-      kernels::WinogradInputArgs args{{}, c.in_step, tap.col, c.in_cols, units.tile_cols, c.channels, out, position, c.channels};
+      kernels::WinogradInputArgs args{{},         c.in_step, tap.col,  c.in_cols, units.tile_cols,
+                                      c.channels, out,       position, c.channels};
       for (std::int64_t r = 0; r < 4; ++r) {
         const std::int64_t row = 2 * i + tap.row + r;
         args.rows[r] = row >= 0 && row < c.in_rows ? in.data + (row - in.skipped) * x_row : nullptr;
@@ -111,18 +113,20 @@ class WinogradCorrelation final : public FloatEngine {
 
   void operator()(const float* x, float* y) const override {
     const std::int64_t in_position = units_.position(c_.channels), out_position = units_.position(c_.outputs);
-    parallel_for_scratch<float>(units_.count, kWinogradPositions * (in_position + out_position), [&](std::int64_t index, float* in) {
-      const WinogradUnits::Unit unit = units_.at(c_, index);
-      float* const out = in + kWinogradPositions * in_position;
-      transform_input(c_, units_, unit, x, nullptr, in, in_position);
-      const std::int64_t tiles = unit.images * (unit.last - unit.first) * units_.tile_cols;
-      const Segment segment{0, c_.channels, 0};
-      for (std::int64_t p = 0; p < panels_.count(); ++p)
-        for (std::int64_t position = 0; position < kWinogradPositions; ++position)
-          k_->product({in + position * in_position, c_.channels, tiles, &segment, 1, panel(p) + position * c_.channels * panels_.width(p),
-                       panels_.width(p), panels_.valid(p), out + position * out_position + p * panels_.panel, c_.outputs, false});
-      transform_output(unit, out, out_position, y);
-    });
+    parallel_for_scratch<float>(
+        units_.count, kWinogradPositions * (in_position + out_position), [&](std::int64_t index, float* in) {
+          const WinogradUnits::Unit unit = units_.at(c_, index);
+          float* const out = in + kWinogradPositions * in_position;
+          transform_input(c_, units_, unit, x, nullptr, in, in_position);
+          const std::int64_t tiles = unit.images * (unit.last - unit.first) * units_.tile_cols;
+          const Segment segment{0, c_.channels, 0};
+          for (std::int64_t p = 0; p < panels_.count(); ++p)
+            for (std::int64_t position = 0; position < kWinogradPositions; ++position)
+              k_->product({in + position * in_position, c_.channels, tiles, &segment, 1,
+                           panel(p) + position * c_.channels * panels_.width(p), panels_.width(p), panels_.valid(p),
+                           out + position * out_position + p * panels_.panel, c_.outputs, false});
+          transform_output(unit, out, out_position, y);
+        });
   }
 
  private:
@@ -137,8 +141,14 @@ class WinogradCorrelation final : public FloatEngine {
   void transform_output(const WinogradUnits::Unit& unit, const float* in, std::int64_t position, float* y) const {
     for (std::int64_t n = unit.image; n < unit.image + unit.images; ++n) {
       for (std::int64_t i = unit.first; i < unit.last; ++i, in += units_.tile_cols * c_.outputs)
-        k_->winograd_output({in, position, c_.outputs, units_.tile_cols, c_.outputs,
-                             {output_row(c_, y, n, i, 0), output_row(c_, y, n, i, 1)}, c_.y_step, c_.phases[0].cols});
+        k_->winograd_output({in,
+                             position,
+                             c_.outputs,
+                             units_.tile_cols,
+                             c_.outputs,
+                             {output_row(c_, y, n, i, 0), output_row(c_, y, n, i, 1)},
+                             c_.y_step,
+                             c_.phases[0].cols});
     }
   }
 
@@ -161,14 +171,16 @@ void winograd_weight_grad(const Correlation& c, const float* dy, const Source& x
   const Buffer sums(static_cast<std::size_t>(kWinogradPositions * plane) * sizeof(float));
   const GradChunks chunks(units.count, kWinogradPositions * plane, static_cast<float*>(sums.data()), kLeastTasks);
   // Where there are few chunks, the outputs are cut too.
-  const std::int64_t out_blocks = c.outputs / kBlock, splits = std::min(ceil_div(kLeastTasks, chunks.count()), out_blocks);
+  const std::int64_t out_blocks = c.outputs / kBlock,
+                     splits = std::min(ceil_div(kLeastTasks, chunks.count()), out_blocks);
   PoolVector<std::int64_t> blocks;
   for (std::int64_t channel = 0; channel < c.channels; channel += kBlock) blocks.push_back(channel);
   const std::int64_t transformed = kWinogradPositions * (x_position + dy_position);
   const std::int64_t scratch = transformed + copied_floats<Source>(c, 2 * units.band);
   parallel_for_scratch<float>(chunks.count() * splits, scratch, [&](std::int64_t task, float* x_tiles) {
     const std::int64_t chunk = task % chunks.count(), split = task / chunks.count();
-    const std::int64_t begin = split * out_blocks / splits * kBlock, outputs = (split + 1) * out_blocks / splits * kBlock - begin;
+    const std::int64_t begin = split * out_blocks / splits * kBlock,
+                       outputs = (split + 1) * out_blocks / splits * kBlock - begin;
     float* const dy_tiles = x_tiles + kWinogradPositions * x_position;
     for (std::int64_t i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i) {
       const WinogradUnits::Unit unit = units.at(c, i);
@@ -176,19 +188,35 @@ void winograd_weight_grad(const Correlation& c, const float* dy, const Source& x
       float* to = dy_tiles;
       for (std::int64_t n = unit.image; n < unit.image + unit.images; ++n)
         for (std::int64_t row = unit.first; row < unit.last; ++row, to += units.tile_cols * outputs)
-          k.winograd_gradient({{output_row(c, dy + begin, n, row, 0), output_row(c, dy + begin, n, row, 1)}, c.y_step, phase.cols,
-                               units.tile_cols, outputs, to, dy_position, outputs});
+          k.winograd_gradient({{output_row(c, dy + begin, n, row, 0), output_row(c, dy + begin, n, row, 1)},
+                               c.y_step,
+                               phase.cols,
+                               units.tile_cols,
+                               outputs,
+                               to,
+                               dy_position,
+                               outputs});
       const std::int64_t tiles = unit.images * (unit.last - unit.first) * units.tile_cols;
       for (std::int64_t position = 0; position < kWinogradPositions; ++position)
-        k.weight_grad({{x_tiles + position * x_position, c.channels, 0, 0}, {dy_tiles + position * dy_position, outputs, 0, 0}, 1,
-                       1, tiles, blocks.data(), blocks.data(), std::ssize(blocks), outputs,
-                       chunks.sums(chunk) + position * plane + begin * c.channels, c.channels, i > chunks.begin(chunk)});
+        k.weight_grad({{x_tiles + position * x_position, c.channels, 0, 0},
+                       {dy_tiles + position * dy_position, outputs, 0, 0},
+                       1,
+                       1,
+                       tiles,
+                       blocks.data(),
+                       blocks.data(),
+                       std::ssize(blocks),
+                       outputs,
+                       chunks.sums(chunk) + position * plane + begin * c.channels,
+                       c.channels,
+                       i > chunks.begin(chunk)});
     }
   });
   chunks.add();
   parallel_ranges(c.outputs, 8, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t o = begin; o < end; ++o)
-      k.winograd_weight_grad({chunks.sums(0) + o * c.channels, plane, c.channels, dw + o * c.w_output + phase.taps[0].weight, c.channels});
+      k.winograd_weight_grad(
+          {chunks.sums(0) + o * c.channels, plane, c.channels, dw + o * c.w_output + phase.taps[0].weight, c.channels});
   });
 }
 

@@ -171,8 +171,12 @@ SPNET_AVX512 inline void word_product(const IntegerProductArgs& a) { integer_pro
 SPNET_AVX512 inline void byte_elements(const ElementArgs& a) { body::code_elements<std::uint8_t>(a); }
 SPNET_AVX512 inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16_t>(a); }
 SPNET_AVX512 inline void bit_elements(const ElementArgs& a) { body::bit_elements<Units>(a); }
-SPNET_AVX512_VNNI inline void vnni_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, VnniWords>, 8>(a); }
-SPNET_AVX512 inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, Words>, 8>(a); }
+SPNET_AVX512_VNNI inline void vnni_depthwise(const CodeDepthwiseArgs& a) {
+  body::depthwise<body::DepthwiseCodes<Lanes, VnniWords>, 8>(a);
+}
+SPNET_AVX512 inline void code_depthwise(const CodeDepthwiseArgs& a) {
+  body::depthwise<body::DepthwiseCodes<Lanes, Words>, 8>(a);
+}
 SPNET_AVX512 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 SPNET_AVX512 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 SPNET_AVX512 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
