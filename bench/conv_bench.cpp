@@ -86,11 +86,11 @@ Own make_own(const ConvProblem& p, Kind kind, Direction direction) {
   }
   const Tensor<float> x = random_tensor(x_shape), w = random_tensor(w_shape);
   const Tensor<float> y = random_tensor({p.n, p.out_size(), p.out_size(), p.o});
-  const std::string kernel = spnet::kernels::active().name;
   if (direction == Direction::kForward) {
     const auto packed = std::make_shared<spnet::ops::PackedConv2d>(x_shape, w, options);
-    return {[=] { benchmark::DoNotOptimize((*packed)(x)); }, kernel};
+    return {[=] { benchmark::DoNotOptimize((*packed)(x)); }, packed->kernel_name()};
   }
+  const std::string kernel = spnet::kernels::active().name;
   if (direction == Direction::kBackwardData)
     return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_data(y, w, x_shape, options)); }, kernel};
   return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_weight(y, x, w_shape, options)); }, kernel};

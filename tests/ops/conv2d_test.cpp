@@ -218,6 +218,18 @@ TEST_CASE("ops: a convolution packed once gives the bits of conv2d, from several
     CHECK(same[0]);
     CHECK(same[1]);
   }
+  const auto name = [](const Shape& x, const Shape& w, const ops::Conv2dOptions& options) {
+    return ops::PackedConv2d(x, Tensor<float>::ones(w), options).kernel_name();
+  };
+  const std::string isa = kernels::active().name;
+  CHECK(name({2, 16, 16, 16}, {16, 3, 3, 16}, {.padding = 1}) == isa + " winograd");
+  CHECK(name({2, 4, 4, 16}, {16, 3, 3, 16}, {.padding = 1}) == isa + " direct");
+  ops::allows_winograd() = false;
+  CHECK(name({2, 16, 16, 16}, {16, 3, 3, 16}, {.padding = 1}) == isa + " direct");
+  ops::allows_winograd() = true;
+  CHECK(name({2, 16, 16, 3}, {16, 3, 3, 3}, {.padding = 1}) == isa + " padded copy");
+  CHECK(name({2, 4, 4, 16}, {16, 1, 1, 16}, {}) == isa + " pointwise");
+  CHECK(name({2, 4, 4, 16}, {16, 3, 3, 1}, {.groups = 16}) == isa + " depthwise");
   const ops::PackedConv2d packed({2, 4, 4, 3}, Tensor<float>::ones({5, 3, 3, 3}), {.padding = 1});
   CHECK_THROWS_WITH_AS(packed(Tensor<float>::ones({1, 4, 4, 3})), doctest::Contains("packed for [2,4,4,3]"), ShapeError);
   CHECK_THROWS_AS(ops::PackedConv2d({2, 4, 4, 3}, Tensor<float>::ones({5, 3, 3, 4})), ShapeError);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <type_traits>
 #include <vector>
 
@@ -66,8 +67,10 @@ inline void conv2d_backward_weight(const ConvSizes& s, const double* dy, const d
 }  // namespace detail
 
 /// Cross-correlation x [N,H,W,C], w [O,kH,kW,C/groups] → y [N,H',W',O], H' = (H + 2·padding − dilation·(kH−1) − 1) /
-/// stride + 1, rounded down. Float runs on the fast kernels, double on plain loops. Throws ShapeError where shapes or
-/// the kernel do not fit, ValueError where an option is out of range.
+/// stride + 1, rounded down. Double runs on plain loops; float on the fast kernels, 3×3 at stride 1 by Winograd's
+/// filtering where it pays, where a value that is not finite spoils the outputs beside its own, too (see
+/// allows_winograd). Throws ShapeError where shapes or the kernel do not fit, ValueError where an option is out of
+/// range.
 template <class T>
 Tensor<T> conv2d(const Tensor<T>& x, const Tensor<T>& w, const Conv2dOptions& options = {}) {
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
@@ -91,6 +94,10 @@ class FloatEngines {
     }
     const std::int64_t of_group = (s.o / s.groups) * s.kh * s.kw * (s.c / s.groups);
     for (std::int64_t g = 0; g < s.groups; ++g) engines_.push_back(make_engine(c, w + g * of_group));
+  }
+  /// Instruction set and engine, for reports.
+  std::string kernel_name() const {
+    return engines_.empty() ? "none" : message(kernels::active().name, ' ', engines_.front()->name());
   }
   void operator()(const float* x, float* y) const {
     for (const auto& engine : engines_) {
@@ -123,6 +130,8 @@ class PackedConv2d {
     if (y.size() > 0) engines_(x.contiguous().data(), y.data());
     return y;
   }
+  /// What it runs on, for reports.
+  std::string kernel_name() const { return engines_.kernel_name(); }
 
  private:
   Shape x_shape_;

@@ -94,6 +94,8 @@ class PointwiseCorrelation final : public FloatEngine {
     });
   }
 
+  const char* name() const override { return "pointwise"; }
+
  private:
   Correlation c_;
   const kernels::ConvKernels* k_;
@@ -127,6 +129,8 @@ class ScratchCorrelation final : public FloatEngine {
 
   void operator()(const float* x, float* y) const override { run(x, y); }
   void operator()(const CodeSource& x, float* y) const { run(x, y); }
+
+  const char* name() const override { return "padded copy"; }
 
  private:
   template <class Source>

@@ -91,6 +91,8 @@ class DepthwiseCorrelation final : public FloatEngine {
   void operator()(const float* x, float* y) const override { run(x, y); }
   void operator()(const CodeSource& x, float* y) const { run(x, y); }
 
+  const char* name() const override { return "depthwise"; }
+
  private:
   template <class Source>
   void run(const Source& x, float* y) const {

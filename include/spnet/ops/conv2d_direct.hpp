@@ -141,6 +141,7 @@ class FloatEngine {
   FloatEngine& operator=(const FloatEngine&) = delete;
   virtual ~FloatEngine() = default;
   virtual void operator()(const float* x, float* y) const = 0;
+  virtual const char* name() const = 0;
 };
 
 /// The engine of this file.
@@ -175,6 +176,8 @@ class DirectCorrelation final : public FloatEngine {
       }
     });
   }
+
+  const char* name() const override { return "direct"; }
 
  private:
   std::int64_t image() const { return c_.in_rows * c_.in_cols * c_.in_step; }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <iterator>
 
@@ -19,7 +20,16 @@
 
 namespace spnet {
 inline namespace v0 {
-namespace ops::detail {
+namespace ops {
+
+/// Whether convolutions of floats may use Winograd's filtering; where false, every output is the plain sum of its
+/// products: for comparisons. True by default.
+inline std::atomic<bool>& allows_winograd() {
+  static std::atomic<bool> allows{true};
+  return allows;
+}
+
+namespace detail {
 
 /// Transformed floats of one unit of work: they stay in the second-level cache, unless that leaves few tiles for the
 /// weights to be read for.
@@ -31,6 +41,7 @@ inline constexpr std::int64_t kWinogradPositions = 16;
 
 /// True where F(2×2, 3×3) computes c, and is fast.
 inline bool suits_winograd(const Correlation& c) {
+  if (!allows_winograd()) return false;
   if (c.phases.size() != 1 || c.phases[0].taps.size() != 9 || c.stride_h != 1 || c.stride_w != 1) return false;
   if (c.channels % kBlock != 0 || c.outputs % kBlock != 0 || c.channels * c.outputs > kWinogradWeights) return false;
   const Phase& phase = c.phases[0];
@@ -129,6 +140,8 @@ class WinogradCorrelation final : public FloatEngine {
         });
   }
 
+  const char* name() const override { return "winograd"; }
+
  private:
   float* panel(std::int64_t p) const {
     return static_cast<float*>(weights_.data()) + p * panels_.panel * kWinogradPositions * c_.channels;
@@ -220,6 +233,7 @@ void winograd_weight_grad(const Correlation& c, const float* dy, const Source& x
   });
 }
 
-}  // namespace ops::detail
+}  // namespace detail
+}  // namespace ops
 }  // namespace v0
 }  // namespace spnet
