@@ -1,4 +1,4 @@
-// Convolutions in float32 (three directions) and on codes (w8a8, w2a2, w1a1), side by side with oneDNN's float32 and int8
+// Convolutions in float32 (three directions) and on codes (w8a8, w7a7, w2a2, w1a1), side by side with oneDNN's float32 and int8
 // where it was found: both in one loop, turn by turn, so that a noisy machine disturbs both alike. Ratios above 1 mean
 // that spnet is faster.
 //   conv_bench [--threads T] [--peer-layout nhwc|any] [--cpu-clock] [--json] [--benchmark_filter=fp32/resnet20]
@@ -46,7 +46,7 @@ struct Kind {
   const char* name;
   int bits;
 };
-constexpr Kind kKinds[] = {{"fp32", 32}, {"int8", 8}, {"w2a2", 2}, {"w1a1", 1}};
+constexpr Kind kKinds[] = {{"fp32", 32}, {"int8", 8}, {"w7a7", 7}, {"w2a2", 2}, {"w1a1", 1}};
 constexpr const char* kDirectionNames[] = {"forward", "backward_data", "backward_weight"};
 
 Tensor<float> random_tensor(const Shape& shape) {
