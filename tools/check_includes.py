@@ -40,7 +40,8 @@ EXTERNAL = {
     r"xsimd/.*": ["kernels/simd", "ops", "tensor"],
     r"nlohmann/.*": ["io"],
     r"([a-z]mmintrin|x86intrin|cpuid|arm_neon|sys/auxv|asm/hwcap)\.h": ["kernels"],
-    r"(unistd|fcntl|sys/(stat|types|syscall|mman))\.h": ["io", "data"],
+    r"sys/mman\.h": ["core/memory.hpp", "io", "data"],  # memory in huge pages, and files that are mapped
+    r"(unistd|fcntl|sys/(stat|types|syscall))\.h": ["io", "data"],
 }
 STANDARD = set("""
     algorithm any array atomic barrier bit bitset cassert cctype cerrno cfenv cfloat charconv chrono cinttypes climits

@@ -12,6 +12,10 @@
 #include <new>
 #include <utility>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace spnet {
 inline namespace v0 {
 
@@ -46,7 +50,7 @@ class MemoryPool {
       free_[index] = block->next;
       return block;
     }
-    void* block = std::aligned_alloc(kAlignment, size);
+    void* block = from_system(size);
     if (!block) {
       statistics_.used_bytes -= size;
       throw std::bad_alloc();
@@ -87,6 +91,21 @@ class MemoryPool {
   struct FreeBlock {
     FreeBlock* next;
   };
+
+  // Large blocks in huge pages where the system has them: fewer addresses to translate, and the same speed from run to run,
+  // wherever small pages would have come to lie.
+  static void* from_system(std::size_t size) noexcept {
+#if defined(__linux__)
+    constexpr std::size_t kHugePage = std::size_t{1} << 21;
+    if (size >= kHugePage) {
+      const std::size_t whole = size / kHugePage * kHugePage;
+      void* const block = std::aligned_alloc(kHugePage, whole == size ? size : whole + kHugePage);
+      if (block) static_cast<void>(madvise(block, whole, MADV_HUGEPAGE));
+      return block;
+    }
+#endif
+    return std::aligned_alloc(kAlignment, size);
+  }
 
   // Class 8·e + f holds blocks of (8 + f)/8 · 64 · 2^e bytes.
   static std::size_t class_of(std::size_t bytes) {
