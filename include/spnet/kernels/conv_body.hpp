@@ -78,12 +78,18 @@ SPNET_INLINE void product_tile_of(const ProductArgs& a, std::int64_t pixel, std:
   if constexpr (M > 1) product_tile_of<I, M - 1, N>(a, pixel, size);
 }
 
-// Tiles of at most M pixels, as equal as can be: a small tile at the end of a row would leave most of the machine idle.
+// The size of the next tile of at most M, where `left` pixels are left: tiles are as equal as can be, for a small one at
+// the end of a row would leave most of the machine idle.
+template <int M>
+SPNET_INLINE std::int64_t even_tile(std::int64_t left) {
+  const std::int64_t tiles = (left + M - 1) / M;
+  return (left + tiles - 1) / tiles;
+}
+
 template <class I, int M, int N>
 SPNET_INLINE void even_product_tiles(const ProductArgs& a) {
-  std::int64_t left = (a.pixels + M - 1) / M;
-  for (std::int64_t pixel = 0, size; left > 0; --left, pixel += size) {
-    size = (a.pixels - pixel + left - 1) / left;
+  for (std::int64_t pixel = 0, size; pixel < a.pixels; pixel += size) {
+    size = even_tile<M>(a.pixels - pixel);
     product_tile_of<I, M, N>(a, pixel, size);
   }
 }
@@ -131,14 +137,13 @@ SPNET_INLINE void weight_grad_tile_of(const WeightGradArgs& a, std::int64_t outp
   if constexpr (M > 1) weight_grad_tile_of<I, M - 1, N>(a, output, vector, size);
 }
 
-// Tiles of N vectors by at most M scalars, as equal as can be.
+// Tiles of N vectors by at most M scalars.
 template <class I, int M, int N>
 SPNET_INLINE void weight_grad_tiles(const WeightGradArgs& a, std::int64_t& vector) {
   const std::int64_t vectors = a.count * (kBlock / I::kLanes);
   for (; vectors - vector >= N; vector += N) {
-    std::int64_t left = (a.outputs + M - 1) / M;
-    for (std::int64_t output = 0, size; left > 0; --left, output += size) {
-      size = (a.outputs - output + left - 1) / left;
+    for (std::int64_t output = 0, size; output < a.outputs; output += size) {
+      size = even_tile<M>(a.outputs - output);
       weight_grad_tile_of<I, M, N>(a, output, vector, size);
     }
   }

@@ -90,12 +90,11 @@ SPNET_INLINE void depthwise_tile_of(const Args& a, std::int64_t pixel, std::int6
   }
 }
 
-// Tiles of at most M pixels, as equal as can be.
+// Tiles of at most M pixels.
 template <class I, int M, int T, class Args>
 SPNET_INLINE void depthwise_tiles(const Args& a) {
-  std::int64_t left = (a.pixels + M - 1) / M;
-  for (std::int64_t pixel = 0, size; left > 0; --left, pixel += size) {
-    size = (a.pixels - pixel + left - 1) / left;
+  for (std::int64_t pixel = 0, size; pixel < a.pixels; pixel += size) {
+    size = even_tile<M>(a.pixels - pixel);
     depthwise_tile_of<I, M, T>(a, pixel, size);
   }
 }

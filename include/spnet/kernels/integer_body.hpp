@@ -119,12 +119,11 @@ SPNET_INLINE void integer_tile_of(const IntegerProductArgs& a, std::int64_t pixe
   if constexpr (M > 1) integer_tile_of<I, M - 1, N>(a, pixel, size);
 }
 
-// Tiles of at most M pixels, as equal as can be: a small tile at the end of a row would leave most of the machine idle.
+// Tiles of at most M pixels.
 template <class I, int M, int N>
 SPNET_INLINE void integer_tiles(const IntegerProductArgs& a) {
-  std::int64_t left = (a.pixels + M - 1) / M;
-  for (std::int64_t pixel = 0, size; left > 0; --left, pixel += size) {
-    size = (a.pixels - pixel + left - 1) / left;
+  for (std::int64_t pixel = 0, size; pixel < a.pixels; pixel += size) {
+    size = even_tile<M>(a.pixels - pixel);
     integer_tile_of<I, M, N>(a, pixel, size);
   }
 }
