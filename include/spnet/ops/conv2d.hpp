@@ -24,7 +24,6 @@ inline bool is_depthwise(const ConvSizes& s) { return s.groups > 1 && s.groups =
 // All groups of a depthwise convolution at once.
 inline Correlation depthwise(Correlation c, const ConvSizes& s) {
   c.channels = c.outputs = s.c;
-  c.w_channel = 0;
   return c;
 }
 
@@ -80,63 +79,47 @@ Tensor<T> conv2d(const Tensor<T>& x, const Tensor<T>& w, const Conv2dOptions& op
   return y;
 }
 
-namespace detail {
-
-/// Engines of all groups of a convolution of floats, or of its gradient with respect to the input.
-class FloatEngines {
- public:
-  /// Of `forward_correlation(s)` or `backward_correlation(s)`.
-  FloatEngines(const ConvSizes& s, const Correlation& c, const float* w) : channels_(c.channels), outputs_(c.outputs) {
-    if (c.batch == 0 || c.most_rows() == 0 || c.outputs == 0) return;
-    if (is_depthwise(s)) {
-      engines_.push_back(std::make_unique<DepthwiseCorrelation>(depthwise(c, s), s.kh * s.kw, w));
-      return;
-    }
-    const std::int64_t of_group = (s.o / s.groups) * s.kh * s.kw * (s.c / s.groups);
-    for (std::int64_t g = 0; g < s.groups; ++g) engines_.push_back(make_engine(c, w + g * of_group));
-  }
-  /// Instruction set and engine, for reports.
-  std::string kernel_name() const {
-    return engines_.empty() ? "none" : message(kernels::active().name, ' ', engines_.front()->name());
-  }
-  void operator()(const float* x, float* y) const {
-    for (const auto& engine : engines_) {
-      (*engine)(x, y);
-      x += channels_;
-      y += outputs_;
-    }
-  }
-
- private:
-  std::int64_t channels_, outputs_;
-  std::vector<std::unique_ptr<FloatEngine>> engines_;
-};
-
-}  // namespace detail
-
 /// A convolution of floats whose weights are packed once, for inputs of one shape. Calls may come from several threads.
 class PackedConv2d {
  public:
   /// For inputs [N,H,W,C] = x_shape. Throws as conv2d.
   PackedConv2d(const Shape& x_shape, const Tensor<float>& w, const Conv2dOptions& options = {})
-      : x_shape_(x_shape),
-        s_(detail::conv_sizes("conv2d", x_shape, w.shape(), options)),
-        engines_(s_, detail::forward_correlation(s_), w.contiguous().data()) {}
+      : x_shape_(x_shape), s_(detail::conv_sizes("conv2d", x_shape, w.shape(), options)) {
+    if (element_count(detail::output_shape(s_)) == 0) return;
+    const Tensor<float> dense = w.contiguous();
+    const detail::Correlation c = detail::forward_correlation(s_);
+    if (detail::is_depthwise(s_)) {
+      engines_.push_back(
+          std::make_unique<detail::DepthwiseCorrelation>(detail::depthwise(c, s_), s_.kh * s_.kw, dense.data()));
+      return;
+    }
+    for (std::int64_t g = 0; g < s_.groups; ++g)
+      engines_.push_back(detail::make_engine(c, dense.data() + g * c.outputs * c.w_output));
+  }
   /// Throws ShapeError where x has another shape.
   Tensor<float> operator()(const Tensor<float>& x) const {
     check<ShapeError>(x.shape() == x_shape_, "conv2d: input ", x.shape(), " given, the weights were packed for ",
                       x_shape_);
     Tensor<float> y(detail::output_shape(s_));
-    if (y.size() > 0) engines_(x.contiguous().data(), y.data());
+    const Tensor<float> dense = x.contiguous();
+    const float* from = dense.data();
+    float* to = y.data();
+    for (const auto& engine : engines_) {
+      (*engine)(from, to);
+      from += s_.c / s_.groups;
+      to += s_.o / s_.groups;
+    }
     return y;
   }
   /// What it runs on, for reports.
-  std::string kernel_name() const { return engines_.kernel_name(); }
+  std::string kernel_name() const {
+    return engines_.empty() ? "none" : message(kernels::active().name, ' ', engines_.front()->name());
+  }
 
  private:
   Shape x_shape_;
   detail::ConvSizes s_;
-  detail::FloatEngines engines_;
+  std::vector<std::unique_ptr<detail::FloatEngine>> engines_;  // of every group, or one for all
 };
 
 /// Gradient of conv2d with respect to x: grad [N,H',W',O], w [O,kH,kW,C/groups] → [N,H,W,C] = x_shape. Throws as

@@ -65,9 +65,7 @@ inline ImageRows read_rows(const Correlation&, const float* image, std::int64_t,
 }
 inline ImageRows read_rows(const Correlation& c, const CodeSource& image, std::int64_t first, std::int64_t last,
                            float* copy) {
-  const PoolVector<Tap>& taps = c.phases[0].taps;
-  const std::int64_t begin = std::clamp<std::int64_t>(first * c.stride_h + taps.front().row, 0, c.in_rows);
-  const std::int64_t end = std::clamp<std::int64_t>((last - 1) * c.stride_h + taps.back().row + 1, begin, c.in_rows);
+  const auto [begin, end] = c.input_rows(first, last);
   const std::int64_t row = c.in_cols * c.in_step;
   kernels::active().quantize.decode(
       {image.codes + begin * row, (end - begin) * row, image.step, image.zero_point, 1.0f, copy});
@@ -76,9 +74,7 @@ inline ImageRows read_rows(const Correlation& c, const CodeSource& image, std::i
 /// Floats of the copy for `rows` output rows.
 template <class Source>
 std::int64_t copied_floats(const Correlation& c, std::int64_t rows) {
-  if (std::is_pointer_v<Source>) return 0;
-  const PoolVector<Tap>& taps = c.phases[0].taps;
-  return std::min(c.in_rows, (rows - 1) * c.stride_h + taps.back().row - taps.front().row + 1) * c.in_cols * c.in_step;
+  return std::is_pointer_v<Source> ? 0 : c.most_input_rows(rows) * c.in_cols * c.in_step;
 }
 
 }  // namespace ops::detail

@@ -114,7 +114,7 @@ class ScratchCorrelation final : public FloatEngine {
         panels_(*k_, c.outputs),
         packed_(c, panels_, w),
         splits_(std::clamp<std::int64_t>(ceil_div(packed_.bytes(), kGroupBytes), 1, panels_.count())),
-        band_(ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch * splits_), kBandFloats, is_float)),
+        band_(ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch * splits_), is_float)),
         layout_(c_, band_, is_float) {
     for (const Phase& phase : c.phases) {
       Runs& runs = runs_.emplace_back();

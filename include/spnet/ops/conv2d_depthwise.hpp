@@ -24,30 +24,19 @@ using kernels::DepthwiseTap;
 class DepthwisePairs {
  public:
   DepthwisePairs(const Correlation& c, const Phase& phase) : spans_(c, phase) {
-    for (const TapSpan& rows : spans_.rows) {
-      for (const TapSpan& cols : spans_.cols) {
-        PoolVector<DepthwiseTap>& taps = taps_.emplace_back();
-        for (std::int64_t ky = rows.first; ky < rows.last; ++ky) {
-          for (std::int64_t kx = cols.first; kx < cols.last; ++kx) {
-            const std::int64_t t = ky * spans_.row_taps + kx;
-            const Tap& tap = phase.taps[static_cast<std::size_t>(t)];
-            taps.push_back({(tap.row * c.in_cols + tap.col) * c.in_step, t * kBlock});
-          }
-        }
-      }
-    }
+    spans_.for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) {
+      PoolVector<DepthwiseTap>& taps = taps_.emplace_back();
+      spans_.for_each_tap(phase, rows, cols, [&](std::int64_t t, const Tap& tap) {
+        taps.push_back({(tap.row * c.in_cols + tap.col) * c.in_step, t * kBlock});
+      });
+    });
   }
   /// Calls call(rows, cols, taps, pair) for the pairs that have pixels in rows [first, last).
   template <class Call>
   void operator()(std::int64_t first, std::int64_t last, const Call& call) const {
-    std::size_t pair = 0;
-    for (const TapSpan& row_span : spans_.rows) {
-      const TapSpan rows = row_span.within(first, last);
-      for (const TapSpan& cols : spans_.cols) {
-        if (rows.size() > 0) call(rows, cols, taps_[pair], static_cast<std::int64_t>(pair));
-        ++pair;
-      }
-    }
+    spans_.for_each_pair(first, last, [&](const TapSpan& rows, const TapSpan& cols, std::size_t pair) {
+      call(rows, cols, taps_[pair], static_cast<std::int64_t>(pair));
+    });
   }
   const TapSpans& spans() const { return spans_; }
 

@@ -29,17 +29,14 @@ class IntegerDepthwise {
     packed_ = pack_depthwise<std::int32_t>(
         c, c.phases[0], [&](std::int64_t i, const Tap& tap) { return x_map.step * integer(i, tap); });
     if (x_map.zero_point == 0) return;
-    for (const TapSpan& rows : pairs_.spans().rows) {
-      for (const TapSpan& cols : pairs_.spans().cols) {
-        for (std::int64_t i = 0; i < c.channels; ++i) {
-          std::int32_t sum = 0;
-          for (std::int64_t ky = rows.first; ky < rows.last; ++ky)
-            for (std::int64_t kx = cols.first; kx < cols.last; ++kx)
-              sum += integer(i, c.phases[0].taps[static_cast<std::size_t>(ky * pairs_.spans().row_taps + kx)]);
-          offsets_.push_back(-x_map.zero_point * sum);
-        }
+    const TapSpans& spans = pairs_.spans();
+    spans.for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) {
+      for (std::int64_t i = 0; i < c.channels; ++i) {
+        std::int32_t sum = 0;
+        spans.for_each_tap(c.phases[0], rows, cols, [&](std::int64_t, const Tap& tap) { sum += integer(i, tap); });
+        offsets_.push_back(-x_map.zero_point * sum);
       }
-    }
+    });
   }
   void operator()(const std::uint8_t* x, std::int32_t* y) const {
     const kernels::CodeKernels& k = kernels::active().codes;

@@ -72,13 +72,9 @@ class DirectTasks {
 inline Runs direct_runs(const Correlation& c, const Phase& phase, const TapSpans& spans, const TapSpan& rows,
                         const TapSpan& cols, std::int64_t panel, std::int64_t limit) {
   Runs runs(limit);
-  for (std::int64_t ky = rows.first; ky < rows.last; ++ky) {
-    for (std::int64_t kx = cols.first; kx < cols.last; ++kx) {
-      const std::int64_t t = ky * spans.row_taps + kx;
-      const Tap& tap = phase.taps[static_cast<std::size_t>(t)];
-      runs.add(tap.row, {(tap.row * c.in_cols + tap.col) * c.in_step, c.channels, t * c.channels}, panel);
-    }
-  }
+  spans.for_each_tap(phase, rows, cols, [&](std::int64_t t, const Tap& tap) {
+    runs.add(tap.row, {(tap.row * c.in_cols + tap.col) * c.in_step, c.channels, t * c.channels}, panel);
+  });
   runs.finish();
   return runs;
 }
@@ -156,9 +152,9 @@ class DirectCorrelation final : public FloatEngine {
     for (const Phase& phase : c.phases) {
       spans_.emplace_back(c, phase);
       PoolVector<Runs>& runs = runs_.emplace_back();
-      for (const TapSpan& rows : spans_.back().rows)
-        for (const TapSpan& cols : spans_.back().cols)
-          runs.push_back(direct_runs(c, phase, spans_.back(), rows, cols, panels_.panel, kRunFloats));
+      spans_.back().for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) {
+        runs.push_back(direct_runs(c, phase, spans_.back(), rows, cols, panels_.panel, kRunFloats));
+      });
     }
   }
 
@@ -186,20 +182,17 @@ class DirectCorrelation final : public FloatEngine {
     for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
       const float* const w = packed_.weights(i, p);
       float* const y_panel = y + phase.y + p * panels_.panel;
-      const Runs* pair = runs_[i].data();
-      for (const TapSpan& row_span : spans_[i].rows) {
-        const TapSpan rows = row_span.within(task.first, task.last);
-        for (const TapSpan& cols : spans_[i].cols) {
-          const Runs& runs = *pair++;
-          for (std::size_t r = 0; rows.size() > 0 && r < runs.count(); ++r) {
-            const Runs::Part part = runs.whole(r);
-            for_each_line(c_, phase, rows, cols, task.images, image(), c_.in_rows, [&](const Line& line) {
-              k_->product({x + line.x, line.x_step, line.pixels, part.data(), std::ssize(part), w, panels_.width(p),
-                           panels_.valid(p), y_panel + line.y, line.y_step, r > 0});
-            });
-          }
+      const auto of_pair = [&](const TapSpan& rows, const TapSpan& cols, std::size_t pair) {
+        const Runs& runs = runs_[i][pair];
+        for (std::size_t r = 0; r < runs.count(); ++r) {
+          const Runs::Part part = runs.whole(r);
+          for_each_line(c_, phase, rows, cols, task.images, image(), c_.in_rows, [&](const Line& line) {
+            k_->product({x + line.x, line.x_step, line.pixels, part.data(), std::ssize(part), w, panels_.width(p),
+                         panels_.valid(p), y_panel + line.y, line.y_step, r > 0});
+          });
         }
-      }
+      };
+      spans_[i].for_each_pair(task.first, task.last, of_pair);
     }
   }
 

@@ -101,6 +101,19 @@ struct Correlation {
     for (const Phase& phase : phases) rows = std::max(rows, phase.rows);
     return rows;
   }
+  /// Rows of the input that output rows [first, last) of the only phase read, and how many `count` output rows may.
+  struct InputRows {
+    std::int64_t begin, end;
+  };
+  InputRows input_rows(std::int64_t first, std::int64_t last) const {
+    const PoolVector<Tap>& taps = phases[0].taps;
+    const std::int64_t begin = std::clamp<std::int64_t>(first * stride_h + taps.front().row, 0, in_rows);
+    return {begin, std::clamp<std::int64_t>((last - 1) * stride_h + taps.back().row + 1, begin, in_rows)};
+  }
+  std::int64_t most_input_rows(std::int64_t count) const {
+    const PoolVector<Tap>& taps = phases[0].taps;
+    return std::min(in_rows, (count - 1) * stride_h + taps.back().row - taps.front().row + 1);
+  }
   /// Where a stride skips pixels, and all outputs of a row are one task's, zeros are written in one go.
   bool may_clear_rows() const {
     return whole_rows && std::any_of(phases.begin(), phases.end(), [](const Phase& p) { return p.taps.empty(); });
@@ -147,6 +160,28 @@ struct TapSpans {
     rows = tap_spans(tap_rows, phase.rows, c.in_rows, c.stride_h);
     cols = tap_spans(tap_cols, phase.cols, c.in_cols, c.stride_w);
     row_taps = static_cast<std::int64_t>(tap_cols.size());
+  }
+  /// Calls call(rows, cols, pair) for every pair of spans, numbered [row span][column span].
+  template <class Call>
+  void for_each_pair(const Call& call) const {
+    std::size_t pair = 0;
+    for (const TapSpan& row_span : rows)
+      for (const TapSpan& col_span : cols) call(row_span, col_span, pair++);
+  }
+  /// The same of output rows [first, last), without the pairs that have none.
+  template <class Call>
+  void for_each_pair(std::int64_t first, std::int64_t last, const Call& call) const {
+    for_each_pair([&](const TapSpan& row_span, const TapSpan& col_span, std::size_t pair) {
+      const TapSpan here = row_span.within(first, last);
+      if (here.size() > 0) call(here, col_span, pair);
+    });
+  }
+  /// Calls call(t, tap) for the taps of `phase` that a pair sees, t counting all of them.
+  template <class Call>
+  void for_each_tap(const Phase& phase, const TapSpan& row_span, const TapSpan& col_span, const Call& call) const {
+    for (std::int64_t ky = row_span.first; ky < row_span.last; ++ky)
+      for (std::int64_t t = ky * row_taps + col_span.first; t < ky * row_taps + col_span.last; ++t)
+        call(t, phase.taps[static_cast<std::size_t>(t)]);
   }
 };
 

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 #include <iterator>
+#include <optional>
 
 #include "spnet/ops/conv2d_direct.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
@@ -41,16 +42,15 @@ class IntegerCorrelation {
                static_cast<std::int64_t>(phase().taps.size()) * padded_channels() * panels_.total() *
                    form_.k.element_bytes,
                c_.in_rows * c_.in_cols * c_.in_step * form_.k.element_bytes),
-        factor_(wrapped(form_.factor)),
-        pixel_factor_(wrapped(form_.offset)),
-        windows_(codes_, codes_.phases[0], spans_, tasks_.rows()) {
+        factor_(wrapped(form_.factor)) {
+    if (form_.offset != 0) windows_.emplace(codes_, codes_.phases[0], spans_, tasks_.rows());
     Correlation padded = c_;
     padded.channels = padded_channels();
     const std::int64_t limit =
         std::min(kRunBytes / form_.k.element_bytes / (4 * panels_.panel), form_.most_units) * 4 * panels_.panel;
-    for (const TapSpan& rows : spans_.rows)
-      for (const TapSpan& cols : spans_.cols)
-        runs_.push_back(direct_runs(padded, phase(), spans_, rows, cols, panels_.panel, limit));
+    spans_.for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) {
+      runs_.push_back(direct_runs(padded, phase(), spans_, rows, cols, panels_.panel, limit));
+    });
     packed_ = Buffer(static_cast<std::size_t>(panels_.total() * packed_rows() * form_.k.element_bytes));
     if (form_.counts_differences()) {
       pack_all<std::int8_t>([w](std::int64_t i) { return static_cast<std::int8_t>(kernels::pack_bits(w + 8 * i)); });
@@ -65,27 +65,27 @@ class IntegerCorrelation {
 
   void operator()(const std::uint8_t* x, std::int32_t* y) const {
     const std::int64_t image = codes_.in_rows * codes_.in_cols * codes_.in_step;
-    const std::int64_t copies = reads_in_place() ? 0 : tasks_.images() * copied_rows(0, tasks_.rows()) * row_bytes();
+    const std::int64_t copies =
+        reads_in_place() ? 0 : tasks_.images() * c_.most_input_rows(tasks_.rows()) * row_bytes();
     const std::int64_t copy_bytes = ceil_div(copies, 64) * 64;
-    const std::int64_t terms = pixel_factor_ != 0 ? tasks_.images() * tasks_.rows() * phase().cols : 0;
-    const std::int64_t sums = pixel_factor_ != 0 ? windows_.scratch() : 0;
-    parallel_for_scratch<std::byte>(tasks_.count(),
-                                    copy_bytes + (terms + sums) * static_cast<std::int64_t>(sizeof(std::int32_t)),
-                                    [&](std::int64_t index, std::byte* scratch) {
-                                      const DirectTasks::Task task = tasks_[index];
-                                      const std::uint8_t* const codes = x + task.image * image;
-                                      Input in{reinterpret_cast<const std::byte*>(codes), 0, image, nullptr};
-                                      if (!reads_in_place()) in = copy(codes, task, scratch);
-                                      if (pixel_factor_ != 0) {
-                                        auto* const windows = reinterpret_cast<std::int32_t*>(scratch + copy_bytes);
-                                        const std::int64_t of_image = (task.last - task.first) * phase().cols;
-                                        for (std::int64_t i = 0; i < task.images; ++i)
-                                          windows_(codes + i * image, task.first, task.last, pixel_factor_,
-                                                   windows + terms, windows + i * of_image);
-                                        in.windows = windows;
-                                      }
-                                      multiply(in, task, y + task.image * c_.y_image);
-                                    });
+    const std::int64_t terms = windows_ ? tasks_.images() * tasks_.rows() * phase().cols : 0;
+    const std::int64_t sums = windows_ ? windows_->scratch() : 0;
+    const std::int64_t bytes = copy_bytes + (terms + sums) * static_cast<std::int64_t>(sizeof(std::int32_t));
+    parallel_for_scratch<std::byte>(tasks_.count(), bytes, [&](std::int64_t index, std::byte* scratch) {
+      const DirectTasks::Task task = tasks_[index];
+      const std::uint8_t* const codes = x + task.image * image;
+      Input in{reinterpret_cast<const std::byte*>(codes), 0, image, nullptr};
+      if (!reads_in_place()) in = copy(codes, task, scratch);
+      if (windows_) {
+        auto* const windows = reinterpret_cast<std::int32_t*>(scratch + copy_bytes);
+        const std::int64_t of_image = (task.last - task.first) * phase().cols;
+        for (std::int64_t i = 0; i < task.images; ++i)
+          (*windows_)(codes + i * image, task.first, task.last, wrapped(form_.offset), windows + terms,
+                      windows + i * of_image);
+        in.windows = windows;
+      }
+      multiply(in, task, y + task.image * c_.y_image);
+    });
   }
 
  private:
@@ -116,19 +116,9 @@ class IntegerCorrelation {
   std::int64_t packed_rows() const { return static_cast<std::int64_t>(phase().taps.size()) * padded_channels(); }
   std::int64_t row_bytes() const { return c_.in_cols * c_.in_step * form_.k.element_bytes; }
 
-  // The input rows that output rows [first, last) read, and how many.
-  std::int64_t first_row(std::int64_t first) const {
-    return std::clamp<std::int64_t>(first * c_.stride_h + phase().taps.front().row, 0, c_.in_rows);
-  }
-  std::int64_t last_row(std::int64_t last) const {
-    return std::clamp<std::int64_t>((last - 1) * c_.stride_h + phase().taps.back().row + 1, 0, c_.in_rows);
-  }
-  std::int64_t copied_rows(std::int64_t first, std::int64_t last) const {
-    return std::min((last - first - 1) * c_.stride_h + phase().taps.back().row - phase().taps.front().row + 1,
-                    c_.in_rows);
-  }
   Input copy(const std::uint8_t* codes, const DirectTasks::Task& task, std::byte* to) const {
-    const std::int64_t first = first_row(task.first), rows = std::max<std::int64_t>(last_row(task.last) - first, 0);
+    const auto [first, last] = c_.input_rows(task.first, task.last);
+    const std::int64_t rows = last - first;
     for (std::int64_t i = 0; i < task.images; ++i)
       form_.k.elements({codes + (i * c_.in_rows + first) * c_.in_cols * codes_.in_step, codes_.in_step,
                         rows * c_.in_cols, c_.channels, c_.in_step, to + i * rows * row_bytes()});
@@ -197,17 +187,16 @@ class IntegerCorrelation {
             (form_.counts_differences() ? x_map.step * sum : 0) - za * (w_map.step * sum - channels * w_map.zero_point);
       }
     }
-    for (const TapSpan& rows : spans_.rows) {
-      for (const TapSpan& cols : spans_.cols) {
-        for (std::int64_t o = 0; o < panels_.total(); ++o) {
-          std::int64_t sum = 0;
-          for (std::int64_t ky = rows.first; ky < rows.last && o < c_.outputs; ++ky)
-            for (std::int64_t kx = cols.first; kx < cols.last; ++kx)
-              sum += of_tap[static_cast<std::size_t>((ky * spans_.row_taps + kx) * c_.outputs + o)];
-          offsets_.push_back(wrapped(sum));
-        }
+    spans_.for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) {
+      for (std::int64_t o = 0; o < panels_.total(); ++o) {
+        std::int64_t sum = 0;
+        if (o < c_.outputs)
+          spans_.for_each_tap(phase(), rows, cols, [&](std::int64_t t, const Tap&) {
+            sum += of_tap[static_cast<std::size_t>(t * c_.outputs + o)];
+          });
+        offsets_.push_back(wrapped(sum));
       }
-    }
+    });
   }
 
   void multiply(const Input& in, const DirectTasks::Task& task, std::int32_t* y) const {
@@ -215,39 +204,35 @@ class IntegerCorrelation {
     for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
       const std::byte* const w =
           static_cast<const std::byte*>(packed_.data()) + p * panels_.panel * packed_rows() * bytes;
-      std::int64_t pair = 0;
-      for (const TapSpan& row_span : spans_.rows) {
-        const TapSpan rows = row_span.within(task.first, task.last);
-        for (const TapSpan& cols : spans_.cols) {
-          const Runs& runs = runs_[static_cast<std::size_t>(pair)];
-          const std::int32_t* const offsets =
-              offsets_.empty() ? nullptr : offsets_.data() + pair * panels_.total() + p * panels_.panel;
-          ++pair;
-          for (std::size_t r = 0; rows.size() > 0 && r < runs.count(); ++r) {
-            const Runs::Part part = runs.whole(r);
-            for_each_line(c_, phase(), rows, cols, task.images, in.image, task.last - task.first,
-                          [&](const Line& line) {
-                            form_.k.product({.x = in.x + (line.x - in.skipped) * bytes,
-                                             .x_step = line.x_step * bytes,
-                                             .pixels = line.pixels,
-                                             .segments = part.data(),
-                                             .segment_count = std::ssize(part),
-                                             .w = w,
-                                             .width = panels_.width(p),
-                                             .outputs = panels_.valid(p),
-                                             .y = y + line.y + p * panels_.panel,
-                                             .y_step = line.y_step,
-                                             .accumulate = r > 0,
-                                             .factor = factor_,
-                                             .initial = r == 0 ? offsets : nullptr,
-                                             .pixel_terms = r == 0 && in.windows
-                                                                ? in.windows + line.pixel - task.first * phase().cols
-                                                                : nullptr,
-                                             .pixel_terms_step = line.pixel_step});
-                          });
-          }
+      const auto of_pair = [&](const TapSpan& rows, const TapSpan& cols, std::size_t pair) {
+        const Runs& runs = runs_[pair];
+        const std::int32_t* const offsets =
+            offsets_.empty() ? nullptr
+                             : offsets_.data() + static_cast<std::int64_t>(pair) * panels_.total() + p * panels_.panel;
+        const std::int64_t first_pixel = task.first * phase().cols;
+        for (std::size_t r = 0; r < runs.count(); ++r) {
+          const Runs::Part part = runs.whole(r);
+          const auto of_line = [&](const Line& line) {
+            form_.k.product({.x = in.x + (line.x - in.skipped) * bytes,
+                             .x_step = line.x_step * bytes,
+                             .pixels = line.pixels,
+                             .segments = part.data(),
+                             .segment_count = std::ssize(part),
+                             .w = w,
+                             .width = panels_.width(p),
+                             .outputs = panels_.valid(p),
+                             .y = y + line.y + p * panels_.panel,
+                             .y_step = line.y_step,
+                             .accumulate = r > 0,
+                             .factor = factor_,
+                             .initial = r == 0 ? offsets : nullptr,
+                             .pixel_terms = r == 0 && in.windows ? in.windows + line.pixel - first_pixel : nullptr,
+                             .pixel_terms_step = line.pixel_step});
+          };
+          for_each_line(c_, phase(), rows, cols, task.images, in.image, task.last - task.first, of_line);
         }
-      }
+      };
+      spans_.for_each_pair(task.first, task.last, of_pair);
     }
   }
 
@@ -256,9 +241,9 @@ class IntegerCorrelation {
   Panels panels_;
   TapSpans spans_;
   DirectTasks tasks_;
-  std::int32_t factor_, pixel_factor_;
-  WindowSums windows_;
-  PoolVector<Runs> runs_;  // [row span][column span]
+  std::int32_t factor_;
+  std::optional<WindowSums> windows_;  // where the form asks for Σ a
+  PoolVector<Runs> runs_;              // [row span][column span]
   Buffer packed_;
   PoolVector<std::int32_t> offsets_;
 };

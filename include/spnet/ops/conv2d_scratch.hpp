@@ -61,7 +61,7 @@ struct Axis {
 /// few channels, and `may_fold`, the taps of a row are folded into the channels; only floats are copied so.
 class ScratchLayout {
  public:
-  ScratchLayout(const Correlation& c, std::int64_t band, bool may_fold = true)
+  ScratchLayout(const Correlation& c, std::int64_t band, bool may_fold)
       : c_(c),
         band_(band),
         folded_(may_fold && folds(c)),
@@ -73,13 +73,11 @@ class ScratchLayout {
   }
 
   /// Rows in a band so that the scratch stays within kBandFloats; fewer where the batch alone makes too few tasks.
-  static std::int64_t band_rows(const Correlation& c, std::int64_t least_bands, std::int64_t limit = kBandFloats,
-                                bool may_fold = true) {
+  static std::int64_t band_rows(const Correlation& c, std::int64_t least_bands, bool may_fold) {
     const ScratchLayout one(c, 1, may_fold);
-    std::int64_t rows = 0;
-    for (const Phase& phase : c.phases) rows = std::max(rows, phase.rows);
+    const std::int64_t rows = c.most_rows();
     const std::int64_t parts = std::max<std::int64_t>(1, static_cast<std::int64_t>(one.rows_.parts.size()));
-    const std::int64_t fitting = (limit / std::max<std::int64_t>(one.row_step(), 1) - one.rows_.length) / parts + 1;
+    const std::int64_t fitting = (kBandFloats / std::max<std::int64_t>(one.row_step(), 1) - one.rows_.length) / parts + 1;
     const std::int64_t bands = std::max(ceil_div(rows, std::max<std::int64_t>(fitting, 1)), least_bands);
     return std::max<std::int64_t>(ceil_div(rows, std::max<std::int64_t>(bands, 1)), 1);
   }
@@ -89,8 +87,6 @@ class ScratchLayout {
   std::int64_t blocks() const { return blocks_; }
   /// Channels of block `b`.
   std::int64_t channels(std::int64_t b) const { return std::min(kBlock, channels_ - b * kBlock); }
-  std::int64_t rows() const { return rows_.length; }
-  std::int64_t columns() const { return cols_.length; }
   /// Elements to allocate: the scratch, and one pixel's window where taps are folded.
   std::int64_t elements() const { return rows_.length * row_step() + (folded_ ? channels_ : 0) + kBlock; }
 

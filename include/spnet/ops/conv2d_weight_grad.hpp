@@ -116,17 +116,14 @@ class WeightGrad {
         length_(std::ssize(phase_.taps) * c.channels),
         units_(c, c.in_rows * c.in_cols * c.channels + phase_.rows * phase_.cols * c.outputs,
                c.outputs * length_ > c.in_rows * c.in_cols * c.in_step ? 1 : ceil_div(kLeastTasks, c.batch)),
-        x_rows_(
-            std::min(c.in_rows, (units_.band - 1) * c.stride_h + phase_.taps.back().row - phase_.taps.front().row + 1)),
         // Of a pointwise convolution at a stride most of the copy would not be read.
         copies_x_(!kFloats || (c.in_step > kDirectChannels && std::ssize(phase_.taps) >= c.stride_h * c.stride_w)),
-        x_steps_(copies_x_ ? BlockSteps::copied(c.in_cols, x_rows_, units_.images)
+        x_steps_(copies_x_ ? BlockSteps::copied(c.in_cols, c.most_input_rows(units_.band), units_.images)
                            : BlockSteps::in_place(c.in_step, c.in_cols * c.in_step, c.in_rows * c.in_cols * c.in_step)),
         copies_dy_(by_outputs_ ? c.outputs % kBlock != 0 : c.y_step > kDirectChannels),
         dy_steps_(copies_dy_ ? BlockSteps::copied(phase_.cols, units_.band, units_.images)
                              : BlockSteps::in_place(c.y_step, c.y_row, c.y_image)) {
-    for (const TapSpan& rows : spans_.rows)
-      for (const TapSpan& cols : spans_.cols) add_pair(rows, cols);
+    spans_.for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) { add_pair(rows, cols); });
   }
 
   void operator()(float* dw) const {
@@ -155,16 +152,12 @@ class WeightGrad {
       }
       for (std::int64_t i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i) {
         const GradUnits::Unit unit = units_.at(c_, i);
-        const Values x = x_values(unit, scratch), dy = dy_values(unit, begin, end, scratch + x_copy);
-        std::size_t pair = 0;
-        for (const TapSpan& row_span : spans_.rows) {
-          const TapSpan rows = row_span.within(unit.first, unit.last);
-          for (const TapSpan& cols : spans_.cols) {
-            if (rows.size() > 0)
-              multiply(pairs_[pair], rows, cols, unit, x, dy, begin, end, sums, width, fill || i > chunks.begin(chunk));
-            ++pair;
-          }
-        }
+        const ImageRows x = x_values(unit, scratch), dy = dy_values(unit, begin, end, scratch + x_copy);
+        const bool accumulate = fill || i > chunks.begin(chunk);
+        const auto of_pair = [&](const TapSpan& rows, const TapSpan& cols, std::size_t pair) {
+          multiply(pairs_[pair], rows, cols, unit, x, dy, begin, end, sums, width, accumulate);
+        };
+        spans_.for_each_pair(unit.first, unit.last, of_pair);
       }
     });
     chunks.add();
@@ -193,45 +186,34 @@ class WeightGrad {
   static std::int64_t taps_in(const TapSpan& span) { return span.last - span.first; }
   void add_pair(const TapSpan& rows, const TapSpan& cols) {
     Pair& pair = pairs_.emplace_back();
-    for (std::int64_t ky = rows.first; ky < rows.last; ++ky) {
-      for (std::int64_t kx = cols.first; kx < cols.last; ++kx) {
-        const std::int64_t t = ky * spans_.row_taps + kx;
-        const Tap& tap = phase_.taps[static_cast<std::size_t>(t)];
-        for (std::int64_t channel = 0; channel < c_.channels; channel += kBlock) {
-          const Run run{tap.row * x_steps_.row + tap.col * x_steps_.pixel + channel / kBlock * x_steps_.block,
-                        t * c_.channels + channel, std::min(kBlock, c_.channels - channel)};
-          if (!by_outputs_) {
-            pair.offsets.push_back(run.offset);
-            pair.targets.push_back(run.weight);
-          } else if (!pair.runs.empty() && pair.runs.back().offset + pair.runs.back().length == run.offset &&
-                     pair.runs.back().weight + pair.runs.back().length == run.weight) {
-            pair.runs.back().length += run.length;
-          } else {
-            pair.runs.push_back(run);
-          }
+    spans_.for_each_tap(phase_, rows, cols, [&](std::int64_t t, const Tap& tap) {
+      for (std::int64_t channel = 0; channel < c_.channels; channel += kBlock) {
+        const Run run{tap.row * x_steps_.row + tap.col * x_steps_.pixel + channel / kBlock * x_steps_.block,
+                      t * c_.channels + channel, std::min(kBlock, c_.channels - channel)};
+        if (!by_outputs_) {
+          pair.offsets.push_back(run.offset);
+          pair.targets.push_back(run.weight);
+        } else if (!pair.runs.empty() && pair.runs.back().offset + pair.runs.back().length == run.offset &&
+                   pair.runs.back().weight + pair.runs.back().length == run.weight) {
+          pair.runs.back().length += run.length;
+        } else {
+          pair.runs.push_back(run);
         }
       }
-    }
+    });
     for (std::int64_t b = 0; by_outputs_ && b < ceil_div(c_.outputs, kBlock); ++b) {
       pair.offsets.push_back(b * dy_steps_.block);
       pair.targets.push_back(b * kBlock);
     }
   }
 
-  // A factor's values, without those of the first `skipped` rows of the unit's first image.
-  struct Values {
-    const float* data;
-    std::int64_t skipped;
-  };
-  Values x_values(const GradUnits::Unit& unit, float* copy) const {
+  // Both factors' values, of a unit's first image.
+  ImageRows x_values(const GradUnits::Unit& unit, float* copy) const {
     const std::int64_t image = c_.in_rows * c_.in_cols * c_.in_step;
     if constexpr (kFloats) {
       if (!copies_x_) return {x_ + unit.image * image, 0};
     }
-    const std::int64_t first =
-        std::clamp<std::int64_t>(unit.first * c_.stride_h + phase_.taps.front().row, 0, c_.in_rows);
-    const std::int64_t last =
-        std::clamp<std::int64_t>((unit.last - 1) * c_.stride_h + phase_.taps.back().row + 1, first, c_.in_rows);
+    const auto [first, last] = c_.input_rows(unit.first, unit.last);
     for (std::int64_t i = 0; i < unit.images; ++i) {
       const auto to =
           copy_of(x_ + ((unit.image + i) * image + first * c_.in_cols * c_.in_step), copy + i * x_steps_.image);
@@ -241,7 +223,7 @@ class WeightGrad {
     }
     return {copy, first};
   }
-  Values dy_values(const GradUnits::Unit& unit, std::int64_t begin, std::int64_t end, float* copy) const {
+  ImageRows dy_values(const GradUnits::Unit& unit, std::int64_t begin, std::int64_t end, float* copy) const {
     const float* const dy = dy_ + unit.image * c_.y_image;
     if (!copies_dy_) return {dy, 0};
     const kernels::ConvKernels& k = kernels::active().conv;
@@ -256,7 +238,7 @@ class WeightGrad {
 
   // Outputs [begin, end) of the pixels of two spans.
   void multiply(const Pair& pair, const TapSpan& rows, const TapSpan& cols, const GradUnits::Unit& unit,
-                const Values& x, const Values& dy, std::int64_t begin, std::int64_t end, float* sums,
+                const ImageRows& x, const ImageRows& dy, std::int64_t begin, std::int64_t end, float* sums,
                 std::int64_t width, bool accumulate) const {
     const kernels::ConvKernels& k = kernels::active().conv;
     const Side inputs{
@@ -293,7 +275,6 @@ class WeightGrad {
   bool by_outputs_;
   std::int64_t length_;  // of an output's weights
   GradUnits units_;
-  std::int64_t x_rows_;
   bool copies_x_;
   BlockSteps x_steps_;
   bool copies_dy_;
