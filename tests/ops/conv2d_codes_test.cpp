@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "spnet/testing/compare.hpp"
@@ -229,6 +230,27 @@ TEST_CASE("ops: convolution of codes has the same bits for any number of threads
     CHECK(testing::bit_equal(ops::conv2d_sums(x, w, p.options).sums, one.sums));
   }
   set_num_threads(0);
+}
+
+TEST_CASE("ops: totals counted by a convolution are those of its sums") {
+  for (const Problem& p : {Problem{{5, 9, 9, 32}, {48, 3, 3, 32}, {.padding = 1}},
+                           Problem{{3, 10, 7, 12}, {70, 3, 3, 6}, {.stride = 2, .padding = 1, .groups = 2}},
+                           Problem{{2, 5, 5, 256}, {300, 1, 1, 256}, {}}}) {
+    for (const int bits : {1, 2, 8}) {
+      const Quantized x = random_codes(p.x, unsigned_map(bits), 1), w = random_codes(p.w, centered_map(bits), 2);
+      for (const kernels::KernelTable* table : kernels::available()) {
+        const ForcedIsa forced(table->name);
+        Sums sums = ops::conv2d_sums(x, w, p.options, true);
+        const auto counted = std::exchange(sums.totals, {});
+        const auto expected = ops::channel_totals(sums);
+        REQUIRE(counted.size() == expected.size());
+        for (std::size_t c = 0; c < counted.size(); ++c) {
+          CHECK(counted[c].sum == expected[c].sum);
+          CHECK(bool(counted[c].squares == expected[c].squares));
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("ops: a convolution of codes packed once takes the codes that it was packed for") {

@@ -29,7 +29,7 @@ inline Variable<float> conv2d_codes(const Quantized& x_codes, const Variable<flo
   const auto* w_codes = w.deferred_as<DeferredCodes>();
   if (w_codes && ops::has_integer_form(x_codes, w_codes->quantized)) {
     std::shared_ptr<const Deferred<float>> sums =
-        make_deferred<DeferredSums>(ops::conv2d_sums(x_codes, w_codes->quantized, options));
+        make_deferred<DeferredSums>(ops::conv2d_sums(x_codes, w_codes->quantized, options, spnet::grad_enabled()));
     return make_result<float>(std::move(sums), {x, w}, backward);
   }
   return make_result<float>(ops::conv2d(x_codes, w.value(), options), {x, w}, backward);

@@ -116,14 +116,14 @@ void update_running(Tensor<T>& running, const Tensor<double>& batch, double corr
     running(c) = static_cast<T>((1 - momentum) * static_cast<double>(running(c)) + momentum * correction * batch(c));
 }
 
-// `residual` is undefined or added before the relu.
+// The batch's moments are those of `batch`; `residual` is undefined or added before the relu.
 template <class T, class X>
-Variable<T> batch_norm_of(const ops::NormalizeInput<T, X>& input, const Variable<T>& x, const Variable<T>& residual,
-                          const Variable<T>& gamma, const Variable<T>& beta, Tensor<T>& running_mean,
+Variable<T> batch_norm_of(const ops::NormalizeInput<T, X>& input, const auto& batch, const Variable<T>& x,
+                          const Variable<T>& residual, const Variable<T>& gamma, const Variable<T>& beta, Tensor<T>& running_mean,
                           Tensor<T>& running_var, const BatchNormOptions& options, bool relu) {
   ops::ChannelMoments moments;
   if (options.training) {
-    moments = ops::channel_moments(input);
+    moments = ops::channel_moments(batch);
     const double count = static_cast<double>(x.size() / x.dim(-1));
     if (running_mean.defined()) update_running(running_mean, moments.mean, 1.0, options.momentum);
     if (running_var.defined()) update_running(running_var, moments.variance, count / (count - 1), options.momentum);
@@ -168,11 +168,11 @@ Variable<T> batch_norm(const char* op, const Variable<T>& x, const Variable<T>& 
     check<ShapeError>(residual.shape() == x.shape(), op, ": residual ", residual.shape(), " given, input is ", x.shape());
   if constexpr (std::is_same_v<T, float>) {
     if (const auto* sums = x.template deferred_as<DeferredSums>())
-      return batch_norm_of(ops::NormalizeSums{sums->sums.sums, sums->sums.scale}, x, residual, gamma, beta, running_mean,
-                           running_var, options, relu);
+      return batch_norm_of(ops::NormalizeSums{sums->sums.sums, sums->sums.scale}, sums->sums, x, residual, gamma, beta,
+                           running_mean, running_var, options, relu);
   }
-  return batch_norm_of(ops::NormalizeInput<T>{x.value(), {}}, x, residual, gamma, beta, running_mean, running_var, options,
-                       relu);
+  return batch_norm_of(ops::NormalizeInput<T>{x.value(), {}}, x.value(), x, residual, gamma, beta, running_mean,
+                       running_var, options, relu);
 }
 
 }  // namespace detail

@@ -9,16 +9,16 @@ namespace spnet {
 inline namespace v0 {
 namespace kernels {
 
-// What is normalised, x, is of type X: T, or int32 sums, which count as T(x).
-
 /// mean[c], squares[c] = the mean and the sum of squared deviations of column c. Overwrites.
-template <class X>
+template <class T>
 struct MomentsArgs {
-  const X* x;
+  const T* x;
   std::int64_t rows, channels;
   double* mean;
   double* squares;
 };
+
+// What is normalised, x, is of type X: T, or int32 sums, which count as T(x).
 
 /// y = x·scale[c] + shift[c], plus residual where there is one, then zero where that is < 0 if `relu`.
 template <class T, class X = T>
@@ -87,7 +87,6 @@ struct NormalizeGradientArgs {
 /// The passes of a normalisation of X.
 template <class T, class X = T>
 struct NormalizeFunctions {
-  void (*moments)(const MomentsArgs<X>&);
   void (*normalize)(const NormalizeArgs<T, X>&);
   bool (*normalize_codes)(const NormalizeCodesArgs<T, X>&);
   void (*normalize_sums)(const NormalizeSumsArgs<T, X>&);
@@ -97,6 +96,7 @@ struct NormalizeFunctions {
 /// One instruction set's element-wise kernels.
 template <class T>
 struct ElementwiseFunctions {
+  void (*moments)(const MomentsArgs<T>&);
   NormalizeFunctions<T> of_values;
   NormalizeFunctions<T, std::int32_t> of_sums;
   /// sum[i] += term[i]

@@ -47,21 +47,22 @@ template <class L, int N>
 inline constexpr std::int64_t kBlockRows = 16384 / (N * L::kCount * static_cast<int>(sizeof(float)));
 
 // N vectors of columns, from `column` on, of which `width` exist.
-template <class L, int N, class X, class Move>
-SPNET_INLINE void moments_columns(const MomentsArgs<X>& a, std::int64_t column, std::int64_t width, const Move& move) {
+template <class L, int N, class Move>
+SPNET_INLINE void moments_columns(const MomentsArgs<float>& a, std::int64_t column, std::int64_t width,
+                                  const Move& move) {
   using Float = typename L::Float;
   double* const mean = a.mean + column;
   double* const squares = a.squares + column;
   for (std::int64_t i = 0; i < width; ++i) mean[i] = squares[i] = 0;
   for (std::int64_t begin = 0; begin < a.rows; begin += kBlockRows<L, N>) {
     const std::int64_t rows = a.rows - begin < kBlockRows<L, N> ? a.rows - begin : kBlockRows<L, N>;
-    const X* const block = a.x + begin * a.channels + column;
+    const float* const block = a.x + begin * a.channels + column;
     Float centre[N], sum[N], square[N], v;
     SPNET_UNROLL for (int j = 0; j < N; ++j) centre[j] = sum[j] = square[j] = Float{};
-    const X* x = block;
+    const float* x = block;
     for (std::int64_t r = 0; r < rows; ++r, x += a.channels) {
       SPNET_UNROLL for (int j = 0; j < N; ++j) {
-        load_values<L>(v, x + j * L::kCount, move);
+        move.load(v, x + j * L::kCount);
         centre[j] += v;
       }
     }
@@ -69,7 +70,7 @@ SPNET_INLINE void moments_columns(const MomentsArgs<X>& a, std::int64_t column, 
     x = block;
     for (std::int64_t r = 0; r < rows; ++r, x += a.channels) {
       SPNET_UNROLL for (int j = 0; j < N; ++j) {
-        load_values<L>(v, x + j * L::kCount, move);
+        move.load(v, x + j * L::kCount);
         v -= centre[j];
         sum[j] += v;
         square[j] += v * v;
@@ -94,8 +95,8 @@ SPNET_INLINE void moments_columns(const MomentsArgs<X>& a, std::int64_t column, 
   }
 }
 
-template <class L, class X>
-SPNET_INLINE void moments(const MomentsArgs<X>& a) {
+template <class L>
+SPNET_INLINE void moments(const MomentsArgs<float>& a) {
   std::int64_t c = 0;
   for (; c + 4 * L::kCount <= a.channels; c += 4 * L::kCount) moments_columns<L, 4>(a, c, 4 * L::kCount, AllLanes{});
   for (; c + L::kCount <= a.channels; c += L::kCount) moments_columns<L, 1>(a, c, L::kCount, AllLanes{});

@@ -115,6 +115,16 @@ struct CodeDepthwiseArgs {
   std::int64_t y_step;
 };
 
+/// sums[c] = Σ y[p * step + c], squares[c] = Σ y[p * step + c]² over the pixels p, for sums of magnitudes within int32 and
+/// squares within uint64. Overwrites.
+struct TotalsArgs {
+  const std::int32_t* y;
+  std::int64_t step;
+  std::int64_t pixels, channels;
+  std::int64_t* sums;
+  std::uint64_t* squares;
+};
+
 /// The integer kernels of one instruction set.
 struct CodeKernels {
   /// Exact where a product's segments are short enough for its lanes, which sum two products of every unit. Without
@@ -130,6 +140,7 @@ struct CodeKernels {
   void (*depthwise)(const CodeDepthwiseArgs&);
   void (*sum_pixels)(const PixelSumArgs&);
   void (*sum_windows)(const WindowSumArgs&);
+  void (*totals)(const TotalsArgs&);
   void (*gather_values)(const ValueGatherArgs&);
 };
 

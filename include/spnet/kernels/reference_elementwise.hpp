@@ -114,13 +114,12 @@ void relu_gradient(const T* gradient, const T* y, T* dx, std::int64_t count) {
 }
 
 template <class T, class X>
-inline constexpr NormalizeFunctions<T, X> kNormalize{
-    moments<X>, normalize<T, X>, normalize_codes<T, X>, normalize_sums<T, X>,
-    normalize_gradient<T, X>};
+inline constexpr NormalizeFunctions<T, X> kNormalize{normalize<T, X>, normalize_codes<T, X>, normalize_sums<T, X>,
+                                                     normalize_gradient<T, X>};
 
 template <class T>
-inline constexpr ElementwiseFunctions<T> kElementwise{kNormalize<T, T>, kNormalize<T, std::int32_t>, add<T>, relu<T>,
-                                                      relu_gradient<T>};
+inline constexpr ElementwiseFunctions<T> kElementwise{moments<T>, kNormalize<T, T>, kNormalize<T, std::int32_t>,
+                                                      add<T>, relu<T>, relu_gradient<T>};
 
 }  // namespace kernels::reference
 }  // namespace v0

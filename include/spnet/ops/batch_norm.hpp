@@ -11,6 +11,7 @@
 
 #include "spnet/ops/elementwise.hpp"
 #include "spnet/ops/quantize.hpp"
+#include "spnet/ops/sums.hpp"
 
 namespace spnet {
 inline namespace v0 {
@@ -106,17 +107,16 @@ Tensor<T> input_scale(const NormalizeInput<T, X>& input, const ChannelAffine<T>&
 
 /// Moments of the channels of x [...,C]. Accurate also where the mean is large against the deviation: every chunk is
 /// centred by its own mean, and chunks are merged in order (Chan, Golub, LeVeque 1983).
-template <class T, class X>
-ChannelMoments channel_moments(const NormalizeInput<T, X>& input) {
-  const Tensor<X>& x = input.x;
-  const Tensor<X> dense = x.contiguous();
+template <class T>
+ChannelMoments channel_moments(const Tensor<T>& x) {
+  const Tensor<T> dense = x.contiguous();
   const std::int64_t channels = x.dim(-1), rows = x.size() / channels;
   const detail::ChannelChunks chunks(rows, channels);
   const std::int64_t width = 2 * channels * chunks.repeat;
   Tensor<double> partial({chunks.count, width});
-  const X* data = dense.data();
+  const T* data = dense.data();
   double* moments = partial.data();
-  const auto kernel = detail::normalize_kernels<T, X>().moments;
+  const auto kernel = elementwise_kernels<T>().moments;
   parallel_for(chunks.count, [&](std::int64_t i) {
     const auto chunk = chunks[i];
     kernel({data + chunk.at, chunk.rows, chunk.channels, moments + i * width, moments + i * width + chunk.channels});
@@ -138,16 +138,21 @@ ChannelMoments channel_moments(const NormalizeInput<T, X>& input) {
       before += more;
     }
   }
-  for (std::int64_t c = 0; c < channels; ++c) {
-    const double unit = input.unit_of(c);
-    mean[c] *= unit;
-    squares[c] *= unit * unit / static_cast<double>(rows);
-  }
+  for (std::int64_t c = 0; c < channels; ++c) squares[c] /= static_cast<double>(rows);
   return out;
 }
-template <class T>
-ChannelMoments channel_moments(const Tensor<T>& x) {
-  return channel_moments(NormalizeInput<T>{x, {}});
+/// The same of what integer sums stand for; exact up to a rounding at the end.
+inline ChannelMoments channel_moments(const Sums& x) {
+  const std::int64_t channels = x.scale.size(), rows = x.sums.size() / channels;
+  const auto totals = channel_totals(x);
+  ChannelMoments out{Tensor<double>({channels}), Tensor<double>({channels})};
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const ChannelTotal& total = totals[static_cast<std::size_t>(c)];
+    const double unit = static_cast<double>(x.scale.span()[static_cast<std::size_t>(c)]);
+    out.mean(c) = unit * total.mean(rows);
+    out.variance(c) = unit * unit * total.variance(rows);
+  }
+  return out;
 }
 
 /// Batch norm with known statistics as one affine map: scale = gamma/√(variance + epsilon), shift = beta − mean·scale.

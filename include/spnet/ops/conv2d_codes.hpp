@@ -78,6 +78,7 @@ class PackedCodesConv2d {
           message("conv2d: codes ", x_shape, " and ", w.codes.shape(), " have no integer form: ", obstacle));
     s_ = detail::conv_sizes("conv2d", x_shape, w.codes.shape(), options);
     const auto& w_map = std::get<AffineCodes>(w.map);
+    largest_ = detail::largest_sum(x_map, w_map, w.codes.size() / s_.o);
     const Tensor<float> w_scale = w_map.scale.contiguous();
     scale_ = Tensor<float>({s_.o});
     for (std::int64_t o = 0; o < s_.o; ++o)
@@ -93,8 +94,9 @@ class PackedCodesConv2d {
       groups_.emplace_back(c, x_map, codes.data() + g * c.outputs * c.w_output, w_map);
   }
 
-  /// Throws ShapeError where x has another shape, ValueError where its codes have another map.
-  Sums operator()(const Quantized& x) const {
+  /// With the channels' totals where asked for. Throws ShapeError where x has another shape, ValueError where its codes
+  /// have another map.
+  Sums operator()(const Quantized& x, bool with_totals = false) const {
     check<ShapeError>(x.codes.shape() == x_shape_, "conv2d: input ", x.codes.shape(),
                       " given, the weights were packed for ", x_shape_);
     const AffineCodes* map = detail::as_source(x);
@@ -102,21 +104,26 @@ class PackedCodesConv2d {
                           map->qmin == x_map_.qmin && map->qmax == x_map_.qmax &&
                           detail::scale_of(*map) == detail::scale_of(x_map_),
                       "conv2d: the input's codes are not those that the weights were packed for");
-    Sums out{Tensor<std::int32_t>(detail::output_shape(s_)), scale_};
+    Sums out{Tensor<std::int32_t>(detail::output_shape(s_)), scale_, largest_};
+    if (with_totals && !groups_.empty()) out.totals.resize(static_cast<std::size_t>(s_.o));
+    ChannelTotal* totals = out.totals.data();
     const Tensor<std::uint8_t> codes = x.codes.contiguous();
     if (depthwise_) (*depthwise_)(codes.data(), out.sums.data());
     const std::uint8_t* from = codes.data();
     std::int32_t* to = out.sums.data();
     for (const detail::IntegerCorrelation& group : groups_) {
-      group(from, to);
+      group(from, to, with_totals ? totals : nullptr);
       from += s_.c / s_.groups;
       to += s_.o / s_.groups;
+      if (with_totals) totals += s_.o / s_.groups;
     }
     return out;
   }
 
   /// [O], of the sums.
   const Tensor<float>& scale() const { return scale_; }
+  /// No sum's magnitude is larger.
+  std::int64_t largest() const { return largest_; }
   /// What it runs on, for reports.
   std::string kernel_name() const {
     if (depthwise_) return message(kernels::active().name, " depthwise");
@@ -128,6 +135,7 @@ class PackedCodesConv2d {
   AffineCodes x_map_;
   detail::ConvSizes s_{};
   Tensor<float> scale_;
+  std::int64_t largest_ = 0;
   detail::PoolVector<detail::IntegerCorrelation> groups_;
   std::optional<detail::IntegerDepthwise> depthwise_;
 };
@@ -143,9 +151,7 @@ namespace detail {
 
 // Few and small enough products are exact in float, too.
 inline bool is_exact_in_float(const AffineCodes& x, const Quantized& w) {
-  const std::int64_t length = w.codes.size() / w.codes.dim(0);
-  return length * IntegerRange(x).largest() * IntegerRange(std::get<AffineCodes>(w.map)).largest() <
-         (std::int64_t{1} << 24);
+  return largest_sum(x, std::get<AffineCodes>(w.map), w.codes.size() / w.codes.dim(0)) < (std::int64_t{1} << 24);
 }
 inline Tensor<std::int32_t> simulated_sums(const Tensor<std::uint8_t>& x, AffineCodes x_map,
                                            const Tensor<std::uint8_t>& w, AffineCodes w_map,
@@ -159,13 +165,15 @@ inline Tensor<std::int32_t> simulated_sums(const Tensor<std::uint8_t>& x, Affine
 
 /// Convolution as conv2d, in integers: exact sums that stand for the values, the same on every instruction set. Throws
 /// ValueError unless has_integer_form(x, w), and as conv2d.
-inline Sums conv2d_sums(const Quantized& x, const Quantized& w, const Conv2dOptions& options = {}) {
+inline Sums conv2d_sums(const Quantized& x, const Quantized& w, const Conv2dOptions& options = {},
+                        bool with_totals = false) {
   const auto* x_map = std::get_if<AffineCodes>(&x.map);
   check<ValueError>(x_map, "conv2d: codes ", x.codes.shape(), " and ", w.codes.shape(),
                     " have no integer form: the input's codes are not evenly spaced");
   const PackedCodesConv2d packed(x.codes.shape(), *x_map, w, options);
-  if (!simulates_in_float() || !detail::is_exact_in_float(*x_map, w)) return packed(x);
-  return {detail::simulated_sums(x.codes, *x_map, w.codes, std::get<AffineCodes>(w.map), options), packed.scale()};
+  if (!simulates_in_float() || !detail::is_exact_in_float(*x_map, w)) return packed(x, with_totals);
+  return {detail::simulated_sums(x.codes, *x_map, w.codes, std::get<AffineCodes>(w.map), options), packed.scale(),
+          packed.largest()};
 }
 
 /// conv2d_backward_weight with the values of x, which is read as codes. Throws as conv2d.

@@ -12,8 +12,10 @@
 #include <cstdint>
 #include <cstring>
 #include <iterator>
+#include <mutex>
 #include <optional>
 
+#include "spnet/ops/channel_totals.hpp"
 #include "spnet/ops/conv2d_direct.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
 #include "spnet/ops/conv2d_weight_form.hpp"
@@ -28,8 +30,8 @@ namespace ops::detail {
 /// needed; shorter runs would leave more partial sums.
 inline constexpr std::int64_t kRunBytes = 48 * 1024;
 
-/// One group of a convolution of codes, its weights packed once. `c` is its forward correlation; x and y point at the
-/// group's first channel, w at its first weight.
+/// One group of a convolution of codes, its weights packed once. `c` is its forward correlation; x, y and totals point
+/// at the group's first channel, w at its first weight.
 class IntegerCorrelation {
  public:
   IntegerCorrelation(const Correlation& c, const AffineCodes& x_map, const std::uint8_t* w, const AffineCodes& w_map)
@@ -42,7 +44,8 @@ class IntegerCorrelation {
                static_cast<std::int64_t>(phase().taps.size()) * padded_channels() * panels_.total() *
                    form_.k.element_bytes,
                c_.in_rows * c_.in_cols * c_.in_step * form_.k.element_bytes),
-        factor_(wrapped(form_.factor)) {
+        factor_(wrapped(form_.factor)),
+        largest_(largest_sum(x_map, w_map, std::ssize(c.phases[0].taps) * c.channels)) {
     if (form_.offset != 0) windows_.emplace(codes_, codes_.phases[0], spans_, tasks_.rows());
     Correlation padded = c_;
     padded.channels = padded_channels();
@@ -63,14 +66,18 @@ class IntegerCorrelation {
   }
   const char* kernel_name() const { return form_.k.name; }
 
-  void operator()(const std::uint8_t* x, std::int32_t* y) const {
+  /// Adds the totals of the sums, where they are asked for, while these are in the cache.
+  void operator()(const std::uint8_t* x, std::int32_t* y, ChannelTotal* totals) const {
     const std::int64_t image = codes_.in_rows * codes_.in_cols * codes_.in_step;
     const std::int64_t copies =
         reads_in_place() ? 0 : tasks_.images() * c_.most_input_rows(tasks_.rows()) * row_bytes();
     const std::int64_t copy_bytes = ceil_div(copies, 64) * 64;
     const std::int64_t terms = windows_ ? tasks_.images() * tasks_.rows() * phase().cols : 0;
     const std::int64_t sums = windows_ ? windows_->scratch() : 0;
-    const std::int64_t bytes = copy_bytes + (terms + sums) * static_cast<std::int64_t>(sizeof(std::int32_t));
+    const std::int64_t window_bytes =
+        ceil_div((terms + sums) * static_cast<std::int64_t>(sizeof(std::int32_t)), 64) * 64;
+    const std::int64_t bytes = copy_bytes + window_bytes + (totals ? TotalsCounter::bytes(c_.outputs) : 0);
+    std::mutex mutex;
     parallel_for_scratch<std::byte>(tasks_.count(), bytes, [&](std::int64_t index, std::byte* scratch) {
       const DirectTasks::Task task = tasks_[index];
       const std::uint8_t* const codes = x + task.image * image;
@@ -84,7 +91,17 @@ class IntegerCorrelation {
                       windows + i * of_image);
         in.windows = windows;
       }
-      multiply(in, task, y + task.image * c_.y_image);
+      std::int32_t* const to = y + task.image * c_.y_image;
+      multiply(in, task, to);
+      if (!totals) return;
+      const std::int64_t first = task.first_panel * panels_.panel;
+      TotalsCounter counter(scratch + copy_bytes + window_bytes,
+                            std::min(task.last_panel * panels_.panel, c_.outputs) - first, largest_);
+      for (std::int64_t i = 0; i < task.images; ++i)
+        counter.add(to + i * c_.y_image + task.first * c_.y_row + first, c_.y_step,
+                    (task.last - task.first) * phase().cols);
+      const std::lock_guard lock(mutex);
+      counter.add_to(totals + first);
     });
   }
 
@@ -242,6 +259,7 @@ class IntegerCorrelation {
   TapSpans spans_;
   DirectTasks tasks_;
   std::int32_t factor_;
+  std::int64_t largest_;
   std::optional<WindowSums> windows_;  // where the form asks for Σ a
   PoolVector<Runs> runs_;              // [row span][column span]
   Buffer packed_;

@@ -28,6 +28,11 @@ struct IntegerRange {
   std::int64_t largest() const { return std::max(std::abs(low), std::abs(high)); }
 };
 
+/// The largest magnitude of a sum of `length` products of codes that have an integer form.
+inline std::int64_t largest_sum(const AffineCodes& x, const AffineCodes& w, std::int64_t length) {
+  return length * IntegerRange(x).largest() * IntegerRange(w).largest();
+}
+
 /// Products of fewer units would spend their time on the sums that they leave in memory.
 inline constexpr std::int64_t kLeastUnits = 64;
 inline constexpr std::int64_t kAnyUnits = std::numeric_limits<std::int64_t>::max();

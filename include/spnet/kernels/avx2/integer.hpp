@@ -8,6 +8,7 @@
 #include "spnet/kernels/avx2/vector.hpp"
 #include "spnet/kernels/depthwise_body.hpp"
 #include "spnet/kernels/integer_body.hpp"
+#include "spnet/kernels/totals_body.hpp"
 
 #define SPNET_AVX2_VNNI __attribute__((target("avx2,fma,avxvnni")))
 #define SPNET_AVX2_VNNI_EVEX __attribute__((target("avx2,fma,avx512vl,avx512vnni")))
@@ -20,6 +21,7 @@ struct Units {
   static constexpr int kLanes = 8;
   typedef std::int32_t Vector __attribute__((vector_size(32)));
   typedef std::uint32_t Bits __attribute__((vector_size(32)));
+  typedef std::uint64_t Wide __attribute__((vector_size(32)));
 
   [[gnu::always_inline]] static void broadcast(Vector& v, const std::byte* from) {
 #if defined(__clang__)
@@ -37,6 +39,14 @@ struct Units {
   [[gnu::always_inline]] static void widen(Vector& v, const std::uint8_t* from) {
     typedef std::uint8_t Bytes __attribute__((vector_size(8), aligned(1), may_alias));
     asm("vpmovzxbd %1, %0" : "=x"(v) : "m"(*reinterpret_cast<const Bytes*>(from)));
+  }
+#endif
+  // The squares of the even lanes.
+#if defined(__clang__)
+  SPNET_AVX2 static void square_even(Wide& squares, const Vector& v) { squares = (Wide)_mm256_mul_epi32((__m256i)v, (__m256i)v); }
+#else
+  [[gnu::always_inline]] static void square_even(Wide& squares, const Vector& v) {
+    asm("vpmuldq %1, %1, %0" : "=x"(squares) : "x"(v));
   }
 #endif
   // Codes of 1 bit.
@@ -205,6 +215,7 @@ SPNET_AVX2 inline void bit_elements(const ElementArgs& a) { body::bit_elements<U
 SPNET_AVX2 inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, Words>, 4>(a); }
 SPNET_AVX2 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 SPNET_AVX2 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
+SPNET_AVX2 inline void totals(const TotalsArgs& a) { body::totals<Units>(a); }
 SPNET_AVX2 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
@@ -212,7 +223,7 @@ constexpr CodeKernels code_kernels() {
           {"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 0, byte_elements, byte_product},
           {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
           {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, 8, 1, 255, bit_elements, bit_product},
-          code_depthwise, sum_pixels, sum_windows, gather_values};
+          code_depthwise, sum_pixels, sum_windows, totals, gather_values};
 }
 constexpr CodeKernels vnni_code_kernels(void (*product)(const IntegerProductArgs&)) {
   CodeKernels kernels = code_kernels();

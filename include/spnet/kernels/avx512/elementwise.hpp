@@ -9,8 +9,7 @@ namespace spnet {
 inline namespace v0 {
 namespace kernels::avx512 {
 
-template <class X>
-SPNET_AVX512 inline void moments(const MomentsArgs<X>& a) {
+SPNET_AVX512 inline void moments(const MomentsArgs<float>& a) {
   body::moments<Lanes>(a);
 }
 template <class X>
@@ -37,10 +36,10 @@ SPNET_AVX512 inline void relu_gradient(const float* gradient, const float* y, fl
 
 template <class X>
 constexpr NormalizeFunctions<float, X> normalize_functions() {
-  return {moments<X>, normalize<X>, normalize_codes<X>, normalize_sums<X>, normalize_gradient<X>};
+  return {normalize<X>, normalize_codes<X>, normalize_sums<X>, normalize_gradient<X>};
 }
 constexpr ElementwiseKernels elementwise_kernels() {
-  return {normalize_functions<float>(), normalize_functions<std::int32_t>(), add, relu, relu_gradient};
+  return {moments, normalize_functions<float>(), normalize_functions<std::int32_t>(), add, relu, relu_gradient};
 }
 
 }  // namespace kernels::avx512

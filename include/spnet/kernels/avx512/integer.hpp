@@ -8,6 +8,7 @@
 #include "spnet/kernels/avx512/vector.hpp"
 #include "spnet/kernels/depthwise_body.hpp"
 #include "spnet/kernels/integer_body.hpp"
+#include "spnet/kernels/totals_body.hpp"
 
 #define SPNET_AVX512_VNNI __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")))
 #define SPNET_AVX512_POPCNT __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512vpopcntdq,avx2,fma")))
@@ -20,6 +21,7 @@ struct Units {
   static constexpr int kLanes = 16;
   typedef std::int32_t Vector __attribute__((vector_size(64)));
   typedef std::uint32_t Bits __attribute__((vector_size(64)));
+  typedef std::uint64_t Wide __attribute__((vector_size(64)));
 
   [[gnu::always_inline]] static void broadcast(Vector& v, const std::byte* from) {
 #if defined(__clang__)
@@ -37,6 +39,14 @@ struct Units {
   [[gnu::always_inline]] static void widen(Vector& v, const std::uint8_t* from) {
     typedef std::uint8_t Bytes __attribute__((vector_size(16), aligned(1), may_alias));
     asm("vpmovzxbd %1, %0" : "=v"(v) : "m"(*reinterpret_cast<const Bytes*>(from)));
+  }
+#endif
+  // The squares of the even lanes.
+#if defined(__clang__)
+  SPNET_AVX512 static void square_even(Wide& squares, const Vector& v) { squares = (Wide)_mm512_mul_epi32((__m512i)v, (__m512i)v); }
+#else
+  [[gnu::always_inline]] static void square_even(Wide& squares, const Vector& v) {
+    asm("vpmuldq %1, %1, %0" : "=v"(squares) : "v"(v));
   }
 #endif
   // Codes of 1 bit.
@@ -179,17 +189,18 @@ SPNET_AVX512 inline void code_depthwise(const CodeDepthwiseArgs& a) {
 }
 SPNET_AVX512 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 SPNET_AVX512 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
+SPNET_AVX512 inline void totals(const TotalsArgs& a) { body::totals<Units>(a); }
 SPNET_AVX512 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
   return {{"avx512 maddubs int16", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 32767, byte_elements, short_product},
           {"avx512 maddubs", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, byte_elements, byte_product},
           {"avx512 madd", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
-          {}, code_depthwise, sum_pixels, sum_windows, gather_values};
+          {}, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
 }
 constexpr CodeKernels vnni_code_kernels() {
   constexpr IntegerKernels vnni{"avx512 vnni", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, byte_elements, vnni_product};
-  return {{}, vnni, vnni, {}, vnni_depthwise, sum_pixels, sum_windows, gather_values};
+  return {{}, vnni, vnni, {}, vnni_depthwise, sum_pixels, sum_windows, totals, gather_values};
 }
 constexpr CodeKernels popcnt_code_kernels() {
   CodeKernels kernels = vnni_code_kernels();

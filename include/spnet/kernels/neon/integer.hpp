@@ -7,6 +7,7 @@
 #include "spnet/kernels/depthwise_body.hpp"
 #include "spnet/kernels/integer_body.hpp"
 #include "spnet/kernels/simd/quantize.hpp"
+#include "spnet/kernels/totals_body.hpp"
 
 #define SPNET_NEON_DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
 #define SPNET_NEON_I8MM __attribute__((target("arch=armv8.2-a+dotprod+i8mm")))
@@ -19,11 +20,17 @@ struct Units {
   static constexpr int kLanes = 4;
   typedef std::int32_t Vector __attribute__((vector_size(16)));
   typedef std::uint32_t Bits __attribute__((vector_size(16)));
+  typedef std::uint64_t Wide __attribute__((vector_size(16)));
 
   [[gnu::always_inline]] static void broadcast(Vector& v, const std::byte* from) {
     std::int32_t unit;
     std::memcpy(&unit, from, sizeof unit);
     v = unit - Vector{};
+  }
+  // The squares of the even lanes.
+  [[gnu::always_inline]] static void square_even(Wide& squares, const Vector& v) {
+    const int32x2_t even = vmovn_s64((int64x2_t)v);
+    squares = (Wide)vmull_s32(even, even);
   }
 };
 
@@ -121,6 +128,7 @@ inline void bit_elements(const ElementArgs& a) { body::bit_elements<Units>(a); }
 inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<simd::Lanes, Products>, 8>(a); }
 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
+inline void totals(const TotalsArgs& a) { body::totals<Units>(a); }
 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<simd::Lanes>(a); }
 
 constexpr IntegerKernels byte_kernels(const char* name, std::int64_t largest_code, void (*product)(const IntegerProductArgs&)) {
@@ -131,7 +139,7 @@ constexpr CodeKernels code_kernels() {
           byte_kernels("neon smull", 127, byte_product),
           {"neon smull words", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
           {"neon cnt", Units::kLanes, 4 * Units::kLanes, 1, 8, 1, 255, bit_elements, bit_product},
-          code_depthwise, sum_pixels, sum_windows, gather_values};
+          code_depthwise, sum_pixels, sum_windows, totals, gather_values};
 }
 constexpr CodeKernels dotprod_code_kernels() {
   CodeKernels kernels = code_kernels();

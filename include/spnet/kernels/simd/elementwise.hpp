@@ -8,8 +8,7 @@ namespace spnet {
 inline namespace v0 {
 namespace kernels::simd {
 
-template <class X>
-inline void moments(const MomentsArgs<X>& a) {
+inline void moments(const MomentsArgs<float>& a) {
   body::moments<Lanes>(a);
 }
 template <class X>
@@ -36,10 +35,10 @@ inline void relu_gradient(const float* gradient, const float* y, float* dx, std:
 
 template <class X>
 constexpr NormalizeFunctions<float, X> normalize_functions() {
-  return {moments<X>, normalize<X>, normalize_codes<X>, normalize_sums<X>, normalize_gradient<X>};
+  return {normalize<X>, normalize_codes<X>, normalize_sums<X>, normalize_gradient<X>};
 }
 constexpr ElementwiseKernels elementwise_kernels() {
-  return {normalize_functions<float>(), normalize_functions<std::int32_t>(), add, relu, relu_gradient};
+  return {moments, normalize_functions<float>(), normalize_functions<std::int32_t>(), add, relu, relu_gradient};
 }
 
 }  // namespace kernels::simd

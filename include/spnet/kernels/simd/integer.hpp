@@ -4,6 +4,7 @@
 #include "spnet/kernels/depthwise_body.hpp"
 #include "spnet/kernels/integer_body.hpp"
 #include "spnet/kernels/simd/quantize.hpp"
+#include "spnet/kernels/totals_body.hpp"
 
 namespace spnet {
 inline namespace v0 {
@@ -15,11 +16,17 @@ struct Words {
   static constexpr int kElementBytes = 2;
   typedef std::int32_t Vector __attribute__((vector_size(16)));
   typedef std::uint32_t Bits __attribute__((vector_size(16)));
+  typedef std::uint64_t Wide __attribute__((vector_size(16)));
 
   [[gnu::always_inline]] static void broadcast(Vector& v, const std::byte* from) {
     std::int32_t unit;
     std::memcpy(&unit, from, sizeof unit);
     v = unit - Vector{};
+  }
+  // The squares of the even lanes.
+  [[gnu::always_inline]] static void square_even(Wide& squares, const Vector& v) {
+    const Wide even = reinterpret_cast<Wide>(v < 0 ? -v : v) & 0xffffffff;
+    squares = even * even;
   }
   [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
 #if defined(__SSE2__)
@@ -43,11 +50,12 @@ inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16
 inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, Words>, 4>(a); }
 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Words>(a); }
+inline void totals(const TotalsArgs& a) { body::totals<Words>(a); }
 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
 
 constexpr CodeKernels code_kernels() {
   constexpr IntegerKernels words{"simd madd", Words::kLanes, 2 * Words::kLanes, 2, 1, 255, 0, word_elements, word_product};
-  return {{}, words, words, {}, code_depthwise, sum_pixels, sum_windows, gather_values};
+  return {{}, words, words, {}, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
 }
 
 }  // namespace kernels::simd
