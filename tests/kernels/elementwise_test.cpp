@@ -109,6 +109,32 @@ TEST_CASE("kernels: sums and gradients of a normalisation agree with the referen
   });
 }
 
+TEST_CASE("kernels: the gradient of a scale behind a normalisation agrees with the reference") {
+  for_every_table([](const kernels::ElementwiseKernels& k, std::int64_t rows, std::int64_t channels) {
+    const auto x = normal(rows, channels, 2, 3), g = normal(rows, channels, 3);
+    const auto mean = normal(1, channels, 4), scale = normal(1, channels, 5), shift = normal(1, channels, 6);
+    for (const auto& [factor, high] : {std::pair{0.7f, 1.0f}, std::pair{20.0f, 255.0f}}) {
+      CAPTURE(high);
+      double of_scale = 7, expected = 7;
+      Tensor<double> sums({2, channels}), sums_ref({2, channels}), plain({2, channels});
+      kernels::NormalizeSumsArgs<float> args{g.data(),     x.data(), nullptr,    nullptr,
+                                             mean.data(),  scale.data(), shift.data(), GradientMask::kInput,
+                                             high / factor, rows,     channels,   sums.data(),
+                                             factor,       high,     &of_scale};
+      k.of_values.normalize_sums(args);
+      args.factor = 0;
+      args.sums = plain.data();
+      k.of_values.normalize_sums(args);
+      CHECK(testing::bit_equal(sums, plain));
+      args.factor = factor;
+      args.sums = sums_ref.data();
+      args.of_scale = &expected;
+      kernels::reference::normalize_sums<float, float>(args);
+      CHECK(of_scale == doctest::Approx(expected).epsilon(1e-4));
+    }
+  });
+}
+
 TEST_CASE("kernels: codes of a normalisation have the bits of the reference on every instruction set") {
   for_every_table([](const kernels::ElementwiseKernels& k, std::int64_t rows, std::int64_t channels) {
     const auto x = normal(rows, channels, 2, 3), residual = normal(rows, channels, 3);

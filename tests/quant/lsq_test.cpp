@@ -3,9 +3,12 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <memory>
 #include <set>
+#include <vector>
 
 #include "quantizer_run.hpp"
+#include "spnet/autograd/arithmetic.hpp"
 #include "spnet/testing/compare.hpp"
 
 using namespace spnet;
@@ -14,6 +17,11 @@ using testing::random_normal;
 namespace {
 
 Variable<float> scale_at(const Quantizer& quantizer, int bits) { return quantizer.parameters_at(bits)[0]; }
+
+std::unique_ptr<Quantizer> make_lsq(bool weights, const QuantizerOptions& options = {}) {
+  if (weights) return std::make_unique<LsqWeights>(options);
+  return std::make_unique<LsqActivations>(options);
+}
 
 }  // namespace
 
@@ -39,16 +47,16 @@ TEST_CASE(
 
 TEST_CASE("quant: lsq codes follow the formula in double and use every level") {
   for (const bool weights : {true, false}) {
-    Lsq quantizer(weights ? Lsq::Kind::kWeights : Lsq::Kind::kActivations, {});
+    const auto quantizer = make_lsq(weights);
     Tensor<float> x({40001});
     for (int i = 0; i <= 40000; ++i) x(i) = static_cast<float>(i - 20000) / 2499;
     for (int bits = weights ? 2 : 1; bits <= 8; ++bits) {
       CAPTURE(bits);
       const int low = weights ? -(1 << (bits - 1)) : 0, high = weights ? (1 << (bits - 1)) - 1 : (1 << bits) - 1;
-      Variable<float> variable = scale_at(quantizer, bits);
+      Variable<float> variable = scale_at(*quantizer, bits);
       variable.value()(0) = 3.5f / static_cast<float>(high);
       const float s = variable.value()(0);
-      const Quantized q = quantizer.lower(x, bits, true);
+      const Quantized q = quantizer->lower(x, bits, true);
       const auto& map = std::get<AffineCodes>(q.map);
       CHECK(map.zero_point == -low);
       CHECK(map.qmax == high - low);
@@ -74,16 +82,15 @@ TEST_CASE("quant: lsq gradients are those of the function with its rounding erro
     for (const bool weights : {true, false}) {
       if (per_channel && !weights) continue;
       const Tensor<float> x = random_normal<float>({4, 50}, 4, 0.5), g = random_normal<float>(x.shape(), 5);
-      Lsq quantizer(weights ? Lsq::Kind::kWeights : Lsq::Kind::kActivations,
-                    {.channels = 4, .per_channel = per_channel});
+      const auto quantizer = make_lsq(weights, {.channels = 4, .per_channel = per_channel});
       for (const int bits : {2, 3, 8}) {
         CAPTURE(bits);
         const double low = weights ? -(1 << (bits - 1)) : 0, high = weights ? (1 << (bits - 1)) - 1 : (1 << bits) - 1;
-        Variable<float> variable = scale_at(quantizer, bits);
+        Variable<float> variable = scale_at(*quantizer, bits);
         for (std::int64_t c = 0; c < variable.size(); ++c)
           variable.value()(c) = static_cast<float>((0.5 + 0.1 * c) / high);
         variable.zero_grad();
-        const QuantizerRun r = run_quantizer(quantizer, x, g, bits);
+        const QuantizerRun r = run_quantizer(*quantizer, x, g, bits);
         const Tensor<double> start = x.to<double>(), scale = variable.value().to<double>();
         const auto channel = [&](std::int64_t i) { return per_channel ? i / 50 : 0; };
         const auto relaxed = [&](const Tensor<double>& at, const Tensor<double>& s) {
@@ -153,4 +160,46 @@ TEST_CASE("quant: scales are named by width and share their memory") {
   for (std::size_t i = 0; i < 2; ++i) other.parameters()[i].variable.value().copy_from(parameters[i].variable.value());
   CHECK(testing::bit_equal(ops::decode(quantizer.lower(x, 8, false)), ops::decode(other.lower(x, 8, false))));
   CHECK_THROWS_AS(LsqActivations({.per_channel = true}), ValueError);
+}
+
+TEST_CASE("quant: lsq activations in one pass with the norm before them are those in two") {
+  const Shape shape{6, 5, 5, 20};
+  const Tensor<float> x = random_normal<float>(shape, 1, 2), residual = random_normal<float>(shape, 2),
+                      g = random_normal<float>(shape, 3);
+  for (const bool joins : {false, true}) {
+    for (const int bits : {1, 2, 8}) {
+      for (const float sign : {1.0f, -1.0f}) {
+        CAPTURE(joins);
+        CAPTURE(bits);
+        std::vector<Tensor<float>> values;
+        std::vector<std::vector<Tensor<float>>> gradients;
+        for (const bool apart : {false, true}) {
+          LsqActivations quantizer({.widths = {bits}});
+          Variable<float> scale = scale_at(quantizer, bits);
+          scale.value()(0) = sign * 0.9f / static_cast<float>((1 << bits) - 1);
+          std::vector<Variable<float>> inputs{{x.clone(), true},
+                                              {Tensor<float>::full({20}, 1.1f), true},
+                                              {Tensor<float>::full({20}, 0.1f), true},
+                                              {residual.clone(), true}};
+          Variable<float> y = joins ? batch_norm_add_relu(inputs[0], inputs[3], inputs[1], inputs[2], {}, {})
+                                    : batch_norm_relu(inputs[0], inputs[1], inputs[2], {}, {});
+          if (apart) y = y + Variable<float>(Tensor<float>::zeros(shape));  // of a value
+          const Variable<float> out = quantize(y, quantizer, bits, true);
+          if (!apart && !joins) CHECK_FALSE(y.deferred()->is_computed());
+          values.push_back(out.value().clone());
+          out.backward(g.clone());
+          auto& all = gradients.emplace_back();
+          inputs.push_back(scale);
+          if (!joins) inputs.erase(inputs.begin() + 3);
+          for (const auto& input : inputs) all.push_back(input.grad().clone());
+        }
+        CHECK(testing::bit_equal(values[0], values[1]));
+        for (std::size_t i = 0; i < gradients[0].size(); ++i) {
+          const auto close = testing::allclose(gradients[0][i], gradients[1][i], 1e-5, 1e-5);
+          CHECK_MESSAGE(close, i, ": ", close.message);
+        }
+        CHECK(std::abs(gradients[0].back()(0)) > 1e-3f);
+      }
+    }
+  }
 }

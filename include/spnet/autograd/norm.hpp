@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -19,14 +18,16 @@ using ops::BatchNormOptions;
 
 namespace detail {
 
-// Passes the gradient of a normalisation on to x, gamma, beta and, where there is one, the residual.
+// Passes the gradient of a normalisation on to x, gamma, beta and, where there is one, the residual. Returns that of a
+// scale behind it: see ops::OutputClip.
 template <class T, class X>
-void backward_normalize(const ops::NormalizeContext<T, X>& context, const Tensor<T>& g, InputGradients<T>& into) {
+double backward_normalize(const ops::NormalizeContext<T, X>& context, const Tensor<T>& g, InputGradients<T>& into) {
   auto gradients = ops::normalize_backward(g, context, into.needs(0), ops::reuse(g));
   into.add(0, std::move(gradients.x));
   into.add(1, std::move(gradients.gamma));
   into.add(2, std::move(gradients.beta));
   if (gradients.residual.defined()) into.add(3, std::move(gradients.residual));
+  return gradients.scale;
 }
 
 }  // namespace detail
@@ -63,16 +64,15 @@ class DeferredNormalized final : public Deferred<float> {
   bool clips() const { return relu_ && !residual_.defined(); }
   const Nodes& inputs() const { return inputs_; }
 
-  /// Passes the gradient on to the inputs, from where the value is at most `most`, if it clips().
-  void backward(const Tensor<float>& g, InputGradients<float>& into,
-                float most = std::numeric_limits<float>::infinity()) const {
-    std::visit(
+  /// Passes the gradient on to the inputs, through `clip` if it clips(), and returns that of the clip's scale.
+  double backward(const Tensor<float>& g, InputGradients<float>& into, const ops::OutputClip<float>& clip = {}) const {
+    return std::visit(
         [&](const auto& c) {
           auto with = c;
-          with.most = most;
+          with.clip = clip;
           // This mask reads the output, which the residual path keeps anyway.
           if (with.mask == kernels::GradientMask::kOutput) with.y = value();
-          detail::backward_normalize(with, g, into);
+          return detail::backward_normalize(with, g, into);
         },
         context_);
   }

@@ -50,7 +50,9 @@ enum class GradientMask {
 };
 
 /// sums[c] = Σ g, sums[channels + c] = Σ g·(x − mean[c]) over the rows, g the gradient through the mask. Overwrites.
-/// With kOutput, g is also written to `masked`, which may be `gradient`.
+/// With kOutput, g is also written to `masked`, which may be `gradient`. With kInput and a `factor` other than 0, the
+/// activation y = x·scale + shift goes on to a quantizer with a learned scale, v = y·factor, whose gradient is
+/// *of_scale = Σ gradient·(round(clamp(v, 0, high)) − (0 < y ≤ most ? v : 0)).
 template <class T, class X = T>
 struct NormalizeSumsArgs {
   const T* gradient;
@@ -64,6 +66,8 @@ struct NormalizeSumsArgs {
   T most;
   std::int64_t rows, channels;
   double* sums;
+  T factor = 0, high = 0;
+  double* of_scale = nullptr;
 };
 
 /// dx = g·gain[c] + (x − mean[c])·slope[c] + offset[c], g the gradient through the mask (not kOutput).

@@ -103,14 +103,26 @@ SPNET_INLINE void moments(const MomentsArgs<float>& a) {
   if (c < a.channels) moments_columns<L, 1>(a, c, a.channels - c, FirstLanes{static_cast<std::size_t>(a.channels - c)});
 }
 
-template <class L, GradientMask kMask, int N, class X, class Move>
-SPNET_INLINE void sums_columns(const NormalizeSumsArgs<float, X>& a, std::int64_t column, std::int64_t width, const Move& move) {
+// level = round(clamp(v, low, high)), half to even: see store_codes.
+template <class L>
+SPNET_INLINE void round_level(typename L::Float& level, const typename L::Float& v, const typename L::Float& low,
+                              const typename L::Float& high) {
+  level = v;
+  clamp_lanes<L>(level, low, high);
+  level = level + 12582912.0f;
+  hold(level);
+  level = level - 12582912.0f;
+}
+
+template <class L, GradientMask kMask, bool kOfScale, int N, class X, class Move>
+SPNET_INLINE void sums_columns(const NormalizeSumsArgs<float, X>& a, std::int64_t column, std::int64_t width,
+                               const Move& move) {
   using Float = typename L::Float;
   double* const sums = a.sums + column;
   double* const products = a.sums + a.channels + column;
   for (std::int64_t i = 0; i < width; ++i) sums[i] = products[i] = 0;
   Float mean[N], scale[N], shift[N];
-  const Float most = Float{} + a.most;
+  const Float most = Float{} + a.most, factor = Float{} + a.factor, high = Float{} + a.high;
   SPNET_UNROLL for (int j = 0; j < N; ++j) {
     move.load(mean[j], a.mean + column + j * L::kCount);
     if constexpr (kMask == GradientMask::kInput) {
@@ -121,7 +133,7 @@ SPNET_INLINE void sums_columns(const NormalizeSumsArgs<float, X>& a, std::int64_
   for (std::int64_t begin = 0; begin < a.rows; begin += kBlockRows<L, N>) {
     const std::int64_t rows = a.rows - begin < kBlockRows<L, N> ? a.rows - begin : kBlockRows<L, N>;
     std::int64_t at = begin * a.channels + column;
-    Float sum[N], product[N], g, v, y;
+    Float sum[N], product[N], of_scale{}, g, v, y;
     SPNET_UNROLL for (int j = 0; j < N; ++j) sum[j] = product[j] = Float{};
     for (std::int64_t r = 0; r < rows; ++r, at += a.channels) {
       SPNET_UNROLL for (int j = 0; j < N; ++j) {
@@ -131,6 +143,14 @@ SPNET_INLINE void sums_columns(const NormalizeSumsArgs<float, X>& a, std::int64_
         if constexpr (kMask == GradientMask::kInput) {
           y = v;
           scale_shift(y, scale[j], shift[j]);
+          if constexpr (kOfScale) {
+            Float level, place = y;
+            multiply_rounded(place, factor);
+            round_level<L>(level, place, Float{}, high);
+            keep_where<L>(place, y > 0.0f);
+            keep_up_to<L>(place, y, most);
+            of_scale += g * (level - place);
+          }
           keep_where<L>(g, y > 0.0f);
           keep_up_to<L>(g, y, most);
         }
@@ -152,23 +172,30 @@ SPNET_INLINE void sums_columns(const NormalizeSumsArgs<float, X>& a, std::int64_
       sums[i] += s[i];
       products[i] += p[i];
     }
+    if constexpr (kOfScale) {
+      for (int i = 0; i < L::kCount; ++i) *a.of_scale += static_cast<double>(of_scale[i]);
+    }
   }
 }
 
-template <class L, GradientMask kMask, class X>
+template <class L, GradientMask kMask, bool kOfScale, class X>
 SPNET_INLINE void masked_sums(const NormalizeSumsArgs<float, X>& args) {
   const NormalizeSumsArgs<float, X> a = args;  // a copy of its own, which stores through `masked` cannot change
+  if constexpr (kOfScale) *a.of_scale = 0;
   std::int64_t c = 0;
-  for (; c + 4 * L::kCount <= a.channels; c += 4 * L::kCount) sums_columns<L, kMask, 4>(a, c, 4 * L::kCount, AllLanes{});
-  for (; c + L::kCount <= a.channels; c += L::kCount) sums_columns<L, kMask, 1>(a, c, L::kCount, AllLanes{});
+  for (; c + 4 * L::kCount <= a.channels; c += 4 * L::kCount)
+    sums_columns<L, kMask, kOfScale, 4>(a, c, 4 * L::kCount, AllLanes{});
+  for (; c + L::kCount <= a.channels; c += L::kCount)
+    sums_columns<L, kMask, kOfScale, 1>(a, c, L::kCount, AllLanes{});
   if (c < a.channels)
-    sums_columns<L, kMask, 1>(a, c, a.channels - c, FirstLanes{static_cast<std::size_t>(a.channels - c)});
+    sums_columns<L, kMask, kOfScale, 1>(a, c, a.channels - c, FirstLanes{static_cast<std::size_t>(a.channels - c)});
 }
 template <class L, class X>
 SPNET_INLINE void normalize_sums(const NormalizeSumsArgs<float, X>& a) {
-  if (a.mask == GradientMask::kNone) masked_sums<L, GradientMask::kNone>(a);
-  if (a.mask == GradientMask::kInput) masked_sums<L, GradientMask::kInput>(a);
-  if (a.mask == GradientMask::kOutput) masked_sums<L, GradientMask::kOutput>(a);
+  if (a.mask == GradientMask::kNone) return masked_sums<L, GradientMask::kNone, false>(a);
+  if (a.mask == GradientMask::kOutput) return masked_sums<L, GradientMask::kOutput, false>(a);
+  if (a.factor == 0.0f) return masked_sums<L, GradientMask::kInput, false>(a);
+  masked_sums<L, GradientMask::kInput, true>(a);
 }
 
 // Calls pass.step(channel, element, move) for every vector of every row.

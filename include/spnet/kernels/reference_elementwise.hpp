@@ -68,13 +68,20 @@ bool normalize_codes(const NormalizeCodesArgs<T, X>& a) {
 template <class T, class X>
 void normalize_sums(const NormalizeSumsArgs<T, X>& a) {
   for (std::int64_t c = 0; c < 2 * a.channels; ++c) a.sums[c] = 0;
+  const bool of_scale = a.mask == GradientMask::kInput && a.factor != T{0};
+  if (of_scale) *a.of_scale = 0;
   for (std::int64_t r = 0; r < a.rows; ++r) {
     for (std::int64_t c = 0; c < a.channels; ++c) {
       const std::int64_t i = r * a.channels + c;
       T g = a.gradient[i];
       if (a.mask == GradientMask::kInput) {
         const T y = scale_shift(static_cast<T>(a.x[i]), a.scale[c], a.shift[c]);
-        g = y > T{0} && y <= a.most ? g : T{0};
+        const bool passes = y > T{0} && y <= a.most;
+        if (of_scale) {
+          const T v = scale_shift(y, a.factor, T{0}), level = std::nearbyint(std::clamp(v, T{0}, a.high));
+          *a.of_scale += static_cast<double>(g) * static_cast<double>(level - (passes ? v : T{0}));
+        }
+        g = passes ? g : T{0};
       }
       if (a.mask == GradientMask::kOutput) a.masked[i] = g = a.y[i] > T{0} ? g : T{0};
       a.sums[c] += static_cast<double>(g);

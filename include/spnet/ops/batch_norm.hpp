@@ -233,6 +233,14 @@ bool normalize_codes(const NormalizeInput<float, X>& input, const ChannelAffine<
   return finite.load();
 }
 
+/// What a quantizer behind a relu does to the gradient: from where the output is larger than `most` none passes. One
+/// with a learned scale has levels round(clamp(y·factor, 0, high)), and a gradient for it; else `factor` is 0.
+template <class T>
+struct OutputClip {
+  T most = std::numeric_limits<T>::infinity();
+  T factor = 0, high = 0;
+};
+
 /// What the backward pass of a normalisation needs to know. `y` only for kernels::GradientMask::kOutput.
 template <class T, class X = T>
 struct NormalizeContext {
@@ -242,7 +250,7 @@ struct NormalizeContext {
   Tensor<double> mean, variance;  ///< those that `affine` was folded from
   double epsilon;
   kernels::GradientMask mask;
-  T most = std::numeric_limits<T>::infinity();  ///< of kInput: where the output is larger, no gradient passes
+  OutputClip<T> clip = {};  ///< of kInput
   bool training;  ///< whether mean and variance depend on x
 };
 
@@ -251,6 +259,7 @@ template <class T>
 struct NormalizeGradients {
   Tensor<T> x, gamma, beta;
   Tensor<T> residual;  ///< the gradient behind the mask, for kOutput only
+  double scale = 0;    ///< Σ gradient·(level − y·factor inside the clip, level outside), where clip.factor is not 0
 };
 
 /// The adjoint of batch norm (+ add) (+ relu), exact, with batch statistics or constant ones. Two passes over the data.
@@ -273,7 +282,7 @@ NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const Normal
   const auto scale = detail::repeated<T>(detail::input_scale(context.input, context.affine), chunks.repeat);
   const auto shift = detail::repeated<T>(context.affine.shift, chunks.repeat);
   const std::int64_t width = 2 * channels * chunks.repeat;
-  Tensor<double> partial({chunks.count, width});
+  Tensor<double> partial({chunks.count, width}), of_scale = Tensor<double>::zeros({chunks.count});
   const bool writes = context.mask == GradientMask::kOutput;
 
   kernels::NormalizeSumsArgs<T, X> whole{};
@@ -285,8 +294,10 @@ NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const Normal
   whole.scale = scale.data();
   whole.shift = shift.data();
   whole.mask = context.mask;
-  whole.most = context.most;
-  double* sums = partial.data();
+  whole.most = context.clip.most;
+  whole.factor = context.clip.factor;
+  whole.high = context.clip.high;
+  double *sums = partial.data(), *scale_sums = of_scale.data();
   const auto sum_kernel = detail::normalize_kernels<T, X>().normalize_sums;
   parallel_for(chunks.count, [&](std::int64_t i) {
     const auto chunk = chunks[i];
@@ -300,6 +311,7 @@ NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const Normal
     part.rows = chunk.rows;
     part.channels = chunk.channels;
     part.sums = sums + i * width;
+    part.of_scale = scale_sums + i;
     sum_kernel(part);
   });
   Tensor<double> totals = Tensor<double>::zeros({2, channels});
@@ -311,6 +323,7 @@ NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const Normal
   }
 
   NormalizeGradients<T> out{{}, Tensor<T>({channels}), Tensor<T>({channels}), {}};
+  for (const double sum : of_scale.span()) out.scale += sum;
   Tensor<T> slopes({channels}), offsets({channels});
   for (std::int64_t c = 0; c < channels; ++c) {
     // The kernels centre by the rounded mean.
@@ -341,7 +354,7 @@ NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const Normal
   all.slope = slope.data();
   all.offset = offset.data();
   all.mask = writes ? GradientMask::kNone : context.mask;
-  all.most = context.most;
+  all.most = context.clip.most;
   all.dx = out.x.data();
   const auto gradient_kernel = detail::normalize_kernels<T, X>().normalize_gradient;
   parallel_for(chunks.count, [&](std::int64_t i) {

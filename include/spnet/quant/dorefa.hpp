@@ -1,6 +1,7 @@
 // DoReFa: the quantizers of SP-Nets (arXiv 2002.02815; the formulas as in its first author's code).
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "spnet/ops/quantize_centered.hpp"
@@ -52,13 +53,13 @@ class DorefaWeights : public Quantizer {
 class DorefaActivations : public ElementwiseQuantizer {
  public:
   std::string name() const override { return "dorefa"; }
-  Form form(int bits) const override {
-    if (bits == 1) return {{.sign = true}, ops::sign_map(detail::unit_scale()), -1.0f, 1.0f};
+  std::optional<Form> form(int bits) const override {
+    if (bits == 1) return Form{{.sign = true}, ops::sign_map(detail::unit_scale()), -1.0f, 1.0f};
     const int levels = (1 << bits) - 1;
-    return {{.factor = static_cast<float>(levels), .high = levels},
-            {.scale = Tensor<float>::full({1}, 1.0f / static_cast<float>(levels)), .qmin = 0, .qmax = levels},
-            0.0f,
-            1.0f};
+    return Form{{.factor = static_cast<float>(levels), .high = levels},
+                {.scale = Tensor<float>::full({1}, 1.0f / static_cast<float>(levels)), .qmin = 0, .qmax = levels},
+                0.0f,
+                1.0f};
   }
 };
 

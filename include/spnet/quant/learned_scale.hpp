@@ -26,23 +26,31 @@ class LearnedScale {
   const Variable<float>& variable() const { return variable_; }
   const Variable<float>* address() const { return &variable_; }
 
-  /// The scales to use for `x`, where a fresh scale is factor·mean|x|. Throws NumericError where one is not finite.
-  Tensor<float> use(const char* quantizer, const Tensor<float>& x, float factor, bool training) {
+  /// False where one is zero still.
+  bool is_started() const {
+    const auto values = variable_.value().span();
+    return std::find(values.begin(), values.end(), 0.0f) == values.end();
+  }
+  /// The scales in use, if started. Throws NumericError where one is not finite.
+  Tensor<float> magnitude(const char* quantizer) const {
     Tensor<float> scale = variable_.value().clone();
-    const auto values = scale.span();
-    bool fresh = false;
-    for (const float s : values) {
+    for (float& s : scale.span()) {
       check<NumericError>(std::isfinite(s), "quantize: a learned scale of ", quantizer, " is ", s);
-      fresh = fresh || s == 0.0f;
+      s = std::max(std::abs(s), kSmallest);
     }
-    if (fresh) {
-      const Tensor<float> start = ops::mean_abs(x, scale.size());
-      for (std::size_t i = 0; i < values.size(); ++i)
-        if (values[i] == 0.0f && std::isfinite(start.span()[i])) values[i] = factor * start.span()[i];
-      if (training) variable_.value().copy_from(scale);
-      for (float& s : values) s = s == 0.0f ? 1.0f : s;  // a tensor of zeros
+    return scale;
+  }
+  /// The scales to use for `x`, where a fresh scale is factor·mean|x|. Throws as `magnitude`.
+  Tensor<float> use(const char* quantizer, const Tensor<float>& x, float factor, bool training) {
+    Tensor<float> scale = magnitude(quantizer);
+    if (is_started()) return scale;
+    const Tensor<float> start = ops::mean_abs(x, scale.size());
+    for (std::int64_t i = 0; i < scale.size(); ++i) {
+      if (variable_.value().data()[i] != 0.0f) continue;
+      const float first = std::isfinite(start.data()[i]) ? factor * start.data()[i] : 0.0f;
+      if (training) variable_.value().data()[i] = first;
+      scale.data()[i] = first == 0.0f ? 1.0f : std::max(first, kSmallest);  // 1 for a tensor of zeros
     }
-    for (float& s : values) s = std::max(std::abs(s), kSmallest);
     return scale;
   }
 

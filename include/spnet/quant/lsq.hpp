@@ -3,6 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -14,6 +17,19 @@ namespace spnet {
 inline namespace v0 {
 
 namespace detail {
+
+// Of integers.
+struct LevelRange {
+  int low, high;
+};
+
+// The largest y for which y·factor, rounded, stays below `limit`.
+inline float largest_below(float limit, float factor) {
+  float y = limit / factor;
+  while (y * factor >= limit) y = std::nextafter(y, 0.0f);
+  for (float next; (next = std::nextafter(y, std::numeric_limits<float>::infinity())) * factor < limit;) y = next;
+  return y;
+}
 
 // LSQ's rate of a scale: 1/√(N·Q_p), N the elements that share it.
 inline float scale_rate(std::int64_t elements, float most) {
@@ -58,64 +74,91 @@ inline void learned_gradient(const Tensor<float>& gradient, const QuantizerCall&
 /// clip level outside, times 1/√(N·high), N the number of elements that share s (the batch counts). s starts at
 /// 2·mean|x|/√high. Weights at 1 bit: s·sign(w), s starting at mean|w|; the gradient passes to w unchanged and is
 /// Σ g·sign(w)/√N for s [ours: LSQ has no such width]. Activations at 1 bit: the general form, {0, s}.
-class Lsq : public Quantizer {
+/// `Base` is what the two kinds derive from.
+template <class Base>
+class Lsq : public Base {
  public:
-  enum class Kind { kWeights, kActivations };
-  Lsq(Kind kind, const QuantizerOptions& options)
-      : kind_(kind), scales_(options.widths, kind == Kind::kWeights && options.per_channel ? options.channels : 1) {
-    check<ValueError>(kind == Kind::kWeights || !options.per_channel,
-                      "quantizer lsq: activations have one scale a layer");
-  }
   std::string name() const override { return "lsq"; }
-  Quantized lower(const Tensor<float>& x, int bits, bool training) override {
-    LearnedScale& learned = scales_.at(label(), bits);
-    const auto [low, high] = range(bits);
-    const Tensor<float> scale = learned.use(label(), x, is_sign(bits) ? 1.0f : 2.0f / std::sqrt(high), training);
-    if (is_sign(bits)) return detail::lower_sign(label(), x, scale);
-    const int first = static_cast<int>(low), last = static_cast<int>(high);
-    AffineCodes map{.scale = scale, .zero_point = -first, .qmin = 0, .qmax = last - first};
-    if (scale.size() > 1) map.channel_axis = 0;
-    return {ops::scaled_codes(label(), x, scale, first, last), std::move(map)};
-  }
-  void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
-    const LearnedScale& learned = scales_.at(label(), call.bits);
-    if (is_sign(call.bits)) return detail::sign_gradient(gradient, call, learned, into);
-    const auto [low, high] = range(call.bits);
-    const Tensor<float>& used = std::get<AffineCodes>(call.lowered.map).scale;
-    detail::learned_gradient(gradient, call, learned, used, {.low = low, .high = high},
-                             detail::scale_rate(call.x.size() / used.size(), high), into);
-  }
   std::span<const Variable<float>> parameters_at(int bits) const override {
-    return {scales_.at(label(), bits).address(), 1};
+    return {scales_.at(label_, bits).address(), 1};
   }
-  std::vector<NamedParameter> parameters() const override {
-    std::vector<NamedParameter> out;
+  std::vector<Quantizer::NamedParameter> parameters() const override {
+    std::vector<Quantizer::NamedParameter> out;
     scales_.append_to(out);
     return out;
   }
 
- private:
-  struct Range {
-    float low, high;
-  };
-  bool is_sign(int bits) const { return bits == 1 && kind_ == Kind::kWeights; }
-  Range range(int bits) const {
-    if (kind_ == Kind::kActivations) return {0.0f, static_cast<float>((1 << bits) - 1)};
-    return {static_cast<float>(-(1 << (bits - 1))), static_cast<float>((1 << (bits - 1)) - 1)};
-  }
-  const char* label() const { return kind_ == Kind::kWeights ? "lsq weights" : "lsq activations"; }
+ protected:
+  Lsq(const char* label, const std::vector<int>& widths, std::int64_t channels)
+      : label_(label), scales_(widths, channels) {}
 
-  Kind kind_;
+  Quantized lower_to(const Tensor<float>& x, int bits, detail::LevelRange range, bool training) {
+    const Tensor<float> scale =
+        scales_.at(label_, bits).use(label_, x, 2.0f / std::sqrt(static_cast<float>(range.high)), training);
+    AffineCodes map{.scale = scale, .zero_point = -range.low, .qmin = 0, .qmax = range.high - range.low};
+    if (scale.size() > 1) map.channel_axis = 0;
+    return {ops::scaled_codes(label_, x, scale, range.low, range.high), std::move(map)};
+  }
+  void backward_from(const Tensor<float>& gradient, const QuantizerCall& call, detail::LevelRange range,
+                     InputGradients<float>& into) const {
+    const Tensor<float>& used = std::get<AffineCodes>(call.lowered.map).scale;
+    const auto low = static_cast<float>(range.low), high = static_cast<float>(range.high);
+    detail::learned_gradient(gradient, call, scales_.at(label_, call.bits), used, {.low = low, .high = high},
+                             detail::scale_rate(call.x.size() / used.size(), high), into);
+  }
+
+  const char* label_;
   LearnedScales scales_;
 };
 
-class LsqWeights : public Lsq {
+class LsqWeights : public Lsq<Quantizer> {
  public:
-  explicit LsqWeights(const QuantizerOptions& options) : Lsq(Kind::kWeights, options) {}
+  explicit LsqWeights(const QuantizerOptions& options)
+      : Lsq("lsq weights", options.widths, options.per_channel ? options.channels : 1) {}
+  Quantized lower(const Tensor<float>& x, int bits, bool training) override {
+    if (bits == 1) return detail::lower_sign(label_, x, scales_.at(label_, 1).use(label_, x, 1.0f, training));
+    return lower_to(x, bits, range(bits), training);
+  }
+  void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
+    if (call.bits == 1) return detail::sign_gradient(gradient, call, scales_.at(label_, 1), into);
+    backward_from(gradient, call, range(call.bits), into);
+  }
+
+ private:
+  static detail::LevelRange range(int bits) { return {-(1 << (bits - 1)), (1 << (bits - 1)) - 1}; }
 };
-class LsqActivations : public Lsq {
+
+class LsqActivations : public Lsq<ElementwiseQuantizer> {
  public:
-  explicit LsqActivations(const QuantizerOptions& options) : Lsq(Kind::kActivations, options) {}
+  /// Throws ValueError where one scale for each channel is asked for.
+  explicit LsqActivations(const QuantizerOptions& options) : Lsq("lsq activations", options.widths, 1) {
+    check<ValueError>(!options.per_channel, "quantizer lsq: activations have one scale a layer");
+  }
+  std::optional<Form> form(int bits) const override {
+    const LearnedScale& learned = scales_.at(label_, bits);
+    if (!learned.is_started()) return std::nullopt;
+    const int high = range(bits).high;
+    Tensor<float> scale = learned.magnitude(label_);
+    const float factor = 1.0f / scale(0);
+    return Form{{.factor = factor, .high = high},
+                {.scale = std::move(scale), .qmin = 0, .qmax = high},
+                std::numeric_limits<float>::denorm_min(),
+                detail::largest_below(static_cast<float>(high), factor),
+                true};
+  }
+  Quantized lower(const Tensor<float>& x, int bits, bool training) override {
+    return lower_to(x, bits, range(bits), training);
+  }
+  void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
+    backward_from(gradient, call, range(call.bits), into);
+  }
+  Tensor<float> scale_gradient(double sum, std::int64_t count, int bits) const override {
+    const double rate = static_cast<double>(detail::scale_rate(count, static_cast<float>(range(bits).high)));
+    return scales_.at(label_, bits).through_magnitude(Tensor<float>::full({1}, static_cast<float>(sum * rate)));
+  }
+
+ private:
+  static detail::LevelRange range(int bits) { return {0, (1 << bits) - 1}; }
 };
 
 }  // namespace v0

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -72,49 +74,78 @@ class Quantizer {
   virtual std::vector<NamedBuffer> buffers() const { return {}; }
 };
 
-/// A quantizer whose codes depend on their own element alone, by a fixed rule. What comes before it (a normalisation) can
-/// be computed in the same pass.
+/// A quantizer whose codes depend on their own element alone, by a rule that is known beforehand. What comes before it
+/// (a normalisation) can be computed in the same pass.
 class ElementwiseQuantizer : public Quantizer {
  public:
   struct Form {
     ops::UniformForm codes;
     AffineCodes map;
     float pass_low, pass_high;  ///< the surrogate gradient is 1 where x lies between, ends included, 0 outside
+    /// Whether 1/codes.factor is trained: `scale_gradient` turns its gradient into that of parameters_at(bits)[0].
+    bool learns_scale = false;
   };
-  virtual Form form(int bits) const = 0;
+  /// The rule at `bits`; nothing where `lower` must see data first, which a quantizer of that kind overrides.
+  virtual std::optional<Form> form(int bits) const = 0;
+
+  /// The gradient of parameters_at(bits)[0], from `sum` = Σ gradient·(level − x·factor) over elements within the clip
+  /// and Σ gradient·level over the others, of `count` elements.
+  virtual Tensor<float> scale_gradient(double /*sum*/, std::int64_t /*count*/, int /*bits*/) const { return {}; }
 
   Quantized lower(const Tensor<float>& x, int bits, bool) override {
-    const Form f = form(bits);
+    const Form f = form(bits).value();
     return {f.codes.codes(name().c_str(), x), f.map};
   }
   void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
-    const Form f = form(call.bits);
+    const Form f = form(call.bits).value();
     if (into.needs(0)) into.add(0, ops::clamp_gradient(gradient, call.x, f.pass_low, f.pass_high, ops::reuse(gradient)));
   }
 };
 
 namespace detail {
 
+// x and the parameters of a quantizer.
+inline std::vector<Variable<float>, PoolAllocator<Variable<float>>> quantizer_inputs(const Variable<float>& x,
+                                                                                     const Quantizer& quantizer,
+                                                                                     int bits) {
+  const std::span<const Variable<float>> parameters = quantizer.parameters_at(bits);
+  std::vector<Variable<float>, PoolAllocator<Variable<float>>> inputs;
+  inputs.reserve(1 + parameters.size());
+  inputs.push_back(x);
+  inputs.insert(inputs.end(), parameters.begin(), parameters.end());
+  return inputs;
+}
+
 // Of a normalisation that has not been applied yet: both in one pass, and x itself is not kept.
-inline Variable<float> quantize_normalized(const Variable<float>& x, const ElementwiseQuantizer& quantizer, int bits,
+inline Variable<float> quantize_normalized(const Variable<float>& x, const ElementwiseQuantizer& quantizer,
+                                           const ElementwiseQuantizer::Form& form, int bits, bool training,
                                            Quantized* lowered) {
-  const auto form = quantizer.form(bits);
   const auto* normalized = x.deferred_as<DeferredNormalized>();
   Quantized codes{normalized->codes(quantizer.name().c_str(), form.codes), form.map};
   if (lowered) *lowered = codes;
-  std::shared_ptr<const Deferred<float>> value = make_deferred<DeferredCodes>(std::move(codes));
+  const auto inputs = quantizer_inputs(x, quantizer, bits);
   const auto kept = x.deferred();
-  // Past the normalisation's own node, straight to its inputs.
-  if (normalized->clips() && form.pass_low <= 0)
-    return make_result_of_nodes<float>(std::move(value), normalized->inputs(),
-                                       [kept, normalized, most = form.pass_high](const Tensor<float>& g,
-                                                                                 InputGradients<float>& into) {
-                                         normalized->backward(g, into, most);
-                                       });
-  return make_result<float>(std::move(value), {x},
-                            [kept, low = form.pass_low, high = form.pass_high](const Tensor<float>& g,
-                                                                               InputGradients<float>& into) {
-                              into.add(0, ops::clamp_gradient(g, kept->value(), low, high, ops::reuse(g)));
+  // Past the normalisation's own node, straight to its inputs. Nothing passes its relu at 0 or below.
+  if (normalized->clips() && form.pass_low <= std::numeric_limits<float>::denorm_min()) {
+    DeferredNormalized::Nodes nodes = normalized->inputs();
+    const std::size_t parameter = nodes.size();
+    for (std::size_t i = 1; i < inputs.size(); ++i) nodes.push_back(inputs[i].node());
+    ops::OutputClip<float> clip{.most = form.pass_high};
+    if (form.learns_scale) clip = {form.pass_high, form.codes.factor, static_cast<float>(form.codes.high)};
+    std::shared_ptr<const Deferred<float>> value = make_deferred<DeferredCodes>(std::move(codes));
+    return make_result_of_nodes<float>(
+        std::move(value), std::move(nodes),
+        [kept, normalized, clip, parameter, &quantizer, bits](const Tensor<float>& g, InputGradients<float>& into) {
+          const std::int64_t count = g.size();
+          const double sum = normalized->backward(g, into, clip);
+          if (clip.factor != 0) into.add(parameter, quantizer.scale_gradient(sum, count, bits));
+        });
+  }
+  std::shared_ptr<const Deferred<float>> value = make_deferred<DeferredCodes>(codes);
+  return make_result<float>(std::move(value), std::span<const Variable<float>>(inputs),
+                            [kept, codes, &quantizer, bits, training](const Tensor<float>& g,
+                                                                      InputGradients<float>& into) {
+                              quantizer.backward(g, {kept->value(), codes, bits, training}, into);
                             });
 }
 
@@ -128,8 +159,10 @@ inline Variable<float> quantize(const Variable<float>& x, Quantizer& quantizer, 
   check<ValueError>(is_bit_width(bits), "quantize: ", quantizer.name(), " got ", bits, " bits, expected 1..8 or 32");
   if (bits == kFloatBits) return x;
   if (const auto* elementwise = dynamic_cast<const ElementwiseQuantizer*>(&quantizer);
-      elementwise && x.deferred_as<DeferredNormalized>())
-    return detail::quantize_normalized(x, *elementwise, bits, lowered);
+      elementwise && x.deferred_as<DeferredNormalized>()) {
+    if (const auto form = elementwise->form(bits))
+      return detail::quantize_normalized(x, *elementwise, *form, bits, training, lowered);
+  }
   QuantizerCall call{x.value().contiguous(), {}, bits, training};
   call.lowered = quantizer.lower(call.x, bits, training);
   check<ShapeError>(call.lowered.codes.shape() == x.shape(), "quantize: ", quantizer.name(), " gave codes ",
@@ -137,11 +170,7 @@ inline Variable<float> quantize(const Variable<float>& x, Quantizer& quantizer, 
   ops::check_quantized(call.lowered, "quantize");
   std::shared_ptr<const Deferred<float>> values = make_deferred<DeferredCodes>(call.lowered);
   if (lowered) *lowered = call.lowered;
-  const std::span<const Variable<float>> parameters = quantizer.parameters_at(bits);
-  std::vector<Variable<float>, PoolAllocator<Variable<float>>> inputs;
-  inputs.reserve(1 + parameters.size());
-  inputs.push_back(x);
-  inputs.insert(inputs.end(), parameters.begin(), parameters.end());
+  const auto inputs = detail::quantizer_inputs(x, quantizer, bits);
   return make_result<float>(std::move(values), std::span<const Variable<float>>(inputs),
                             [call = std::move(call), &quantizer](const Tensor<float>& g, InputGradients<float>& into) {
                               quantizer.backward(g, call, into);
