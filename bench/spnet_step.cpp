@@ -3,6 +3,7 @@
 // by the labels and the others by its detached softmax, gradients summed, one SGD update.
 //
 //   spnet_step [--batch 128] [--width 16] [--switches 1,2,4,8,32] [--threads 2] [--steps 6] [--model resnet20]
+//              [--activation-quantizer dorefa]
 
 #include <sys/resource.h>
 
@@ -34,7 +35,7 @@ double peak_mib() {
 int main(int argc, char** argv) {
   std::int64_t batch = 128, width = 16, image = 32;
   int threads = 2, steps = 6;
-  std::string model_name = "resnet20", switch_list = "1,2,4,8,32";
+  std::string model_name = "resnet20", switch_list = "1,2,4,8,32", activations = "dorefa";
   CLI::App app{"Times a training step of a switchable network."};
   app.add_option("--batch", batch, "images a step")->check(CLI::PositiveNumber);
   app.add_option("--width", width, "channels of the first stage")->check(CLI::PositiveNumber);
@@ -43,6 +44,7 @@ int main(int argc, char** argv) {
   app.add_option("--steps", steps, "steps; the best counts")->check(CLI::PositiveNumber);
   app.add_option("--image", image, "height and width of the images")->check(CLI::PositiveNumber);
   app.add_option("--model", model_name, "network");
+  app.add_option("--activation-quantizer", activations, "quantizer of activations");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -63,7 +65,7 @@ int main(int argc, char** argv) {
     }
     const double first_channels = model_name == "resnet20" ? 16 : model_name == "mobilenet_v1" ? 32 : 64;
     auto model = spnet::models::make_model(
-        model_name, {.width = static_cast<double>(width) / first_channels, .quantization = {.switches = switches}});
+        model_name, {.width = static_cast<double>(width) / first_channels, .quantization = {.switches = switches, .activation_quantizer = activations}});
     spnet::optim::SGD optimizer(spnet::train::parameter_groups(*model, {.weight_decay = 1e-4}), {.momentum = 0.9});
     spnet::train::Trainer trainer(*model, switches, optimizer, {.name = "top", .label_weight = 0.0f});
 
