@@ -153,12 +153,21 @@ namespace detail {
 inline bool is_exact_in_float(const AffineCodes& x, const Quantized& w) {
   return largest_sum(x, std::get<AffineCodes>(w.map), w.codes.size() / w.codes.dim(0)) < (std::int64_t{1} << 24);
 }
-inline Tensor<std::int32_t> simulated_sums(const Tensor<std::uint8_t>& x, AffineCodes x_map,
+inline Tensor<std::int32_t> simulated_sums(const Tensor<std::uint8_t>& x, const AffineCodes& x_map,
                                            const Tensor<std::uint8_t>& w, AffineCodes w_map,
                                            const Conv2dOptions& options) {
-  x_map.scale = w_map.scale = Tensor<float>::ones({1});
+  w_map.scale = Tensor<float>::ones({1});
   w_map.channel_axis = -1;
-  return conv2d(Quantized{x, x_map}, decode(Quantized{w, w_map}), options).template to<std::int32_t>();
+  const Tensor<float> values = decode(Quantized{w, w_map});
+  const ConvSizes s = conv_sizes("conv2d", x.shape(), w.shape(), options);
+  const Correlation c = forward_correlation(s);
+  Tensor<float> y(output_shape(s));
+  const Tensor<std::uint8_t> dense = x.contiguous();
+  const CodeSource from{dense.data(), x_map.step, x_map.zero_point};
+  for (std::int64_t g = 0; g < s.groups && y.size() > 0; ++g)  // plain sums: others round on the way
+    ScratchCorrelation(c, values.data() + g * c.outputs * c.w_output, false)(from + g * c.channels,
+                                                                            y.data() + g * c.outputs);
+  return y.template to<std::int32_t>();
 }
 
 }  // namespace detail

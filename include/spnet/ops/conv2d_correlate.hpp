@@ -193,6 +193,7 @@ inline void correlate(const Correlation& c, const float* x, const float* w, floa
   with_engine(c, [&]<class Engine>() { Engine(c, w)(x, y); });
 }
 inline void correlate(const Correlation& c, const CodeSource& x, const float* w, float* y) {
+  if (suits_winograd(c) && c.in_step == c.channels) return WinogradCorrelation(c, w)(x, y);
   ScratchCorrelation(c, w, false)(x, y);
 }
 

@@ -122,27 +122,32 @@ class WinogradCorrelation final : public FloatEngine {
                                 [&](std::int64_t p, float* taps) { transform_panel(w, p, taps); });
   }
 
-  void operator()(const float* x, float* y) const override {
-    const std::int64_t in_position = units_.position(c_.channels), out_position = units_.position(c_.outputs);
-    parallel_for_scratch<float>(
-        units_.count, kWinogradPositions * (in_position + out_position), [&](std::int64_t index, float* in) {
-          const WinogradUnits::Unit unit = units_.at(c_, index);
-          float* const out = in + kWinogradPositions * in_position;
-          transform_input(c_, units_, unit, x, nullptr, in, in_position);
-          const std::int64_t tiles = unit.images * (unit.last - unit.first) * units_.tile_cols;
-          const Segment segment{0, c_.channels, 0};
-          for (std::int64_t p = 0; p < panels_.count(); ++p)
-            for (std::int64_t position = 0; position < kWinogradPositions; ++position)
-              k_->product({in + position * in_position, c_.channels, tiles, &segment, 1,
-                           panel(p) + position * c_.channels * panels_.width(p), panels_.width(p), panels_.valid(p),
-                           out + position * out_position + p * panels_.panel, c_.outputs, false});
-          transform_output(unit, out, out_position, y);
-        });
-  }
+  void operator()(const float* x, float* y) const override { run(x, y); }
+  /// Of a group that has all channels.
+  void operator()(const CodeSource& x, float* y) const { run(x, y); }
 
   const char* name() const override { return "winograd"; }
 
  private:
+  template <class Source>
+  void run(const Source& x, float* y) const {
+    const std::int64_t in_position = units_.position(c_.channels), out_position = units_.position(c_.outputs);
+    const std::int64_t transformed = kWinogradPositions * (in_position + out_position);
+    const std::int64_t scratch = transformed + copied_floats<Source>(c_, 2 * units_.band);
+    parallel_for_scratch<float>(units_.count, scratch, [&](std::int64_t index, float* in) {
+      const WinogradUnits::Unit unit = units_.at(c_, index);
+      float* const out = in + kWinogradPositions * in_position;
+      transform_input(c_, units_, unit, x, in + transformed, in, in_position);
+      const std::int64_t tiles = unit.images * (unit.last - unit.first) * units_.tile_cols;
+      const Segment segment{0, c_.channels, 0};
+      for (std::int64_t p = 0; p < panels_.count(); ++p)
+        for (std::int64_t position = 0; position < kWinogradPositions; ++position)
+          k_->product({in + position * in_position, c_.channels, tiles, &segment, 1,
+                       panel(p) + position * c_.channels * panels_.width(p), panels_.width(p), panels_.valid(p),
+                       out + position * out_position + p * panels_.panel, c_.outputs, false});
+      transform_output(unit, out, out_position, y);
+    });
+  }
   float* panel(std::int64_t p) const {
     return static_cast<float*>(weights_.data()) + p * panels_.panel * kWinogradPositions * c_.channels;
   }
