@@ -51,7 +51,9 @@ struct Available {
     const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
     const bool has_vnni = has_avx512 && __builtin_cpu_supports("avx512vnni");
-    if (has_vnni && __builtin_cpu_supports("avx512vpopcntdq")) tables[count++] = &avx512::kPopcntTable;
+    const bool has_vpopcnt = has_vnni && __builtin_cpu_supports("avx512vpopcntdq");
+    if (has_vpopcnt && __builtin_cpu_supports("avx512bf16")) tables[count++] = &avx512::kBf16Table;
+    if (has_vpopcnt) tables[count++] = &avx512::kPopcntTable;
     if (has_vnni) tables[count++] = &avx512::kVnniTable;
     if (has_avx512) tables[count++] = &avx512::kTable;
     if (has_avx2 && has_avx_vnni()) tables[count++] = &avx2::kVnniTable;

@@ -19,6 +19,34 @@ namespace spnet {
 inline namespace v0 {
 namespace kernels::body {
 
+// Writes a tile's sums of M pixels by N vectors, of which the first `outputs` exist, or adds them to what is there.
+template <class I, int M, int N>
+SPNET_INLINE void store_tile(typename I::Vector (&sum)[M][N], float* y, std::int64_t y_step, std::int64_t outputs,
+                             bool accumulate) {
+  constexpr int kLanes = I::kLanes;
+  if (outputs == N * kLanes) {
+    SPNET_UNROLL for (int i = 0; i < M; ++i) {
+      SPNET_UNROLL for (int j = 0; j < N; ++j) {
+        float* to = y + i * y_step + j * kLanes;
+        if (accumulate) {
+          typename I::Vector before;
+          I::load(before, to);
+          I::add(sum[i][j], before);
+        }
+        I::store(to, sum[i][j]);
+      }
+    }
+    return;
+  }
+  float lanes[M][N * kLanes];
+  SPNET_UNROLL for (int i = 0; i < M; ++i) {
+    SPNET_UNROLL for (int j = 0; j < N; ++j) I::store(&lanes[i][j * kLanes], sum[i][j]);
+  }
+  for (int i = 0; i < M; ++i, y += y_step) {
+    for (std::int64_t o = 0; o < outputs; ++o) y[o] = accumulate ? y[o] + lanes[i][o] : lanes[i][o];
+  }
+}
+
 // A tile of M pixels by N vectors of outputs stays in registers while the segments pass by.
 template <class I, int M, int N, bool kBlocked>
 SPNET_INLINE void product_tile(const ProductArgs& a, std::int64_t pixel) {
@@ -43,28 +71,7 @@ SPNET_INLINE void product_tile(const ProductArgs& a, std::int64_t pixel) {
       }
     }
   }
-  float* y = a.y + pixel * a.y_step;
-  if (a.outputs == N * kLanes) {
-    SPNET_UNROLL for (int i = 0; i < M; ++i) {
-      SPNET_UNROLL for (int j = 0; j < N; ++j) {
-        float* to = y + i * a.y_step + j * kLanes;
-        if (a.accumulate) {
-          V before;
-          I::load(before, to);
-          I::add(sum[i][j], before);
-        }
-        I::store(to, sum[i][j]);
-      }
-    }
-    return;
-  }
-  float lanes[M][N * kLanes];
-  SPNET_UNROLL for (int i = 0; i < M; ++i) {
-    SPNET_UNROLL for (int j = 0; j < N; ++j) I::store(&lanes[i][j * kLanes], sum[i][j]);
-  }
-  for (int i = 0; i < M; ++i, y += a.y_step) {
-    for (std::int64_t o = 0; o < a.outputs; ++o) y[o] = a.accumulate ? y[o] + lanes[i][o] : lanes[i][o];
-  }
+  store_tile<I, M, N>(sum, a.y + pixel * a.y_step, a.y_step, a.outputs, a.accumulate);
 }
 
 template <class I, int M, int N, bool kBlocked>

@@ -1,6 +1,7 @@
 // The contract between operators and kernels: one table of functions for each instruction set.
 #pragma once
 
+#include "spnet/kernels/bf16.hpp"
 #include "spnet/kernels/conv.hpp"
 #include "spnet/kernels/elementwise.hpp"
 #include "spnet/kernels/integer.hpp"
@@ -17,6 +18,7 @@ struct KernelTable {
   ElementwiseKernels elementwise;
   QuantizeKernels quantize;
   CodeKernels codes;
+  Bf16Kernels bf16 = {};
 };
 
 }  // namespace kernels

@@ -2,6 +2,7 @@
 #pragma once
 
 #if defined(__x86_64__)
+#include "spnet/kernels/avx512/bf16.hpp"
 #include "spnet/kernels/avx512/conv.hpp"
 #include "spnet/kernels/avx512/elementwise.hpp"
 #include "spnet/kernels/avx512/integer.hpp"
@@ -17,6 +18,8 @@ inline constexpr KernelTable kVnniTable{"avx512_vnni", conv_kernels(), elementwi
                                         vnni_code_kernels()};
 inline constexpr KernelTable kPopcntTable{"avx512_vpopcnt", conv_kernels(), elementwise_kernels(), quantize_kernels(),
                                           popcnt_code_kernels()};
+inline constexpr KernelTable kBf16Table{"avx512_bf16",       conv_kernels(),        elementwise_kernels(),
+                                        quantize_kernels(), popcnt_code_kernels(), bf16_kernels()};
 
 }  // namespace kernels::avx512
 }  // namespace v0

@@ -1,0 +1,172 @@
+// bf16 kernels of avx512.
+#pragma once
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include "spnet/kernels/avx512/integer.hpp"
+#include "spnet/kernels/avx512/vector.hpp"
+#include "spnet/kernels/bf16_body.hpp"
+
+#define SPNET_AVX512_BF16 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")))
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::avx512 {
+
+struct Bf16Pairs : Float {
+  using Pairs = Units::Vector;
+
+  [[gnu::always_inline]] static void broadcast(Pairs& v, const std::uint16_t* from) {
+    Units::broadcast(v, reinterpret_cast<const std::byte*>(from));
+  }
+  // As Vnni.
+#if defined(__clang__)
+  SPNET_AVX512_BF16 static void dot(Vector& sum, const Pairs& x, const Pairs& w) {
+    sum = (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)x, (__m512bh)w);
+  }
+#else
+  [[gnu::always_inline]] static void dot(Vector& sum, const Pairs& x, const Pairs& w) {
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+  }
+#endif
+};
+
+SPNET_AVX512_BF16 inline void bf16_product(const Bf16ProductArgs& a) {
+  switch (a.width / Bf16Pairs::kLanes) {
+    case 4:
+      return body::bf16_tiles<Bf16Pairs, 6, 4>(a);
+    case 3:
+      return body::bf16_tiles<Bf16Pairs, 8, 3>(a);
+    case 2:
+      return body::bf16_tiles<Bf16Pairs, 12, 2>(a);
+    default:
+      return body::bf16_tiles<Bf16Pairs, 16, 1>(a);
+  }
+}
+
+// The first `count` of 16 or 32 lanes.
+SPNET_AVX512_BF16 inline __mmask16 first_floats(std::int64_t count) {
+  return static_cast<__mmask16>(count >= 16 ? 0xFFFF : (1u << (count > 0 ? count : 0)) - 1);
+}
+SPNET_AVX512_BF16 inline __mmask32 first_halves(std::int64_t count) {
+  return count >= 32 ? ~__mmask32{0} : (__mmask32{1} << (count > 0 ? count : 0)) - 1;
+}
+
+// What x's upper bits `high` leave of it.
+SPNET_AVX512_BF16 inline __m512 left_of(__m512 x, Units::Bits high) {
+  constexpr int kNotFinite = 0x99;
+  const __m512 left = x - (__m512)high;
+  return _mm512_maskz_mov_ps(_knot_mask16(_mm512_fpclass_ps_mask(left, kNotFinite)), left);
+}
+
+SPNET_AVX512_BF16 inline void bf16_split(const Bf16SplitArgs& given) {
+  typedef std::uint16_t Halves __attribute__((vector_size(32)));
+  Bf16SplitArgs a = given;
+  // Runs that follow each other without a gap, on both sides, are one.
+  if (a.x_step == a.channels && a.step == a.channels && a.channels % 2 == 0) {
+    a.channels *= a.pixels;
+    a.pixels = 1;
+  }
+  const std::int64_t even = (a.channels + 1) / 2 * 2;
+  for (std::int64_t p = 0; p < a.pixels; ++p) {
+    for (std::int64_t c = 0; c < even; c += 16) {
+      const __m512 x = _mm512_maskz_loadu_ps(first_floats(a.channels - c), a.x + p * a.x_step + c);
+      const auto high = (Halves)_mm512_cvtneps_pbh(x);
+      const __mmask16 written = first_floats(even - c);
+      _mm256_mask_storeu_epi16(a.high + p * a.step + c, written, (__m256i)high);
+      if (!a.low) continue;
+      const __m512 left = left_of(x, __builtin_convertvector(high, Units::Bits) << 16);
+      _mm256_mask_storeu_epi16(a.low + p * a.step + c, written, (__m256i)_mm512_cvtneps_pbh(left));
+    }
+  }
+}
+
+// Pairs of two pixels' lanes, and of what is left of them.
+SPNET_AVX512_BF16 inline __m512i pair_lanes(__m512 even, __m512 odd) {
+  const __m512i lanes = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return _mm512_permutexvar_epi16(lanes, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
+}
+SPNET_AVX512_BF16 inline __m512i pair_left(__m512 even, __m512 odd, __m512i high) {
+  const auto bits = (Units::Bits)high;
+  return pair_lanes(left_of(even, bits << 16), left_of(odd, bits & 0xFFFF0000));
+}
+
+SPNET_AVX512_BF16 inline void bf16_interleave(const Bf16SplitArgs& a) {
+  for (std::int64_t p = 0; p < a.pixels; p += 2) {
+    const float* const x = a.x + p * a.x_step;
+    for (std::int64_t c = 0; c < a.step; c += 16) {
+      const __mmask16 present = first_floats(a.channels - c);
+      const __m512 even = _mm512_maskz_loadu_ps(present, x + c);
+      const __m512 odd = p + 1 < a.pixels ? _mm512_maskz_loadu_ps(present, x + a.x_step + c) : _mm512_setzero_ps();
+      const __m512i high = pair_lanes(even, odd);
+      const std::int64_t to = p * a.step + 2 * c;
+      _mm512_storeu_si512(a.high + to, high);
+      if (a.low) _mm512_storeu_si512(a.low + to, pair_left(even, odd, high));
+    }
+  }
+}
+
+// Transposes 16 × 16 pairs, by the masked forms of intrinsics, for GCC 12 warns of the plain ones' own definitions.
+SPNET_AVX512_BF16 inline void transpose_pairs(__m512i (&v)[16]) {
+  __m512i t[16];
+  SPNET_UNROLL for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_maskz_unpacklo_epi32(0xFFFF, v[i], v[i + 1]);
+    t[i + 1] = _mm512_maskz_unpackhi_epi32(0xFFFF, v[i], v[i + 1]);
+  }
+  SPNET_UNROLL for (int i = 0; i < 16; i += 4) {
+    v[i] = _mm512_maskz_unpacklo_epi64(0xFF, t[i], t[i + 2]);
+    v[i + 1] = _mm512_maskz_unpackhi_epi64(0xFF, t[i], t[i + 2]);
+    v[i + 2] = _mm512_maskz_unpacklo_epi64(0xFF, t[i + 1], t[i + 3]);
+    v[i + 3] = _mm512_maskz_unpackhi_epi64(0xFF, t[i + 1], t[i + 3]);
+  }
+  // Now v[4·i + j] holds column 4·k + j of rows 4·i to 4·i + 3 in its quarter k.
+  SPNET_UNROLL for (int j = 0; j < 4; ++j) {
+    const __m512i first = _mm512_maskz_shuffle_i32x4(0xFFFF, v[j], v[4 + j], 0x44),
+                  second = _mm512_maskz_shuffle_i32x4(0xFFFF, v[j], v[4 + j], 0xEE);
+    const __m512i third = _mm512_maskz_shuffle_i32x4(0xFFFF, v[8 + j], v[12 + j], 0x44),
+                  fourth = _mm512_maskz_shuffle_i32x4(0xFFFF, v[8 + j], v[12 + j], 0xEE);
+    v[j] = _mm512_maskz_shuffle_i32x4(0xFFFF, first, third, 0x88);
+    v[4 + j] = _mm512_maskz_shuffle_i32x4(0xFFFF, first, third, 0xDD);
+    v[8 + j] = _mm512_maskz_shuffle_i32x4(0xFFFF, second, fourth, 0x88);
+    v[12 + j] = _mm512_maskz_shuffle_i32x4(0xFFFF, second, fourth, 0xDD);
+  }
+}
+SPNET_AVX512_BF16 inline void store_transposed(__m512i (&pairs)[16], std::int64_t channels, std::int64_t pixels,
+                                               std::uint16_t* to, std::int64_t step) {
+  transpose_pairs(pairs);
+  SPNET_UNROLL for (int c = 0; c < 16; ++c) {
+    if (c < channels) _mm512_mask_storeu_epi16(to + c * step, first_halves(pixels), pairs[c]);
+  }
+}
+
+SPNET_AVX512_BF16 inline void bf16_transpose(const Bf16SplitArgs& a) {
+  for (std::int64_t p = 0; p < a.pixels; p += 32) {
+    for (std::int64_t c = 0; c < a.channels; c += 16) {
+      const __mmask16 present = first_floats(a.channels - c);
+      const float* const x = a.x + p * a.x_step + c;
+      const std::int64_t pixels = a.pixels - p, to = c * a.step + p;
+      __m512i high[16], low[16];
+      for (int i = 0; i < 16; ++i) {
+        const __m512 even = _mm512_maskz_loadu_ps(2 * i < pixels ? present : __mmask16{0}, x + 2 * i * a.x_step);
+        const __m512 odd =
+            _mm512_maskz_loadu_ps(2 * i + 1 < pixels ? present : __mmask16{0}, x + (2 * i + 1) * a.x_step);
+        high[i] = pair_lanes(even, odd);
+        if (a.low) low[i] = pair_left(even, odd, high[i]);
+      }
+      store_transposed(high, a.channels - c, pixels, a.high + to, a.step);
+      if (a.low) store_transposed(low, a.channels - c, pixels, a.low + to, a.step);
+    }
+  }
+}
+
+constexpr Bf16Kernels bf16_kernels() {
+  return {"avx512 vdpbf16ps", Bf16Pairs::kLanes, 4 * Bf16Pairs::kLanes, bf16_split,
+          bf16_interleave,    bf16_transpose,    bf16_product};
+}
+
+}  // namespace kernels::avx512
+}  // namespace v0
+}  // namespace spnet
+#endif  // __x86_64__
