@@ -27,7 +27,7 @@ inline const AffineCodes* as_source(const Quantized& x) {
   return map && map->channel_axis < 0 ? map : nullptr;
 }
 inline CodeSource code_source(const Quantized& x, const AffineCodes& map) {
-  return {x.codes.span().data(), map.step, map.zero_point};
+  return {x.codes.span().data(), map.step, map.zero_point, IntegerRange(map).largest()};
 }
 inline float scale_of(const AffineCodes& map) { return *map.scale.contiguous().data(); }
 

@@ -31,9 +31,10 @@ struct FloatCopy {
 struct CodeSource {
   const std::uint8_t* codes;
   std::int32_t step, zero_point;
+  std::int64_t largest;  // of their magnitudes
 
   friend CodeSource operator+(const CodeSource& x, std::int64_t offset) {
-    return {x.codes + offset, x.step, x.zero_point};
+    return {x.codes + offset, x.step, x.zero_point, x.largest};
   }
 };
 
@@ -75,6 +76,18 @@ inline ImageRows read_rows(const Correlation& c, const CodeSource& image, std::i
 template <class Source>
 std::int64_t copied_floats(const Correlation& c, std::int64_t rows) {
   return std::is_pointer_v<Source> ? 0 : c.most_input_rows(rows) * c.in_cols * c.in_step;
+}
+
+/// `count` values: floats where they lie, or codes' values, for which `copy` has room.
+inline const float* read_row(const float* values, std::int64_t, float*) { return values; }
+inline const float* read_row(const CodeSource& x, std::int64_t count, float* copy) {
+  kernels::active().quantize.decode({x.codes, count, x.step, x.zero_point, 1.0f, copy});
+  return copy;
+}
+/// Floats of that copy, whole cache lines.
+template <class Source>
+std::int64_t row_floats(std::int64_t count) {
+  return std::is_pointer_v<Source> ? 0 : ceil_div(count, 16) * 16;
 }
 
 }  // namespace ops::detail

@@ -9,6 +9,8 @@
 
 #include "spnet/core/parallel.hpp"
 #include "spnet/kernels/dispatch.hpp"
+#include "spnet/ops/conv2d_bf16.hpp"
+#include "spnet/ops/conv2d_bf16_weight_grad.hpp"
 #include "spnet/ops/conv2d_direct.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
 #include "spnet/ops/conv2d_panels.hpp"
@@ -179,6 +181,7 @@ class ScratchCorrelation final : public FloatEngine {
 /// Calls make.template operator()<Engine>() with the fastest engine for c.
 template <class Make>
 auto with_engine(const Correlation& c, const Make& make) {
+  if (uses_bf16()) return make.template operator()<Bf16Correlation>();
   if (is_pointwise(c)) return make.template operator()<PointwiseCorrelation>();
   if (suits_winograd(c)) return make.template operator()<WinogradCorrelation>();
   if (may_read_directly(c)) return make.template operator()<DirectCorrelation>();
@@ -193,6 +196,7 @@ inline void correlate(const Correlation& c, const float* x, const float* w, floa
   with_engine(c, [&]<class Engine>() { Engine(c, w)(x, y); });
 }
 inline void correlate(const Correlation& c, const CodeSource& x, const float* w, float* y) {
+  if (uses_bf16()) return Bf16Correlation(c, w, is_exact_in_bf16(x))(x, y);
   if (suits_winograd(c) && c.in_step == c.channels) return WinogradCorrelation(c, w)(x, y);
   ScratchCorrelation(c, w, false)(x, y);
 }
@@ -201,6 +205,8 @@ inline void correlate(const Correlation& c, const CodeSource& x, const float* w,
 /// CodeSource.
 template <class Source>
 void correlate_weight_grad(const Correlation& c, const float* dy, const Source& x, float* dw) {
+  // Fewer channels would leave most of their panel empty.
+  if (uses_bf16() && c.channels >= kBlock) return Bf16WeightGrad<Source>(c, dy, x, is_exact_in_bf16(x))(dw);
   if (suits_winograd(c) && (std::is_pointer_v<Source> || c.in_step == c.channels))
     return winograd_weight_grad(c, dy, x, dw);
   WeightGrad<Source>(c, dy, x)(dw);

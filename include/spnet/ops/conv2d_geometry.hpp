@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "spnet/core/error.hpp"
@@ -71,6 +72,8 @@ using PoolVector = std::vector<T, PoolAllocator<T>>;
 
 /// a / b rounded up, for b > 0.
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return a > 0 ? (a + b - 1) / b : -(-a / b); }
+/// And rounded down.
+constexpr std::int64_t floor_div(std::int64_t a, std::int64_t b) { return -ceil_div(-a, b); }
 
 /// One kernel element: an output pixel (i, j) reads the input at (i * stride + row, j * stride + col).
 struct Tap {
@@ -101,18 +104,29 @@ struct Correlation {
     for (const Phase& phase : phases) rows = std::max(rows, phase.rows);
     return rows;
   }
-  /// Rows of the input that output rows [first, last) of the only phase read, and how many `count` output rows may.
+  /// Rows of the input that output rows [first, last) read, and how many `count` output rows may.
   struct InputRows {
     std::int64_t begin, end;
   };
   InputRows input_rows(std::int64_t first, std::int64_t last) const {
-    const PoolVector<Tap>& taps = phases[0].taps;
-    const std::int64_t begin = std::clamp<std::int64_t>(first * stride_h + taps.front().row, 0, in_rows);
-    return {begin, std::clamp<std::int64_t>((last - 1) * stride_h + taps.back().row + 1, begin, in_rows)};
+    const auto [lowest, highest] = tap_rows();
+    const std::int64_t begin = std::clamp<std::int64_t>(first * stride_h + lowest, 0, in_rows);
+    return {begin, std::clamp<std::int64_t>((last - 1) * stride_h + highest + 1, begin, in_rows)};
   }
   std::int64_t most_input_rows(std::int64_t count) const {
-    const PoolVector<Tap>& taps = phases[0].taps;
-    return std::min(in_rows, (count - 1) * stride_h + taps.back().row - taps.front().row + 1);
+    const auto [lowest, highest] = tap_rows();
+    return std::min(in_rows, (count - 1) * stride_h + highest - lowest + 1);
+  }
+  /// The first and the last row that a tap of any phase reads for output row 0; their taps' rows ascend.
+  std::pair<std::int64_t, std::int64_t> tap_rows() const {
+    std::pair<std::int64_t, std::int64_t> rows{0, -1};
+    for (const Phase& phase : phases) {
+      if (phase.taps.empty()) continue;
+      const std::int64_t first = phase.taps.front().row, last = phase.taps.back().row;
+      rows = rows.first > rows.second ? std::pair(first, last)
+                                      : std::pair(std::min(rows.first, first), std::max(rows.second, last));
+    }
+    return rows;
   }
   /// Where a stride skips pixels, and all outputs of a row are one task's, zeros are written in one go.
   bool may_clear_rows() const {

@@ -56,6 +56,13 @@ struct GradUnits {
   }
 };
 
+/// Those of floats or codes, `c` being the forward correlation.
+inline GradUnits grad_units(const Correlation& c) {
+  const std::int64_t x = c.in_rows * c.in_cols * c.channels, dy = c.phases[0].rows * c.phases[0].cols * c.outputs;
+  const std::int64_t dw = c.outputs * std::ssize(c.phases[0].taps) * c.channels;
+  return {c, x + dy, dw > c.in_rows * c.in_cols * c.in_step ? 1 : ceil_div(kLeastTasks, c.batch)};
+}
+
 /// Units in chunks of neighbours, each with sums of its own: those of the first in `dw`, the others' in a buffer.
 class GradChunks {
  public:
@@ -114,8 +121,7 @@ class WeightGrad {
         spans_(c, phase_),
         by_outputs_(c.channels % kBlock != 0),
         length_(std::ssize(phase_.taps) * c.channels),
-        units_(c, c.in_rows * c.in_cols * c.channels + phase_.rows * phase_.cols * c.outputs,
-               c.outputs * length_ > c.in_rows * c.in_cols * c.in_step ? 1 : ceil_div(kLeastTasks, c.batch)),
+        units_(grad_units(c)),
         // Of a pointwise convolution at a stride most of the copy would not be read.
         copies_x_(!kFloats || (c.in_step > kDirectChannels && std::ssize(phase_.taps) >= c.stride_h * c.stride_w)),
         x_steps_(copies_x_ ? BlockSteps::copied(c.in_cols, c.most_input_rows(units_.band), units_.images)
