@@ -1,6 +1,8 @@
 // Convolutions in float32 (three directions) and on codes (w8a8, w7a7, w2a2, w1a1), side by side with oneDNN's float32 and int8
 // where it was found: both in one loop, turn by turn, so that a noisy machine disturbs both alike. Ratios above 1 mean
-// that spnet is faster.
+// that spnet is faster. Kinds bf16 and bf16x3 multiply the floats as one and as two bf16 (where the machine can; else they
+// are float32 again), beside oneDNN's bf16 and float32: spnet reads and writes floats, and converts them in every call,
+// where oneDNN reads and writes bf16 that lie there.
 //   conv_bench [--threads T] [--peer-layout nhwc|any] [--cpu-clock] [--json] [--benchmark_filter=fp32/resnet20]
 // SPNET_ISA caps both (oneDNN by ONEDNN_MAX_CPU_ISA, unless that is set). --cpu-clock counts the time of the process, not
 // of the wall: for one thread on a machine that is busy otherwise. Forward, both have their weights packed beforehand;
@@ -40,13 +42,23 @@ using spnet::Shape;
 using spnet::Tensor;
 using spnet::bench::ConvProblem;
 using spnet::bench::Direction;
+using spnet::bench::PeerType;
+using spnet::ops::Float32Precision;
 
-/// Bits of weights and activations alike; 32: float.
+/// Bits of weights and activations alike; 32: float, of the precision given.
 struct Kind {
   const char* name;
   int bits;
+  PeerType peer;
+  Float32Precision precision = Float32Precision::kHighest;
 };
-constexpr Kind kKinds[] = {{"fp32", 32}, {"int8", 8}, {"w7a7", 7}, {"w2a2", 2}, {"w1a1", 1}};
+constexpr Kind kKinds[] = {{"fp32", 32, PeerType::kFloat},
+                           {"bf16", 32, PeerType::kBf16, Float32Precision::kMedium},
+                           {"bf16x3", 32, PeerType::kFloat, Float32Precision::kHigh},
+                           {"int8", 8, PeerType::kInteger},
+                           {"w7a7", 7, PeerType::kInteger},
+                           {"w2a2", 2, PeerType::kInteger},
+                           {"w1a1", 1, PeerType::kInteger}};
 constexpr const char* kDirectionNames[] = {"forward", "backward_data", "backward_weight"};
 
 Tensor<float> random_tensor(const Shape& shape) {
@@ -90,7 +102,9 @@ Own make_own(const ConvProblem& p, Kind kind, Direction direction) {
     const auto packed = std::make_shared<spnet::ops::PackedConv2d>(x_shape, w, options);
     return {[=] { benchmark::DoNotOptimize((*packed)(x)); }, packed->kernel_name()};
   }
-  const std::string kernel = spnet::kernels::active().name;
+  const spnet::kernels::KernelTable& table = spnet::kernels::active();
+  const bool is_bf16 = table.bf16.product && kind.precision != Float32Precision::kHighest;
+  const std::string kernel = is_bf16 ? table.bf16.name : table.name;
   if (direction == Direction::kBackwardData)
     return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_data(y, w, x_shape, options)); }, kernel};
   return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_weight(y, x, w_shape, options)); }, kernel};
@@ -122,8 +136,9 @@ struct Result {
 std::map<std::string, Result> results;
 
 void run(benchmark::State& state, const ConvProblem& p, Kind kind, Direction direction, const std::string& name) {
+  spnet::ops::float32_matmul_precision() = kind.precision;
   const Own own = make_own(p, kind, direction);
-  const auto peer = spnet::bench::make_peer(p, direction, kind.bits < 32, arguments.any_layout);
+  const auto peer = spnet::bench::make_peer(p, direction, kind.peer, arguments.any_layout);
   Result result{kind.name, kDirectionNames[static_cast<int>(direction)], p.name(), own.kernel, 1e300, 1e300};
   own.call();
   if (peer) peer();
@@ -196,6 +211,7 @@ void cap_peer() {
   const char* cap = own == "avx2"                 ? "AVX2"
                     : own == "avx2_vnni"          ? "AVX2_VNNI"
                     : own == "avx512"             ? "AVX512_CORE"
+                    : own == "avx512_bf16"        ? "AVX512_CORE_BF16"
                     : own.starts_with("avx512_v") ? "AVX512_CORE_VNNI"
                                                   : nullptr;
   if (cap && std::getenv("SPNET_ISA")) setenv("ONEDNN_MAX_CPU_ISA", cap, 0);

@@ -73,7 +73,7 @@ const std::vector<Bf16Case>& bf16_cases() {
       {{2, 9, 9, 32}, {32, 3, 3, 1}, {.padding = 1, .groups = 32}},
       {{3, 1, 1, 64}, {10, 1, 1, 64}, {}},
       {{1, 2, 2, 512}, {64, 3, 3, 512}, {.padding = 1}},
-      {{1, 2, 3, 1}, {1, 2, 3, 1}, {}},
+      {{1, 4, 5, 1}, {4, 2, 3, 1}, {}},
       {{1, 3, 3, 20}, {3, 1, 1, 20}, {.stride = 5}},
       {{1, 8, 8, 20}, {3, 2, 2, 20}, {.stride = 4}},
       {{1, 4, 4, 16}, {16, 3, 3, 16}, {.padding = 5}},
@@ -125,4 +125,119 @@ TEST_CASE("ops: convolutions of bf16 parts agree with float64 loops") {
     }
   }
   MESSAGE("largest errors: ", worst[1], " of two parts, ", worst[2], " of one");
+}
+
+TEST_CASE("ops: codes times bf16 parts of floats agree with float64 loops") {
+  const auto map = [](int step, int zero_point, int bits) {
+    return AffineCodes{.scale = Tensor<float>::full({1}, 0.75f),
+                       .step = step,
+                       .zero_point = zero_point,
+                       .qmin = 0,
+                       .qmax = (1 << bits) - 1};
+  };
+  // Of 8 bits; the last map's integers take more.
+  const AffineCodes maps[] = {map(1, 0, 2), map(2, 255, 8), map(1, 0, 8), map(3, 77, 8)};
+  double worst[3] = {};
+  for (const Bf16Case& t : bf16_cases()) {
+    INFO(bf16_case_name(t));
+    for (const AffineCodes& codes : maps) {
+      Quantized x{Tensor<std::uint8_t>(t.x), codes};
+      Random random(1);
+      for (auto& code : x.codes.span())
+        code = static_cast<std::uint8_t>(random.below(static_cast<std::uint32_t>(codes.qmax) + 1));
+      const Tensor<float> w = testing::random_normal<float>(t.w, 2);
+      const Tensor<double> x64 = ops::decode(x).to<double>(), y64 = ops::conv2d(x64, w.to<double>(), t.options);
+      const Tensor<float> grad = testing::random_normal<float>(y64.shape(), 3);
+      const Tensor<double> dw64 = ops::conv2d_backward_weight(grad.to<double>(), x64, t.w, t.options);
+      for (const kernels::KernelTable* table : tables_with_bf16()) {
+        for (const Float32Precision precision : kFast) {
+          INFO(table->name, " codes to ", codes.qmax);
+          const Setting setting(*table, precision);
+          const double errors[] = {error_norm(ops::conv2d(x, w, t.options), y64),
+                                   error_norm(ops::conv2d_backward_weight(grad, x, t.w, t.options), dw64)};
+          for (const double error : errors) {
+            CHECK(error <= error_limit(precision));
+            worst[static_cast<int>(precision)] = std::max(worst[static_cast<int>(precision)], error);
+          }
+        }
+      }
+    }
+  }
+  MESSAGE("largest errors: ", worst[1], " of two parts, ", worst[2], " of one");
+}
+
+TEST_CASE("ops: convolutions of bf16 parts have the same bits for any number of threads") {
+  for (const Bf16Case& t : {Bf16Case{{5, 9, 9, 32}, {48, 3, 3, 32}, {.padding = 1}},
+                            Bf16Case{{40, 8, 8, 16}, {16, 3, 3, 16}, {.stride = 2, .padding = 1}},
+                            Bf16Case{{1, 30, 31, 16}, {80, 1, 1, 16}, {}}}) {
+    const Tensor<float> x = testing::random_normal<float>(t.x, 1), w = testing::random_normal<float>(t.w, 2);
+    for (const kernels::KernelTable* table : tables_with_bf16()) {
+      for (const Float32Precision precision : kFast) {
+        const Setting setting(*table, precision);
+        std::vector<Tensor<float>> first;
+        for (const int threads : {1, 2, 3, 8}) {
+          set_num_threads(threads);
+          std::vector<Tensor<float>> results{ops::conv2d(x, w, t.options)};
+          const Tensor<float> grad = testing::random_normal<float>(results[0].shape(), 3);
+          results.push_back(ops::conv2d_backward_data(grad, w, t.x, t.options));
+          results.push_back(ops::conv2d_backward_weight(grad, x, t.w, t.options));
+          if (threads == 1) first = results;
+          for (std::size_t i = 0; i < 3; ++i) CHECK(testing::bit_equal(results[i], first[i]));
+        }
+        set_num_threads(0);
+      }
+    }
+  }
+}
+
+TEST_CASE("ops: what is not finite stays so in bf16 parts, where it is read") {
+  const Shape shape{1, 6, 6, 16};
+  const Tensor<float> w = testing::random_normal<float>({16, 3, 3, 16}, 2);
+  for (const float flaw : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    Tensor<float> x = testing::random_normal<float>(shape, 1);
+    x(0, 1, 1, 3) = flaw;
+    for (const kernels::KernelTable* table : tables_with_bf16()) {
+      for (const Float32Precision precision : kFast) {
+        const Setting setting(*table, precision);
+        const Tensor<float> y = ops::conv2d(x, w);
+        for (std::int64_t row = 0; row < 4; ++row)
+          for (std::int64_t col = 0; col < 4; ++col)
+            for (std::int64_t o = 0; o < 16; ++o) CHECK(std::isfinite(y(0, row, col, o)) == (row > 1 || col > 1));
+        const Tensor<float> dw = ops::conv2d_backward_weight(Tensor<float>::ones({1, 4, 4, 16}), x, w.shape());
+        for (std::int64_t c = 0; c < 16; ++c) CHECK(std::isfinite(dw(0, 0, 0, c)) == (c != 3));
+      }
+    }
+  }
+}
+
+TEST_CASE("ops: bf16 parts are used where they are asked for and the machine has products of them") {
+  const Shape shape{2, 16, 16, 16};
+  const Tensor<float> x = testing::random_normal<float>(shape, 1), w = testing::random_normal<float>({16, 3, 3, 16}, 2);
+  const ops::Conv2dOptions options{.padding = 1};
+  const auto name = [&] { return ops::PackedConv2d(shape, w, options).kernel_name(); };
+  for (const kernels::KernelTable* table : kernels::available()) {
+    if (table->bf16.product) continue;
+    INFO(std::string(table->name));
+    kernels::force(table->name);
+    const std::string usual = name();
+    const Tensor<float> y = ops::conv2d(x, w, options);
+    const Setting setting(*table, Float32Precision::kMedium);
+    CHECK(name() == usual);
+    CHECK(testing::bit_equal(ops::conv2d(x, w, options), y));
+  }
+  for (const kernels::KernelTable* table : tables_with_bf16()) {
+    const std::string isa = table->name;
+    const auto name_at = [&](Float32Precision precision) {
+      const Setting setting(*table, precision);
+      return name();
+    };
+    CHECK(name_at(Float32Precision::kHighest) == isa + " winograd");
+    CHECK(name_at(Float32Precision::kHigh) == isa + " bf16x3");
+    CHECK(name_at(Float32Precision::kMedium) == isa + " bf16");
+    const Setting setting(*table, Float32Precision::kHigh);
+    const ops::PackedConv2d packed(shape, w, options);
+    CHECK(testing::bit_equal(packed(x), ops::conv2d(x, w, options)));
+    CHECK(ops::PackedConv2d(shape, Tensor<float>::ones({16, 3, 3, 1}), {.groups = 16}).kernel_name() ==
+          isa + " depthwise");
+  }
 }
