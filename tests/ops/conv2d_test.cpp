@@ -235,3 +235,16 @@ TEST_CASE("ops: a convolution packed once gives the bits of conv2d, from several
   CHECK_THROWS_AS(ops::PackedConv2d({2, 4, 4, 3}, Tensor<float>::ones({5, 3, 3, 4})), ShapeError);
   CHECK(ops::PackedConv2d({0, 4, 4, 3}, Tensor<float>::ones({5, 3, 3, 3}))(Tensor<float>({0, 4, 4, 3})).shape() == Shape{0, 2, 2, 5});
 }
+
+TEST_CASE("ops: a pointwise convolution that is too large for caches is that of its parts") {
+  const Tensor<float> x = testing::random_normal<float>({4, 256, 129, 16}, 1);
+  const Tensor<float> w = testing::random_normal<float>({32, 1, 1, 16}, 2);
+  for (const kernels::KernelTable* table : kernels::available()) {
+    INFO(std::string(table->name));
+    kernels::force(table->name);
+    const Tensor<float> y = ops::conv2d(x, w);
+    for (std::int64_t n = 0; n < 4; ++n)
+      CHECK(testing::bit_equal(y.narrow(0, n, 1), ops::conv2d(x.narrow(0, n, 1), w)));
+  }
+  kernels::force("");
+}

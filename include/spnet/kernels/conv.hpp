@@ -21,22 +21,36 @@ struct Segment {
   std::int64_t weights;
 };
 
+/// The weights of a panel of outputs: w[s.weights + c][o] is data[s.weights * unit + c * step + o].
+struct PanelWeights {
+  const float* data;
+  std::int64_t unit, step;
+};
+
 /// y[p][o] (+)= sum over segments s and channels c of x[p * x_step + s.offset + c] * w[s.weights + c][o], in this order, for
 /// one panel of outputs. `w` holds `width` outputs a row, a multiple of ConvKernels::lanes and at most ConvKernels::panel;
-/// the first `outputs` of them exist in y.
+/// the first `outputs` of them exist in y. To `stream` past the caches, every row of y must lie on a multiple of 64 bytes.
 struct ProductArgs {
   const float* x;
   std::int64_t x_step;
   std::int64_t pixels;
   const Segment* segments;
   std::int64_t segment_count;
-  const float* w;
+  PanelWeights w;
   std::int64_t width;
   std::int64_t outputs;
   float* y;
   std::int64_t y_step;
   bool accumulate;
+  bool stream = false;
 };
+
+/// Makes what was streamed visible to other threads.
+inline void fence_streams() {
+#if defined(__x86_64__)
+  __builtin_ia32_sfence();
+#endif
+}
 
 /// dw[i * dw_step + targets[b] + l] (+)= sum over pixels p of scalars[p][i] * vectors[p][offsets[b] + l], for `outputs` scalars
 /// i, `count` blocks b and lanes l of kBlock. Pixels are `images` of `rows` rows of `cols`.

@@ -22,8 +22,16 @@ namespace kernels::body {
 // Writes a tile's sums of M pixels by N vectors, of which the first `outputs` exist, or adds them to what is there.
 template <class I, int M, int N>
 SPNET_INLINE void store_tile(typename I::Vector (&sum)[M][N], float* y, std::int64_t y_step, std::int64_t outputs,
-                             bool accumulate) {
+                             bool accumulate, [[maybe_unused]] bool stream = false) {
   constexpr int kLanes = I::kLanes;
+  if constexpr (requires { I::stream(y, sum[0][0]); }) {
+    if (stream && outputs == N * kLanes) {
+      SPNET_UNROLL for (int i = 0; i < M; ++i) {
+        SPNET_UNROLL for (int j = 0; j < N; ++j) I::stream(y + i * y_step + j * kLanes, sum[i][j]);
+      }
+      return;
+    }
+  }
   if (outputs == N * kLanes) {
     SPNET_UNROLL for (int i = 0; i < M; ++i) {
       SPNET_UNROLL for (int j = 0; j < N; ++j) {
@@ -60,18 +68,18 @@ SPNET_INLINE void product_tile(const ProductArgs& a, std::int64_t pixel) {
   }
   for (std::int64_t s = 0; s < a.segment_count; ++s) {
     const float* at = x + a.segments[s].offset;
-    const float* w = a.w + a.segments[s].weights * (N * kLanes);
+    const float* w = a.w.data + a.segments[s].weights * a.w.unit;
     for (const float* end = at + a.segments[s].channels; at != end; ++at) {
       V row[N];
       SPNET_UNROLL for (int j = 0; j < N; ++j) I::load(row[j], w + j * kLanes);
-      w += N * kLanes;
+      w += a.w.step;
       SPNET_UNROLL for (int i = 0; i < M; ++i) {
         const float value = at[i * step];
         SPNET_UNROLL for (int j = 0; j < N; ++j) I::multiply_add(sum[i][j], row[j], value);
       }
     }
   }
-  store_tile<I, M, N>(sum, a.y + pixel * a.y_step, a.y_step, a.outputs, a.accumulate);
+  store_tile<I, M, N>(sum, a.y + pixel * a.y_step, a.y_step, a.outputs, a.accumulate, a.stream);
 }
 
 template <class I, int M, int N, bool kBlocked>

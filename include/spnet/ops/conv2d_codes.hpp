@@ -163,7 +163,7 @@ inline Tensor<std::int32_t> simulated_sums(const Tensor<std::uint8_t>& x, const 
   const Correlation c = forward_correlation(s);
   Tensor<float> y(output_shape(s));
   const Tensor<std::uint8_t> dense = x.contiguous();
-  const CodeSource from{dense.data(), x_map.step, x_map.zero_point};
+  const CodeSource from{dense.data(), x_map.step, x_map.zero_point, IntegerRange(x_map).largest()};
   for (std::int64_t g = 0; g < s.groups && y.size() > 0; ++g)  // plain sums: others round on the way
     ScratchCorrelation(c, values.data() + g * c.outputs * c.w_output, false)(from + g * c.channels,
                                                                             y.data() + g * c.outputs);

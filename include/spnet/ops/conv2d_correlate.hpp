@@ -27,7 +27,7 @@ struct RowProducts {
   const kernels::ConvKernels& k;
   const Panels& panels;
   const Runs& runs;
-  const PackedPhases& packed;
+  const PhaseWeights& weights;
   std::size_t phase;
   const float* x;
   std::int64_t x_step, x_row;
@@ -35,16 +35,17 @@ struct RowProducts {
   std::int64_t y_step, y_row;
   std::int64_t rows, cols;
   std::int64_t at, stride, in_rows;
+  bool stream = false;
 
   void operator()(std::int64_t first, std::int64_t last) const {
     for (std::int64_t p = first; p < last; ++p) {
-      const float* const w = packed.weights(phase, p);
+      const kernels::PanelWeights w = weights.panel(phase, p);
       for (std::size_t r = 0; r < runs.count(); ++r) {
         for (std::int64_t row = 0; row < rows; ++row) {
           const Runs::Part part = runs.inside(r, at + row * stride, in_rows);
           if (r > 0 && part.empty()) continue;
           k.product({x + row * x_row, x_step, cols, part.data(), std::ssize(part), w, panels.width(p), panels.valid(p),
-                     y + row * y_row + p * panels.panel, y_step, r > 0});
+                     y + row * y_row + p * panels.panel, y_step, r > 0, stream});
         }
       }
     }
@@ -63,8 +64,13 @@ inline bool is_pointwise(const Correlation& c) {
 class PointwiseCorrelation final : public FloatEngine {
  public:
   PointwiseCorrelation(const Correlation& c, const float* w)
-      : c_(c), k_(&kernels::active().conv), panels_(*k_, c.outputs), packed_(c, panels_, w) {
-    runs_.add(0, 0, c.channels, panels_.panel);
+      : c_(c),
+        k_(&kernels::active().conv),
+        panels_(*k_, c.outputs),
+        weights_(c, panels_, w),
+        runs_(kRunFloats, weights_.step()) {
+    const Tap& tap = c.phases[0].taps[0];
+    runs_.add(0, {0, c.channels, weights_.of_tap(0, tap)}, panels_.panel);
     runs_.finish();
   }
 
@@ -75,34 +81,39 @@ class PointwiseCorrelation final : public FloatEngine {
         std::clamp<std::int64_t>(4096 / std::max<std::int64_t>(c_.channels, 1) / 56 * 56, 56, 1120);
     const std::int64_t split = pixels >= run * kLeastTasks ? 1 : std::min(panels_.count(), kLeastTasks);
     const std::int64_t pieces = ceil_div(pixels, run);
+    float* const first = y + c_.phases[0].y;
+    const bool stream = streams(first, pixels), fetch = pixels * c_.channels >= kCachedFloats;
     parallel_for(pieces * split, [&](std::int64_t task) {
-      const std::int64_t begin = task % pieces * run, part = task / pieces;
-      RowProducts{*k_,
-                  panels_,
-                  runs_,
-                  packed_,
-                  0,
-                  x + begin * c_.in_step,
-                  c_.in_step,
-                  0,
-                  y + c_.phases[0].y + begin * c_.y_step,
-                  c_.y_step,
-                  0,
-                  1,
-                  std::min(run, pixels - begin),
-                  0,
-                  0,
-                  1}(part * panels_.count() / split, (part + 1) * panels_.count() / split);
+      const std::int64_t begin = task % pieces * run, part = task / pieces, count = std::min(run, pixels - begin);
+      // All at once: a tile's pixels are too many short streams for the hardware to foresee.
+      for (std::int64_t p = begin; fetch && p < begin + count; ++p)
+        for (std::int64_t i = 0; i < c_.channels; i += kBlock) __builtin_prefetch(x + p * c_.in_step + i);
+      RowProducts{*k_,        panels_, runs_,
+                  weights_,   0,       x + begin * c_.in_step,
+                  c_.in_step, 0,       first + begin * c_.y_step,
+                  c_.y_step,  0,       1,
+                  count,      0,       0,
+                  1,          stream}(part * panels_.count() / split, (part + 1) * panels_.count() / split);
+      if (stream) kernels::fence_streams();
     });
   }
 
   const char* name() const override { return "pointwise"; }
 
  private:
+  // Caches hold no more than these, or hold them for what comes next.
+  static constexpr std::int64_t kCachedFloats = 2 * 1024 * 1024;
+
+  // In whole cache lines: fetching them only to overwrite them would cost as much as writing.
+  bool streams(const float* y, std::int64_t pixels) const {
+    return pixels * c_.outputs >= kCachedFloats && runs_.count() == 1 && c_.y_step % kBlock == 0 &&
+           panels_.panel % kBlock == 0 && reinterpret_cast<std::uintptr_t>(y) % kAlignment == 0;
+  }
+
   Correlation c_;
   const kernels::ConvKernels* k_;
   Panels panels_;
-  PackedPhases packed_;
+  PhaseWeights weights_;
   Runs runs_;
 };
 
@@ -114,16 +125,19 @@ class ScratchCorrelation final : public FloatEngine {
       : c_(c),
         k_(&kernels::active().conv),
         panels_(*k_, c.outputs),
-        packed_(c, panels_, w),
-        splits_(std::clamp<std::int64_t>(ceil_div(packed_.bytes(), kGroupBytes), 1, panels_.count())),
+        weights_(c, panels_, w),
+        splits_(std::clamp<std::int64_t>(ceil_div(weights_.bytes(), kGroupBytes), 1, panels_.count())),
         band_(ScratchLayout::band_rows(c, ceil_div(kLeastTasks, c.batch * splits_), is_float)),
         layout_(c_, band_, is_float) {
     for (const Phase& phase : c.phases) {
-      Runs& runs = runs_.emplace_back();
+      Runs& runs = runs_.emplace_back(kRunFloats, weights_.step());
       for (std::size_t t = 0; t < phase.taps.size(); ++t) {
-        if (layout_.folded() && t > 0 && phase.taps[t].row == phase.taps[t - 1].row) continue;
+        const Tap& tap = phase.taps[t];
+        if (layout_.folded() && t > 0 && tap.row == phase.taps[t - 1].row) continue;
+        const std::int64_t first = weights_.of_tap(static_cast<std::int64_t>(t), tap);
         for (std::int64_t b = 0; b < layout_.blocks(); ++b)
-          runs.add(phase.taps[t].row, layout_.offset(phase.taps[t], b), layout_.channels(b), panels_.panel);
+          runs.add(tap.row, {layout_.offset(tap, b), layout_.channels(b), first + b * kBlock * weights_.step()},
+                   panels_.panel);
       }
       runs.finish();
     }
@@ -152,7 +166,7 @@ class ScratchCorrelation final : public FloatEngine {
         RowProducts{*k_,
                     panels_,
                     runs_[i],
-                    packed_,
+                    weights_,
                     i,
                     scratch,
                     kBlock,
@@ -172,7 +186,7 @@ class ScratchCorrelation final : public FloatEngine {
   Correlation c_;
   const kernels::ConvKernels* k_;
   Panels panels_;
-  PackedPhases packed_;
+  PhaseWeights weights_;
   std::int64_t splits_, band_;
   ScratchLayout layout_;
   PoolVector<Runs> runs_;  // of each phase

@@ -67,13 +67,13 @@ class DirectTasks {
   std::int64_t rows_, batch_, panels_, splits_, group_, groups_, band_, bands_;
 };
 
-/// The segments of the taps that lie within the image for the pixels of two spans, where pixels are c.in_step apart.
-/// Weights are packed as [tap][channel].
-inline Runs direct_runs(const Correlation& c, const Phase& phase, const TapSpans& spans, const TapSpan& rows,
-                        const TapSpan& cols, std::int64_t panel, std::int64_t limit) {
-  Runs runs(limit);
+/// Adds to `runs` the segments of the taps that lie within the image for the pixels of two spans, where pixels are
+/// c.in_step apart and the weights of tap number t begin at of_tap(t, tap).
+template <class OfTap>
+Runs direct_runs(Runs runs, const Correlation& c, const Phase& phase, const TapSpans& spans, const TapSpan& rows,
+                 const TapSpan& cols, std::int64_t panel, const OfTap& of_tap) {
   spans.for_each_tap(phase, rows, cols, [&](std::int64_t t, const Tap& tap) {
-    runs.add(tap.row, {(tap.row * c.in_cols + tap.col) * c.in_step, c.channels, t * c.channels}, panel);
+    runs.add(tap.row, {(tap.row * c.in_cols + tap.col) * c.in_step, c.channels, of_tap(t, tap)}, panel);
   });
   runs.finish();
   return runs;
@@ -147,13 +147,14 @@ class DirectCorrelation final : public FloatEngine {
       : c_(c),
         k_(&kernels::active().conv),
         panels_(*k_, c.outputs),
-        packed_(c, panels_, w),
-        tasks_(c, c.most_rows(), panels_.count(), packed_.bytes(), image() * static_cast<std::int64_t>(sizeof(float))) {
+        weights_(c, panels_, w),
+        tasks_(c, c.most_rows(), panels_.count(), weights_.bytes(), image() * static_cast<std::int64_t>(sizeof(float))) {
     for (const Phase& phase : c.phases) {
       spans_.emplace_back(c, phase);
       PoolVector<Runs>& runs = runs_.emplace_back();
       spans_.back().for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) {
-        runs.push_back(direct_runs(c, phase, spans_.back(), rows, cols, panels_.panel, kRunFloats));
+        runs.push_back(direct_runs(Runs(kRunFloats, weights_.step()), c, phase, spans_.back(), rows, cols, panels_.panel,
+                                   [&](std::int64_t t, const Tap& tap) { return weights_.of_tap(t, tap); }));
       });
     }
   }
@@ -180,7 +181,7 @@ class DirectCorrelation final : public FloatEngine {
   void multiply(std::size_t i, const DirectTasks::Task& task, const float* x, float* y) const {
     const Phase& phase = c_.phases[i];
     for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
-      const float* const w = packed_.weights(i, p);
+      const kernels::PanelWeights w = weights_.panel(i, p);
       float* const y_panel = y + phase.y + p * panels_.panel;
       const auto of_pair = [&](const TapSpan& rows, const TapSpan& cols, std::size_t pair) {
         const Runs& runs = runs_[i][pair];
@@ -199,7 +200,7 @@ class DirectCorrelation final : public FloatEngine {
   Correlation c_;
   const kernels::ConvKernels* k_;
   Panels panels_;
-  PackedPhases packed_;
+  PhaseWeights weights_;
   DirectTasks tasks_;
   PoolVector<TapSpans> spans_;         // of each phase
   PoolVector<PoolVector<Runs>> runs_;  // of each phase [row span][column span]

@@ -52,7 +52,8 @@ class IntegerCorrelation {
     const std::int64_t limit =
         std::min(kRunBytes / form_.k.element_bytes / (4 * panels_.panel), form_.most_units) * 4 * panels_.panel;
     spans_.for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) {
-      runs_.push_back(direct_runs(padded, phase(), spans_, rows, cols, panels_.panel, limit));
+      runs_.push_back(direct_runs(Runs(limit), padded, phase(), spans_, rows, cols, panels_.panel,
+                                  [&](std::int64_t t, const Tap&) { return t * padded.channels; }));
     });
     packed_ = Buffer(static_cast<std::size_t>(panels_.total() * packed_rows() * form_.k.element_bytes));
     if (form_.counts_differences()) {

@@ -66,17 +66,15 @@ inline void pack_panel(const Correlation& c, const Phase& phase, const float* w,
   }
 }
 
-/// Segments of a phase in the order of its packed weights, cut into runs of at most `limit` weights.
+/// Segments of a phase in the order of its weights, those of neighbouring channels `step` apart, cut into runs of at most
+/// `limit` weights.
 class Runs {
  public:
   using Part = std::span<const Segment>;
 
-  explicit Runs(std::int64_t limit = kRunFloats) : limit_(limit) {}
+  explicit Runs(std::int64_t limit = kRunFloats, std::int64_t step = 1) : limit_(limit), step_(step) {}
 
-  /// A segment of a tap at `row`, whose weights follow those of the one before; rows come in ascending order.
-  void add(std::int64_t row, std::int64_t offset, std::int64_t channels, std::int64_t width) {
-    add(row, {offset, channels, total_}, width);
-  }
+  /// A segment of a tap at `row`; rows come in ascending order.
   void add(std::int64_t row, const Segment& segment, std::int64_t width) {
     constexpr std::int64_t kPiece = 64;
     for (std::int64_t at = 0; at < segment.channels; at += kPiece) {
@@ -85,8 +83,7 @@ class Runs {
         begins_.push_back(segments_.size());
         in_run_ = 0;
       }
-      add_piece(row, {segment.offset + at, piece, segment.weights + at});
-      total_ += piece;
+      add_piece(row, {segment.offset + at, piece, segment.weights + at * step_});
       in_run_ += piece;
     }
   }
@@ -95,7 +92,6 @@ class Runs {
     begins_.push_back(segments_.size());
   }
   std::size_t count() const { return begins_.size() - 1; }
-  std::int64_t total() const { return total_; }
   /// All of run `r`.
   Part whole(std::size_t r) const { return {segments_.data() + begins_[r], segments_.data() + begins_[r + 1]}; }
   /// Run `r` without the taps above and below an image of `in_rows` rows, for outputs whose taps count from row `at`: where
@@ -112,7 +108,7 @@ class Runs {
   void add_piece(std::int64_t row, const Segment& piece) {
     if (segments_.size() > begins_.back() && rows_.back() == row) {
       Segment& last = segments_.back();
-      if (last.offset + last.channels == piece.offset && last.weights + last.channels == piece.weights) {
+      if (last.offset + last.channels == piece.offset && last.weights + last.channels * step_ == piece.weights) {
         last.channels += piece.channels;
         return;
       }
@@ -121,16 +117,28 @@ class Runs {
     rows_.push_back(row);
   }
 
-  std::int64_t limit_, total_ = 0, in_run_ = 0;  // channels of all segments and of the last run
+  std::int64_t limit_, step_, in_run_ = 0;  // channels of the last run
   PoolVector<Segment> segments_;
   PoolVector<std::int64_t> rows_;   // of each segment's tap
   PoolVector<std::size_t> begins_;  // of the runs, and the end
 };
 
-/// The weights of all phases of a convolution of floats, packed for one table.
-class PackedPhases {
+/// Pixels for which packing pays: fewer read their weights where they lie, if that is in rows of outputs.
+inline constexpr std::int64_t kPackedPixels = 256;
+
+/// The weights of all phases of a convolution of floats, packed for one table as [tap][channel][width of the panel]; or,
+/// of few pixels, where they lie: such are good for one call, while w is there.
+class PhaseWeights {
  public:
-  PackedPhases(const Correlation& c, const Panels& panels, const float* w) : channels_(c.channels), panel_(panels.panel) {
+  PhaseWeights(const Correlation& c, const Panels& panels, const float* w)
+      : panels_(panels), channels_(c.channels), w_channel_(c.w_channel) {
+    if (c.w_output == 1 && c.channels % kBlock == 0 && c.outputs % panels.lanes == 0 &&
+        c.batch * c.phases[0].rows * c.phases[0].cols <= kPackedPixels) {
+      in_place_ = w;
+      for (const Phase& phase : c.phases)
+        bytes_ += std::ssize(phase.taps) * channels_ * c.outputs * static_cast<std::int64_t>(sizeof(float));
+      return;
+    }
     std::int64_t floats = 0;
     for (const Phase& phase : c.phases) {
       starts_.push_back(floats);
@@ -143,7 +151,8 @@ class PackedPhases {
     const auto pack = [&](std::int64_t task) {
       const auto i = static_cast<std::size_t>(task / panels.count());
       const std::int64_t p = task % panels.count();
-      pack_panel(c, c.phases[i], w, p * panel_, panels.valid(p), panels.width(p), to + starts_[i] + p * panel_ * rows_[i]);
+      pack_panel(c, c.phases[i], w, p * panels_.panel, panels_.valid(p), panels_.width(p),
+                 to + starts_[i] + p * panels_.panel * rows_[i]);
     };
     const std::int64_t tasks = std::ssize(c.phases) * panels.count();
     if (floats < 16 * 1024) {
@@ -152,14 +161,20 @@ class PackedPhases {
       parallel_for(tasks, pack);
     }
   }
-  /// Of panel p.
-  const float* weights(std::size_t phase, std::int64_t p) const {
-    return static_cast<const float*>(packed_.data()) + starts_[phase] + p * panel_ * rows_[phase];
+  kernels::PanelWeights panel(std::size_t phase, std::int64_t p) const {
+    if (in_place_) return {in_place_ + p * panels_.panel, 1, w_channel_};
+    const auto* const packed = static_cast<const float*>(packed_.data());
+    return {packed + starts_[phase] + p * panels_.panel * rows_[phase], panels_.width(p), panels_.width(p)};
   }
+  /// Where the weights of tap number t begin, and how far the next channel's, in units of PanelWeights.
+  std::int64_t of_tap(std::int64_t t, const Tap& tap) const { return in_place_ ? tap.weight : t * channels_; }
+  std::int64_t step() const { return in_place_ ? w_channel_ : 1; }
   std::int64_t bytes() const { return bytes_; }
 
  private:
-  std::int64_t channels_, panel_, bytes_ = 0;
+  Panels panels_;
+  std::int64_t channels_, w_channel_, bytes_ = 0;
+  const float* in_place_ = nullptr;
   PoolVector<std::int64_t> starts_, rows_;  // of each phase
   Buffer packed_;
 };

@@ -143,7 +143,8 @@ class WinogradCorrelation final : public FloatEngine {
       for (std::int64_t p = 0; p < panels_.count(); ++p)
         for (std::int64_t position = 0; position < kWinogradPositions; ++position)
           k_->product({in + position * in_position, c_.channels, tiles, &segment, 1,
-                       panel(p) + position * c_.channels * panels_.width(p), panels_.width(p), panels_.valid(p),
+                       {panel(p) + position * c_.channels * panels_.width(p), panels_.width(p), panels_.width(p)},
+                       panels_.width(p), panels_.valid(p),
                        out + position * out_position + p * panels_.panel, c_.outputs, false});
       transform_output(unit, out, out_position, y);
     });

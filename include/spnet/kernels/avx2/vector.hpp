@@ -22,6 +22,14 @@ struct Float {
     v = *reinterpret_cast<const Unaligned*>(from);
   }
   [[gnu::always_inline]] static void store(float* to, const Vector& v) { *reinterpret_cast<Unaligned*>(to) = v; }
+  // Past the caches, to whole cache lines; other threads see it after a fence.
+  [[gnu::always_inline]] static void stream(float* to, const Vector& v) {
+#if defined(__clang__)
+    __builtin_nontemporal_store(v, reinterpret_cast<Vector*>(to));
+#else
+    asm("vmovntps %1, %0" : "=m"(*reinterpret_cast<Vector*>(to)) : "x"(v));
+#endif
+  }
   [[gnu::always_inline]] static void keep(Vector& v, const Vector& mask) {
     v = reinterpret_cast<Vector>(reinterpret_cast<Bits>(v) & reinterpret_cast<Bits>(mask));
   }
