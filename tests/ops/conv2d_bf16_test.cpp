@@ -79,7 +79,7 @@ const std::vector<Bf16Case>& bf16_cases() {
       {{1, 4, 4, 16}, {16, 3, 3, 16}, {.padding = 5}},
       {{2, 16, 16, 16}, {16, 3, 3, 16}, {.padding = 1}},
       {{30, 4, 5, 48}, {16, 3, 3, 48}, {.padding = 1}},
-      {{1, 70, 90, 16}, {16, 3, 3, 16}, {.padding = 1}},
+      {{1, 50, 70, 16}, {16, 3, 3, 16}, {.padding = 1}},
       {{1, 4, 4, 96}, {320, 3, 3, 96}, {.padding = 1}},
       {{19, 4, 4, 20}, {24, 3, 3, 20}, {.padding = 1}},
       {{5, 2, 2, 17}, {9, 5, 5, 17}, {.stride = {1, 2}, .padding = 2}},
@@ -100,7 +100,6 @@ constexpr Float32Precision kFast[] = {Float32Precision::kHigh, Float32Precision:
 }  // namespace
 
 TEST_CASE("ops: convolutions of bf16 parts agree with float64 loops") {
-  double worst[3] = {};
   for (const Bf16Case& t : bf16_cases()) {
     INFO(bf16_case_name(t));
     const Tensor<float> x = testing::random_normal<float>(t.x, 1), w = testing::random_normal<float>(t.w, 2);
@@ -117,14 +116,10 @@ TEST_CASE("ops: convolutions of bf16 parts agree with float64 loops") {
         const double errors[] = {error_norm(ops::conv2d(x, w, t.options), y64),
                                  error_norm(ops::conv2d_backward_data(grad, w, t.x, t.options), dx64),
                                  error_norm(ops::conv2d_backward_weight(grad, x, t.w, t.options), dw64)};
-        for (const double error : errors) {
-          CHECK(error <= error_limit(precision));
-          worst[static_cast<int>(precision)] = std::max(worst[static_cast<int>(precision)], error);
-        }
+        for (const double error : errors) CHECK(error <= error_limit(precision));
       }
     }
   }
-  MESSAGE("largest errors: ", worst[1], " of two parts, ", worst[2], " of one");
 }
 
 TEST_CASE("ops: codes times bf16 parts of floats agree with float64 loops") {
@@ -136,8 +131,7 @@ TEST_CASE("ops: codes times bf16 parts of floats agree with float64 loops") {
                        .qmax = (1 << bits) - 1};
   };
   // Of 8 bits; the last map's integers take more.
-  const AffineCodes maps[] = {map(1, 0, 2), map(2, 255, 8), map(1, 0, 8), map(3, 77, 8)};
-  double worst[3] = {};
+  const AffineCodes maps[] = {map(1, 0, 3), map(2, 255, 8), map(3, 77, 8)};
   for (const Bf16Case& t : bf16_cases()) {
     INFO(bf16_case_name(t));
     for (const AffineCodes& codes : maps) {
@@ -155,15 +149,11 @@ TEST_CASE("ops: codes times bf16 parts of floats agree with float64 loops") {
           const Setting setting(*table, precision);
           const double errors[] = {error_norm(ops::conv2d(x, w, t.options), y64),
                                    error_norm(ops::conv2d_backward_weight(grad, x, t.w, t.options), dw64)};
-          for (const double error : errors) {
-            CHECK(error <= error_limit(precision));
-            worst[static_cast<int>(precision)] = std::max(worst[static_cast<int>(precision)], error);
-          }
+          for (const double error : errors) CHECK(error <= error_limit(precision));
         }
       }
     }
   }
-  MESSAGE("largest errors: ", worst[1], " of two parts, ", worst[2], " of one");
 }
 
 TEST_CASE("ops: convolutions of bf16 parts have the same bits for any number of threads") {

@@ -68,8 +68,8 @@ inline void conv2d_backward_weight(const ConvSizes& s, const double* dy, const d
 /// Cross-correlation x [N,H,W,C], w [O,kH,kW,C/groups] → y [N,H',W',O], H' = (H + 2·padding − dilation·(kH−1) − 1) /
 /// stride + 1, rounded down. Double runs on plain loops; float on the fast kernels, 3×3 at stride 1 by Winograd's
 /// filtering where it pays, where a value that is not finite spoils the outputs beside its own, too (see
-/// allows_winograd). Throws ShapeError where shapes or the kernel do not fit, ValueError where an option is out of
-/// range.
+/// allows_winograd), or on products of bf16 where float32_matmul_precision lets it. Throws ShapeError where shapes or
+/// the kernel do not fit, ValueError where an option is out of range.
 template <class T>
 Tensor<T> conv2d(const Tensor<T>& x, const Tensor<T>& w, const Conv2dOptions& options = {}) {
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
