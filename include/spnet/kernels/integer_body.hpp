@@ -32,42 +32,11 @@ SPNET_INLINE void finish_sums(typename I::Vector& sum) {
   if constexpr (requires { I::finish(sum); }) I::finish(sum);
 }
 
-// A tile of M pixels by N vectors of outputs stays in registers while the segments pass by.
+// What becomes of the sums of M pixels from `pixel` on and of the first N vectors of outputs.
 template <class I, int M, int N>
-SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) {
+SPNET_INLINE void write_sums(const IntegerProductArgs& a, std::int64_t pixel, typename I::Vector (&sum)[M][N]) {
   using V = typename I::Vector;
   constexpr int kLanes = I::kLanes;
-  constexpr int kUnit = 4 / I::kElementBytes;  // elements in a unit
-  // A pointer for every four pixels: one for each would not stay in registers.
-  constexpr int kFours = (M + 3) / 4;
-  const std::int64_t step = a.x_step;
-  const std::byte* x[kFours];
-  SPNET_UNROLL for (int f = 0; f < kFours; ++f) x[f] = a.x + (pixel + 4 * f) * step;
-  V sum[M][N];
-  SPNET_UNROLL for (int i = 0; i < M; ++i) {
-    SPNET_UNROLL for (int j = 0; j < N; ++j) sum[i][j] = V{};
-  }
-  for (std::int64_t s = 0; s < a.segment_count; ++s) {
-    const std::byte* at[kFours];
-    SPNET_UNROLL for (int f = 0; f < kFours; ++f) at[f] = x[f] + a.segments[s].offset * I::kElementBytes;
-    const std::byte* w = a.w + a.segments[s].weights * (N * kLanes * I::kElementBytes);
-    for (std::int64_t units = a.segments[s].channels / kUnit; units > 0; --units) {
-      V row[N];
-      SPNET_UNROLL for (int j = 0; j < N; ++j) {
-        AllLanes{}.load(row[j], w);
-        w += 4 * kLanes;
-      }
-      SPNET_UNROLL for (int i = 0; i < M; ++i) {
-        V unit;
-        I::broadcast(unit, at[i / 4] + i % 4 * step);
-        SPNET_UNROLL for (int j = 0; j < N; ++j) I::dot(sum[i][j], unit, row[j]);
-      }
-      SPNET_UNROLL for (int f = 0; f < kFours; ++f) at[f] += 4;
-    }
-  }
-  SPNET_UNROLL for (int i = 0; i < M; ++i) {
-    SPNET_UNROLL for (int j = 0; j < N; ++j) finish_sums<I>(sum[i][j]);
-  }
   if (a.factor != 1) {
     SPNET_UNROLL for (int i = 0; i < M; ++i) {
       SPNET_UNROLL for (int j = 0; j < N; ++j) multiply_modulo<I>(sum[i][j], a.factor);
@@ -111,6 +80,45 @@ SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) 
       y[o] = static_cast<std::int32_t>(before + static_cast<std::uint32_t>(lanes[i][o]));
     }
   }
+}
+
+// A tile of M pixels by N vectors of outputs stays in registers while the segments pass by.
+template <class I, int M, int N>
+SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) {
+  using V = typename I::Vector;
+  constexpr int kLanes = I::kLanes;
+  constexpr int kUnit = 4 / I::kElementBytes;  // elements in a unit
+  // A pointer for every four pixels: one for each would not stay in registers.
+  constexpr int kFours = (M + 3) / 4;
+  const std::int64_t step = a.x_step;
+  const std::byte* x[kFours];
+  SPNET_UNROLL for (int f = 0; f < kFours; ++f) x[f] = a.x + (pixel + 4 * f) * step;
+  V sum[M][N];
+  SPNET_UNROLL for (int i = 0; i < M; ++i) {
+    SPNET_UNROLL for (int j = 0; j < N; ++j) sum[i][j] = V{};
+  }
+  for (std::int64_t s = 0; s < a.segment_count; ++s) {
+    const std::byte* at[kFours];
+    SPNET_UNROLL for (int f = 0; f < kFours; ++f) at[f] = x[f] + a.segments[s].offset * I::kElementBytes;
+    const std::byte* w = a.w + a.segments[s].weights * (N * kLanes * I::kElementBytes);
+    for (std::int64_t units = a.segments[s].channels / kUnit; units > 0; --units) {
+      V row[N];
+      SPNET_UNROLL for (int j = 0; j < N; ++j) {
+        AllLanes{}.load(row[j], w);
+        w += 4 * kLanes;
+      }
+      SPNET_UNROLL for (int i = 0; i < M; ++i) {
+        V unit;
+        I::broadcast(unit, at[i / 4] + i % 4 * step);
+        SPNET_UNROLL for (int j = 0; j < N; ++j) I::dot(sum[i][j], unit, row[j]);
+      }
+      SPNET_UNROLL for (int f = 0; f < kFours; ++f) at[f] += 4;
+    }
+  }
+  SPNET_UNROLL for (int i = 0; i < M; ++i) {
+    SPNET_UNROLL for (int j = 0; j < N; ++j) finish_sums<I>(sum[i][j]);
+  }
+  write_sums<I, M, N>(a, pixel, sum);
 }
 
 template <class I, int M, int N>
