@@ -41,7 +41,8 @@ EXTERNAL = {
     r"nlohmann/.*": ["io"],
     r"([a-z]mmintrin|x86intrin|cpuid|arm_neon|sys/auxv|asm/hwcap)\.h": ["kernels"],
     r"sys/mman\.h": ["core/memory.hpp", "io", "data"],  # memory in huge pages, and files that are mapped
-    r"(unistd|fcntl|sys/(stat|types|syscall))\.h": ["io", "data"],
+    r"(fcntl|sys/(stat|types))\.h": ["io", "data"],
+    r"(unistd|sys/syscall)\.h": ["io", "data", "kernels/available.hpp"],
 }
 STANDARD = set("""
     algorithm any array atomic barrier bit bitset cassert cctype cerrno cfenv cfloat charconv chrono cinttypes climits

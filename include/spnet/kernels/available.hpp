@@ -10,7 +10,12 @@
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
+#include "spnet/kernels/amx/table.hpp"
 #include "spnet/kernels/avx2/table.hpp"
 #include "spnet/kernels/avx512/table.hpp"
 #include "spnet/kernels/neon/table.hpp"
@@ -36,6 +41,17 @@ inline bool has_avx_vnni() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
+// Linux keeps the contents of tiles for programs that ask for it once. Elsewhere nothing is known of them.
+inline bool has_amx() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1) && (d >> 24 & 1) && (d >> 25 & 1) &&
+         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 #endif
 
 // Filled once, best first; `simd` runs wherever the program itself does.
@@ -52,7 +68,9 @@ struct Available {
                             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
     const bool has_vnni = has_avx512 && __builtin_cpu_supports("avx512vnni");
     const bool has_vpopcnt = has_vnni && __builtin_cpu_supports("avx512vpopcntdq");
-    if (has_vpopcnt && __builtin_cpu_supports("avx512bf16")) tables[count++] = &avx512::kBf16Table;
+    const bool has_bf16 = has_vpopcnt && __builtin_cpu_supports("avx512bf16");
+    if (has_bf16 && has_amx()) tables[count++] = &amx::kTable;
+    if (has_bf16) tables[count++] = &avx512::kBf16Table;
     if (has_vpopcnt) tables[count++] = &avx512::kPopcntTable;
     if (has_vnni) tables[count++] = &avx512::kVnniTable;
     if (has_avx512) tables[count++] = &avx512::kTable;

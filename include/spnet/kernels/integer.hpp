@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "spnet/kernels/conv.hpp"
 
@@ -79,6 +80,7 @@ struct IntegerKernels {
   std::int64_t lane_limit;     ///< largest sum of one product that its lanes hold; 0: any that fits int32
   void (*elements)(const ElementArgs&);
   void (*product)(const IntegerProductArgs&);
+  void (*release)() = nullptr;  ///< gives up what a thread's products keep, at the end of a task; may be null
 };
 
 /// sums[p] = the sum of the `channels` codes from codes[p * step] on.
@@ -142,6 +144,8 @@ struct CodeKernels {
   void (*sum_windows)(const WindowSumArgs&);
   void (*totals)(const TotalsArgs&);
   void (*gather_values)(const ValueGatherArgs&);
+  /// Output pixels from which on `small` is faster than `bits`.
+  std::int64_t many_pixels = std::numeric_limits<std::int64_t>::max();
 };
 
 }  // namespace kernels

@@ -35,7 +35,7 @@ inline constexpr std::int64_t kRunBytes = 48 * 1024;
 class IntegerCorrelation {
  public:
   IntegerCorrelation(const Correlation& c, const AffineCodes& x_map, const std::uint8_t* w, const AffineCodes& w_map)
-      : form_(WeightForm::choose(x_map, w_map, c.channels)),
+      : form_(WeightForm::choose(x_map, w_map, c.channels, c.batch * c.phases[0].rows * c.phases[0].cols)),
         codes_(c),
         c_(in_elements(c, form_.k)),
         panels_(form_.k, c_.outputs),
@@ -94,6 +94,7 @@ class IntegerCorrelation {
       }
       std::int32_t* const to = y + task.image * c_.y_image;
       multiply(in, task, to);
+      if (form_.k.release) form_.k.release();
       if (!totals) return;
       const std::int64_t first = task.first_panel * panels_.panel;
       TotalsCounter counter(scratch + copy_bytes + window_bytes,

@@ -46,12 +46,13 @@ struct WeightForm {
   std::int64_t most_units;  // in one product
 
   bool counts_differences() const { return k.element_codes > 1; }
-  /// For `channels` of the input that an output sums over, at each tap.
-  static WeightForm choose(const AffineCodes& x, const AffineCodes& w, std::int64_t channels) {
+  /// For `channels` of the input that an output sums over, at each tap, and for `pixels` of the output.
+  static WeightForm choose(const AffineCodes& x, const AffineCodes& w, std::int64_t channels, std::int64_t pixels) {
     const kernels::CodeKernels& codes = kernels::active().codes;
     const bool is_sign = w.step == 2 && w.zero_point == 1 && w.qmin >= 0 && w.qmax <= 1;
     // With fewer channels most of each unit of bits would be empty, and packing costs more than counting saves.
-    if (codes.bits.product && is_sign && x.qmin >= 0 && x.qmax <= 1 && channels >= 32 && channels % 8 == 0)
+    if (codes.bits.product && pixels < codes.many_pixels && is_sign && x.qmin >= 0 && x.qmax <= 1 && channels >= 32 &&
+        channels % 8 == 0)
       return {
           codes.bits, 1, 0, -std::int64_t{x.step}, 0, codes.bits.lane_limit ? codes.bits.lane_limit / 8 : kAnyUnits};
     const IntegerRange range(w);

@@ -1,0 +1,33 @@
+// Integer convolution kernels of AMX: products of bytes on tiles, all else as avx512.
+#pragma once
+
+#if defined(__x86_64__)
+#include "spnet/kernels/amx/tiles.hpp"
+#include "spnet/kernels/avx512/integer.hpp"
+
+#define SPNET_AMX_INT8 __attribute__((target("amx-tile,amx-int8,avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")))
+
+namespace spnet {
+inline namespace v0 {
+namespace kernels::amx {
+
+// Sums are the same on vectors and on tiles.
+SPNET_AMX_INT8 inline void code_product(const IntegerProductArgs& a) {
+  if (!body::tile_product<body::TileCodes<Tiles, avx512::Units>>(a)) avx512::vnni_product(a);
+}
+// Tiles in use are saved whenever threads take turns, and keep a core from its deeper sleep.
+SPNET_AMX_INT8 inline void release_tiles() { Tiles::release(); }
+
+constexpr CodeKernels code_kernels() {
+  CodeKernels kernels = avx512::popcnt_code_kernels();
+  kernels.small = kernels.exact = {
+      "amx int8",   avx512::Units::kLanes, 4 * avx512::Units::kLanes, 1, 1, 255, 0, avx512::byte_elements,
+      code_product, release_tiles};
+  kernels.many_pixels = 32;
+  return kernels;
+}
+
+}  // namespace kernels::amx
+}  // namespace v0
+}  // namespace spnet
+#endif  // __x86_64__
