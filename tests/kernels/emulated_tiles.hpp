@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -57,8 +58,18 @@ struct Tiles {
   }
   template <int kSums, int kX, int kW>
   static void dot_codes() {
-    for_each_unit<kSums, kX, kW>([](std::uint32_t& sum, const std::uint8_t* x, const std::uint8_t* w) {
-      for (int i = 0; i < 4; ++i) sum += static_cast<std::uint32_t>(x[i] * static_cast<std::int8_t>(w[i]));
+    for_each_sum<kSums, kX, kW>([](std::uint32_t sum, const std::uint8_t* x, const std::uint8_t* w, int units) {
+      for (int i = 0; i < 4 * units; ++i)
+        sum += static_cast<std::uint32_t>(x[i] * static_cast<std::int8_t>(w[i / 4 * 64 + i % 4]));
+      return sum;
+    });
+  }
+  template <int kSums, int kX, int kW>
+  static void dot_bf16() {
+    for_each_sum<kSums, kX, kW>([](float sum, const std::uint8_t* x, const std::uint8_t* w, int units) {
+      float sums[2] = {};
+      for (int i = 0; i < 2 * units; ++i) sums[i % 2] += bf16_at(x + 2 * i) * bf16_at(w + i / 2 * 64 + i % 2 * 2);
+      return sum + (sums[0] + sums[1]);
     });
   }
 
@@ -71,9 +82,14 @@ struct Tiles {
     static_assert(0 <= kTile && kTile < 8);
     require(config.palette == 1 && config.rows[kTile] > 0, "tile without a shape");
   }
-  // Calls add(sum, x, w) for every sum and the units of x and of w that belong to it.
+  static float bf16_at(const std::uint8_t* from) {
+    std::uint16_t bits;
+    std::memcpy(&bits, from, sizeof bits);
+    return std::bit_cast<float>(std::uint32_t{bits} << 16);
+  }
+  // Calls add(sum, x, w, units) for the new value of every sum: `units` of x lie side by side, those of w in rows.
   template <int kSums, int kX, int kW, class Add>
-  static void for_each_unit(const Add& add) {
+  static void for_each_sum(const Add& add) {
     static_assert(kSums != kX && kSums != kW && kX != kW);
     require_shaped<kSums>();
     require_shaped<kX>();
@@ -82,13 +98,11 @@ struct Tiles {
                 config.row_bytes[kX] == 4 * config.rows[kW] && config.row_bytes[kSums] % 4 == 0,
             "product of shapes");
     for (int row = 0; row < config.rows[kSums]; ++row) {
-      for (int unit = 0; unit < config.rows[kW]; ++unit) {
-        for (int col = 0; col < config.row_bytes[kSums]; col += 4) {
-          std::uint32_t sum;
-          std::memcpy(&sum, &data[kSums][row][col], 4);
-          add(sum, &data[kX][row][4 * unit], &data[kW][unit][col]);
-          std::memcpy(&data[kSums][row][col], &sum, 4);
-        }
+      for (int col = 0; col < config.row_bytes[kSums]; col += 4) {
+        decltype(add({}, nullptr, nullptr, 0)) sum;
+        std::memcpy(&sum, &data[kSums][row][col], 4);
+        sum = add(sum, data[kX][row].data(), &data[kW][0][col], config.rows[kW]);
+        std::memcpy(&data[kSums][row][col], &sum, 4);
       }
     }
     ++products;
@@ -129,6 +143,20 @@ inline void code_elements(const kernels::ElementArgs& a) { kernels::body::code_e
 
 inline constexpr kernels::IntegerKernels kCodes{"emulated tiles", Vectors::kLanes, 4 * Vectors::kLanes, 1, 1, 255, 0,
                                                 code_elements,    code_product,    Tiles::release};
+
+struct Floats {
+  static constexpr int kLanes = 16;
+  typedef float Vector __attribute__((vector_size(64)));
+
+  static void load(Vector& v, const float* from) { std::memcpy(&v, from, sizeof v); }
+  static void store(float* to, const Vector& v) { std::memcpy(to, &v, sizeof v); }
+  static void add(Vector& sum, const Vector& v) { sum += v; }
+};
+
+/// False, with nothing done, for products that tiles would not make faster.
+inline bool bf16_product(const kernels::Bf16ProductArgs& a) {
+  return kernels::body::tile_product<kernels::body::TileBf16<Tiles, Floats>>(a);
+}
 
 }  // namespace emulated
 }  // namespace spnet

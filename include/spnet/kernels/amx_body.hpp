@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "spnet/kernels/bf16.hpp"
 #include "spnet/kernels/conv_body.hpp"
 #include "spnet/kernels/integer_body.hpp"
 
@@ -56,10 +57,10 @@ SPNET_INLINE TilePlan tile_plan(const typename P::Args& a) {
     chunks += size / kTileBytes + (rest != 0);
   }
   // In cycles: a product of tiles takes one for each row, and eight at least to load its weights, however narrow the
-  // chunk; vectors multiply seven bytes of 16 outputs in one; and tiles take longer to start.
+  // chunk; vectors multiply so many bytes of 16 outputs in one; and tiles take longer to start.
   constexpr std::int64_t kStart = 200;
   const std::int64_t rows = plan.tiles * (plan.rows > 8 ? plan.rows : 8);
-  plan.pays = output_tiles * (a.pixels * bytes / 7 - rows * chunks) > kStart;
+  plan.pays = output_tiles * (a.pixels * bytes / P::kVectorBytes - rows * chunks) > kStart;
   return plan;
 }
 
@@ -147,9 +148,9 @@ SPNET_INLINE void tile_block(const typename P::Args& a, const TilePlan& plan, st
   T::template store<3>(&sums[3 / N][0][3 % N * kTileLanes], kStep);
   for (int m = 0; m < M; ++m) {
     // Without the rows that the tile before has, too.
-    const std::int64_t begin = (tile + m) * plan.rows - first[m];
-    for (std::int64_t row = begin; row < plan.rows;)
-      row += P::template write<N>(a, first[m] + row, plan.rows - row, sums[m][row]);
+    std::int64_t row = (tile + m) * plan.rows - first[m];
+    for (; row + 4 <= plan.rows; row += 4) P::template write<4, N>(a, first[m] + row, sums[m][row]);
+    for (; row < plan.rows; ++row) P::template write<1, N>(a, first[m] + row, sums[m][row]);
   }
 }
 
@@ -172,6 +173,13 @@ SPNET_INLINE bool tile_product(const typename P::Args& a) {
   return true;
 }
 
+template <class V, int M, int N, class Sum>
+SPNET_INLINE void load_sums(V (&sum)[M][N], const Sum* sums) {
+  SPNET_UNROLL for (int i = 0; i < M; ++i) {
+    SPNET_UNROLL for (int j = 0; j < N; ++j) AllLanes{}.load(sum[i][j], sums + (i * N + j) * kTileLanes);
+  }
+}
+
 /// Products of codes, on tiles T; vectors of I write the sums.
 template <class T, class I>
 struct TileCodes {
@@ -179,6 +187,7 @@ struct TileCodes {
   using Args = IntegerProductArgs;
   using Sum = std::int32_t;
   static constexpr int kElementBytes = 1;
+  static constexpr int kVectorBytes = 7;
 
   SPNET_INLINE static std::int64_t x_step(const Args& a) { return a.x_step; }
   template <int kSums, int kPixels, int kWeights>
@@ -193,22 +202,39 @@ struct TileCodes {
     a.outputs = a.outputs - first < count ? a.outputs - first : count;
     return a;
   }
-  // Some of the `count` pixels from `pixel` on; returns how many.
-  template <int N>
-  SPNET_INLINE static int write(const Args& a, std::int64_t pixel, std::int64_t count, const Sum* sums) {
-    if (count < 4) return write_pixels<1, N>(a, pixel, sums);
-    return write_pixels<4, N>(a, pixel, sums);
-  }
-
- private:
   template <int M, int N>
-  SPNET_INLINE static int write_pixels(const Args& a, std::int64_t pixel, const Sum* sums) {
+  SPNET_INLINE static void write(const Args& a, std::int64_t pixel, const Sum* sums) {
     typename I::Vector sum[M][N];
-    SPNET_UNROLL for (int i = 0; i < M; ++i) {
-      SPNET_UNROLL for (int j = 0; j < N; ++j) AllLanes{}.load(sum[i][j], sums + (i * N + j) * kTileLanes);
-    }
+    load_sums(sum, sums);
     write_sums<I, M, N>(a, pixel, sum);
-    return M;
+  }
+};
+
+/// Products of bf16.
+template <class T, class F>
+struct TileBf16 {
+  using Tiles = T;
+  using Args = Bf16ProductArgs;
+  using Sum = float;
+  static constexpr int kElementBytes = 2;
+  static constexpr int kVectorBytes = 3;
+
+  SPNET_INLINE static std::int64_t x_step(const Args& a) { return 2 * a.x_step; }
+  template <int kSums, int kPixels, int kWeights>
+  SPNET_INLINE static void dot() {
+    T::template dot_bf16<kSums, kPixels, kWeights>();
+  }
+  SPNET_INLINE static Args outputs_from(Args a, std::int64_t first, std::int64_t count) {
+    a.w += 2 * first;
+    a.y += first;
+    a.outputs = a.outputs - first < count ? a.outputs - first : count;
+    return a;
+  }
+  template <int M, int N>
+  SPNET_INLINE static void write(const Args& a, std::int64_t pixel, const Sum* sums) {
+    typename F::Vector sum[M][N];
+    load_sums(sum, sums);
+    store_tile<F, M, N>(sum, a.y + pixel * a.y_step, a.y_step, a.outputs, a.accumulate);
   }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #if defined(__x86_64__)
+#include "spnet/kernels/amx/bf16.hpp"
 #include "spnet/kernels/amx/integer.hpp"
 #include "spnet/kernels/avx512/table.hpp"
 
@@ -11,7 +12,7 @@ namespace kernels::amx {
 
 inline constexpr KernelTable kTable{
     "amx",          avx512::conv_kernels(), avx512::elementwise_kernels(), avx512::quantize_kernels(),
-    code_kernels(), avx512::bf16_kernels()};
+    code_kernels(), bf16_kernels()};
 
 }  // namespace kernels::amx
 }  // namespace v0

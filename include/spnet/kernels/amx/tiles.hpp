@@ -32,6 +32,11 @@ struct Tiles {
   SPNET_INLINE static void dot_codes() {
     asm volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSums), "i"(kX), "i"(kW));
   }
+  /// sums += x · w, of bf16.
+  template <int kSums, int kX, int kW>
+  SPNET_INLINE static void dot_bf16() {
+    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSums), "i"(kX), "i"(kW));
+  }
 };
 
 }  // namespace kernels::amx
