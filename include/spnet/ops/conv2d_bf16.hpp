@@ -174,6 +174,7 @@ class Bf16Correlation final : public FloatEngine {
         c_.clear_rows(y_image + i * c_.y_image, task.first, task.last);
       for (std::size_t i = 0; i < c_.phases.size(); ++i)
         if (!clear || !c_.phases[i].taps.empty()) multiply(i, in, task, y_image);
+      if (k_->release) k_->release();
     });
   }
   template <class Source>

@@ -71,6 +71,7 @@ class Bf16WeightGrad {
         copy_dy(unit, begin, end, dy);
         multiply(unit, x, dy, end - begin, segments, chunks.sums(chunk) + begin * c_.w_output, i > chunks.begin(chunk));
       }
+      if (k_.release) k_.release();
     });
     chunks.add();
   }
