@@ -1,8 +1,8 @@
-// Convolutions in float32 (three directions) and on codes (w8a8, w7a7, w2a2, w1a1), side by side with oneDNN's float32 and int8
-// where it was found: both in one loop, turn by turn, so that a noisy machine disturbs both alike. Ratios above 1 mean
-// that spnet is faster. Kinds bf16 and bf16x3 multiply the floats as one and as two bf16 (where the machine can; else they
-// are float32 again), beside oneDNN's bf16 and float32: spnet reads and writes floats, and converts them in every call,
-// where oneDNN reads and writes bf16 that lie there.
+// Convolutions in float32 (three directions) and on codes (w8a8, w7a7, w2a2, w1a2, w2a1, w1a1), side by side with oneDNN's
+// float32 and int8 where it was found: both in one loop, turn by turn, so that a noisy machine disturbs both alike. Ratios
+// above 1 mean that spnet is faster. Kinds bf16 and bf16x3 multiply the floats as one and as two bf16 (where the machine
+// can; else they are float32 again), beside oneDNN's bf16 and float32: spnet reads and writes floats, and converts them in
+// every call, where oneDNN reads and writes bf16 that lie there.
 //   conv_bench [--threads T] [--peer-layout nhwc|any] [--cpu-clock] [--json] [--benchmark_filter=fp32/resnet20]
 // SPNET_ISA caps both (oneDNN by ONEDNN_MAX_CPU_ISA, unless that is set). --cpu-clock counts the time of the process, not
 // of the wall: for one thread on a machine that is busy otherwise. Forward, both have their weights packed beforehand;
@@ -45,20 +45,24 @@ using spnet::bench::Direction;
 using spnet::bench::PeerType;
 using spnet::ops::Float32Precision;
 
-/// Bits of weights and activations alike; 32: float, of the precision given.
+/// Bits of weights and of activations; 32: float, of the precision given.
 struct Kind {
   const char* name;
-  int bits;
-  PeerType peer;
+  int w_bits, x_bits;
+  PeerType peer = PeerType::kInteger;
   Float32Precision precision = Float32Precision::kHighest;
+
+  bool is_float() const { return w_bits == 32; }
 };
-constexpr Kind kKinds[] = {{"fp32", 32, PeerType::kFloat},
-                           {"bf16", 32, PeerType::kBf16, Float32Precision::kMedium},
-                           {"bf16x3", 32, PeerType::kFloat, Float32Precision::kHigh},
-                           {"int8", 8, PeerType::kInteger},
-                           {"w7a7", 7, PeerType::kInteger},
-                           {"w2a2", 2, PeerType::kInteger},
-                           {"w1a1", 1, PeerType::kInteger}};
+constexpr Kind kKinds[] = {{"fp32", 32, 32, PeerType::kFloat},
+                           {"bf16", 32, 32, PeerType::kBf16, Float32Precision::kMedium},
+                           {"bf16x3", 32, 32, PeerType::kFloat, Float32Precision::kHigh},
+                           {"int8", 8, 8},
+                           {"w7a7", 7, 7},
+                           {"w2a2", 2, 2},
+                           {"w1a2", 1, 2},
+                           {"w2a1", 2, 1},
+                           {"w1a1", 1, 1}};
 constexpr const char* kDirectionNames[] = {"forward", "backward_data", "backward_weight"};
 
 Tensor<float> random_tensor(const Shape& shape) {
@@ -85,12 +89,12 @@ struct Own {
 Own make_own(const ConvProblem& p, Kind kind, Direction direction) {
   const spnet::ops::Conv2dOptions options{.stride = p.stride, .padding = p.padding(), .groups = p.groups};
   const Shape x_shape{p.n, p.size, p.size, p.c}, w_shape{p.o, p.kernel, p.kernel, p.c / p.groups};
-  if (kind.bits < 32) {
+  if (!kind.is_float()) {
     const Tensor<float> one = Tensor<float>::ones({1});
-    const int levels = (1 << kind.bits) - 1;
-    const AffineCodes sign = spnet::ops::sign_map(one), unsigned_codes{.scale = one, .qmin = 0, .qmax = levels},
-                      centred{.scale = one, .step = 2, .zero_point = levels, .qmin = 0, .qmax = levels};
-    const Quantized x = random_codes(x_shape, kind.bits == 1 ? sign : unsigned_codes);
+    const int x_levels = (1 << kind.x_bits) - 1, w_levels = (1 << kind.w_bits) - 1;
+    const AffineCodes sign = spnet::ops::sign_map(one), unsigned_codes{.scale = one, .qmin = 0, .qmax = x_levels},
+                      centred{.scale = one, .step = 2, .zero_point = w_levels, .qmin = 0, .qmax = w_levels};
+    const Quantized x = random_codes(x_shape, kind.x_bits == 1 ? sign : unsigned_codes);
     const Quantized w = random_codes(w_shape, centred);
     const auto packed =
         std::make_shared<spnet::ops::PackedCodesConv2d>(x_shape, std::get<AffineCodes>(x.map), w, options);
@@ -242,9 +246,9 @@ int main(int argc, char** argv) {
 #endif
   for (const Kind kind : kKinds) {
     for (const ConvProblem& p : spnet::bench::conv_problems()) {
-      if (kind.bits < 32 && p.c < 16) continue;  // first layers stay float
+      if (!kind.is_float() && p.c < 16) continue;  // first layers stay float
       for (Direction d : {Direction::kForward, Direction::kBackwardData, Direction::kBackwardWeight}) {
-        if (kind.bits < 32 && d != Direction::kForward) continue;
+        if (!kind.is_float() && d != Direction::kForward) continue;
         const std::string name =
             std::string(kind.name) + '/' + p.name() + '/' + kDirectionNames[static_cast<int>(d)];
         benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run(state, p, kind, d, name); })
