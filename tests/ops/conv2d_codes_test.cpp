@@ -40,6 +40,10 @@ AffineCodes twos_complement_map(int bits) {
   return {.scale = Tensor<float>::full({1}, 2.0f), .zero_point = half, .qmin = 0, .qmax = 2 * half - 1};
 }
 
+AffineCodes shifted_map(int bits, int step, int zero_point) {
+  return {.scale = Tensor<float>::full({1}, 0.5f), .step = step, .zero_point = zero_point, .qmin = 0, .qmax = (1 << bits) - 1};
+}
+
 struct Problem {
   Shape x, w;
   ops::Conv2dOptions options;
@@ -92,7 +96,11 @@ TEST_CASE("ops: convolution of codes is exact on every instruction set") {
   const std::vector<std::pair<AffineCodes, AffineCodes>> maps = {
       {ops::sign_map(Tensor<float>::ones({1})), ops::sign_map(Tensor<float>::ones({1}))},
       {unsigned_map(1), ops::sign_map(Tensor<float>::ones({1}))},
+      {unsigned_map(2), ops::sign_map(Tensor<float>::ones({1}))},
+      {ops::sign_map(Tensor<float>::ones({1})), centered_map(2)},
       {unsigned_map(2), centered_map(2)},
+      {twos_complement_map(2), centered_map(2)},
+      {unsigned_map(1), twos_complement_map(2)},
       {unsigned_map(8), ops::sign_map(Tensor<float>::ones({1}))},
       {ops::sign_map(Tensor<float>::ones({1})), centered_map(8)},
       {unsigned_map(7), centered_map(7)},
@@ -118,23 +126,72 @@ TEST_CASE("ops: convolution of codes is exact on every instruction set") {
   }
 }
 
-TEST_CASE("ops: codes of 1 bit are counted where the machine counts them fast") {
+TEST_CASE("ops: bit planes are counted where the machine counts them fast") {
   const AffineCodes sign = ops::sign_map(Tensor<float>::ones({1}));
   for (const kernels::KernelTable* table : kernels::available()) {
     const ForcedIsa forced(table->name);
     INFO(std::string(table->name));
-    const auto name = [&](const AffineCodes& x, const AffineCodes& w, std::int64_t channels) {
-      return ops::PackedCodesConv2d({1, 3, 3, channels}, x, random_codes({4, 3, 3, channels}, w, 2)).kernel_name();
+    const auto name = [&](const AffineCodes& x, const AffineCodes& w, std::int64_t channels, std::int64_t outputs = 16) {
+      return ops::PackedCodesConv2d({1, 3, 3, channels}, x, random_codes({outputs, 3, 3, channels}, w, 2)).kernel_name();
     };
     const kernels::CodeKernels& codes = table->codes;
     const std::string small = codes.narrow.product ? codes.narrow.name : codes.small.name;
-    const std::string bits = codes.bits.product ? codes.bits.name : small;
-    CHECK(name(sign, sign, 32) == bits);
-    CHECK(name(unsigned_map(1), sign, 64) == bits);
+    const auto bits = [&](std::int64_t pairs) { return pairs <= codes.plane_pairs ? codes.bits.name : small; };
+    CHECK((codes.plane_pairs > 0) == (codes.bits.product != nullptr));
+    CHECK(name(sign, sign, 32) == bits(1));
+    CHECK(name(unsigned_map(1), sign, 64) == bits(1));
+    CHECK(name(unsigned_map(2), sign, 64) == bits(2));
+    CHECK(name(sign, centered_map(2), 64) == bits(2));
+    CHECK(name(unsigned_map(2), centered_map(2), 64) == bits(4));
+    CHECK(name(unsigned_map(3), centered_map(2), 64) == small);
     CHECK(name(sign, sign, 16) == small);
-    CHECK(name(sign, sign, 36) == small);
-    CHECK(name(unsigned_map(2), sign, 64) == small);
+    CHECK(name(sign, sign, 38) == small);
+    CHECK(name(sign, sign, 64, 1) == bits(1));
+    CHECK(name(unsigned_map(2), sign, 64, 1) == small);
     CHECK(name(sign, unsigned_map(1), 64) == small);
+    CHECK(name(sign, twos_complement_map(2), 64) == small);
+  }
+}
+
+TEST_CASE("ops: counted bits and multiplied codes have the same sums") {
+  const std::vector<Problem> problems = {
+      {{2, 5, 6, 32}, {24, 3, 3, 32}, {.padding = 1}},
+      {{2, 5, 6, 8}, {17, 3, 3, 8}, {.padding = 1}},
+      {{3, 6, 7, 40}, {5, 3, 2, 40}, {.stride = {2, 1}, .padding = {2, 1}}},
+      {{1, 9, 7, 72}, {70, 3, 3, 72}, {.padding = 2, .dilation = {1, 2}}},
+      {{2, 5, 4, 136}, {20, 2, 2, 136}, {.stride = 2}},
+      {{2, 6, 5, 96}, {66, 3, 3, 48}, {.padding = 1, .groups = 2}},
+      {{9, 4, 4, 520}, {33, 1, 1, 520}, {}},
+      {{2, 3, 3, 552}, {18, 3, 3, 552}, {.padding = 1}},
+  };
+  for (const kernels::KernelTable* table : kernels::available()) {
+    const ForcedIsa forced(table->name);
+    if (!table->codes.bits.product) continue;
+    std::uint64_t seed = 0;
+    for (const Problem& p : problems) {
+      const ops::detail::ConvSizes s = ops::detail::conv_sizes("test", p.x, p.w, p.options);
+      const ops::detail::Correlation c = ops::detail::forward_correlation(s);
+      for (const int x_bits : {1, 2, 3, 4}) {
+        for (const int w_bits : {1, 2, 3, 4}) {
+          if (x_bits * w_bits > 4) continue;
+          for (const AffineCodes& x_map : {unsigned_map(x_bits), centered_map(x_bits), shifted_map(x_bits, 1, 1), shifted_map(x_bits, -3, 5)}) {
+            for (const AffineCodes& w_map : {centered_map(w_bits), shifted_map(w_bits, 2, 0), shifted_map(w_bits, -4, 7)}) {
+              const Quantized x = random_codes(p.x, x_map, ++seed), w = random_codes(p.w, w_map, ++seed);
+              INFO(std::string(table->name), " x ", p.x, " w ", p.w, " bits ", x_bits, " and ", w_bits, " steps ", x_map.step, " and ", w_map.step);
+              REQUIRE(ops::detail::WeightForm::has_planes(w_map, s.c / s.groups));
+              const auto expected = expected_sums(x, w, p);
+              for (const auto& form : {ops::detail::WeightForm::of_planes(x_map, w_map), ops::detail::WeightForm::of_bytes(x_map, w_map)}) {
+                Sums sums{Tensor<std::int32_t>(ops::detail::output_shape(s)), {}};
+                for (std::int64_t g = 0; g < s.groups; ++g)
+                  ops::detail::IntegerCorrelation(c, x_map, w.codes.data() + g * c.outputs * c.w_output, w_map, form)(
+                      x.codes.data() + g * c.channels, sums.sums.data() + g * c.outputs);
+                CHECK(count_wrong(sums, expected) == 0);
+              }
+            }
+          }
+        }
+      }
+    }
   }
 }
 

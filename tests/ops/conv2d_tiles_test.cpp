@@ -86,6 +86,7 @@ TEST_CASE("ops: bits are counted for few pixels only where tiles are faster for 
   if (counts == kernels::available().end()) return;
   kernels::KernelTable table = tiles_table();
   table.codes.bits = (*counts)->codes.bits;
+  table.codes.plane_pairs = 1;
   const OnTiles forced;
   kernels::detail::forced() = &table;
   CHECK(name(3) == table.codes.bits.name);

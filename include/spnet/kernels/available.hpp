@@ -70,8 +70,9 @@ struct Available {
     const bool has_vpopcnt = has_vnni && __builtin_cpu_supports("avx512vpopcntdq");
     const bool has_bf16 = has_vpopcnt && __builtin_cpu_supports("avx512bf16");
     if (has_bf16 && has_amx()) tables[count++] = &amx::kTable;
-    if (has_bf16) tables[count++] = &avx512::kBf16Table;
-    if (has_vpopcnt) tables[count++] = &avx512::kPopcntTable;
+    const bool is_amd = __builtin_cpu_is("amd");
+    if (has_bf16) tables[count++] = is_amd ? &avx512::kAmdBf16Table : &avx512::kBf16Table;
+    if (has_vpopcnt) tables[count++] = is_amd ? &avx512::kAmdPopcntTable : &avx512::kPopcntTable;
     if (has_vnni) tables[count++] = &avx512::kVnniTable;
     if (has_avx512) tables[count++] = &avx512::kTable;
     if (has_avx2 && has_avx_vnni()) tables[count++] = &avx2::kVnniTable;

@@ -19,6 +19,7 @@ struct Segment {
   std::int64_t offset;
   std::int64_t channels;
   std::int64_t weights;
+  bool doubles = false;  ///< sums of counted bits so far count twice from here on: see integer.hpp
 };
 
 /// The weights of a panel of outputs: w[s.weights + c][o] is data[s.weights * unit + c * step + o].

@@ -17,9 +17,10 @@ namespace kernels {
 
 /// y[p][o] (+)= factor * sum over segments s and channels c of x[p * x_step + s.offset + c] * w[s.weights + c][o]
 ///              + initial[o] + pixel_terms[p * pixel_terms_step], modulo 2^32;
-/// `initial` and `pixel_terms` may be null. `x_step` counts bytes, offsets and channels count elements; channels are a
-/// multiple of 4. `w` holds units of consecutive channels, `width` outputs a row of units: a multiple of
-/// IntegerKernels::lanes and at most IntegerKernels::panel; `initial` is readable for as many.
+/// of elements of bits, sums are doubled before a segment that says so. `initial` and `pixel_terms` may be null. `x_step`
+/// counts bytes, offsets and channels count elements; channels are a multiple of 4. `w` holds units of consecutive
+/// channels, `width` outputs a row of units: a multiple of IntegerKernels::lanes and at most IntegerKernels::panel;
+/// `initial` is readable for as many.
 struct IntegerProductArgs {
   const std::byte* x;
   std::int64_t x_step;
@@ -39,7 +40,7 @@ struct IntegerProductArgs {
 };
 
 /// The elements of `pixels` runs of codes, `code_step` codes apart: of each run `channels` elements, and zeros up to
-/// `element_step` elements.
+/// `element_step` elements. Elements of bits take bit `bit` of every code, in an order of their own.
 struct ElementArgs {
   const std::uint8_t* codes;
   std::int64_t code_step;
@@ -47,6 +48,7 @@ struct ElementArgs {
   std::int64_t channels;
   std::int64_t element_step;
   std::byte* elements;
+  int bit;
 };
 
 /// Copies `pixels` runs of `channels` <= kBlock codes, `step` apart, to blocks of floats: float(step * code - zero_point); the
@@ -60,13 +62,13 @@ struct ValueGatherArgs {
   float* blocks;
 };
 
-/// An element of eight codes of 1 bit, the first lowest.
-[[gnu::always_inline]] inline std::uint8_t pack_bits(const std::uint8_t* codes) {
+/// An element of bit `bit` of eight codes, the first lowest.
+[[gnu::always_inline]] inline std::uint8_t pack_bits(const std::uint8_t* codes, int bit) {
   std::uint64_t eight;
   std::memcpy(&eight, codes, sizeof eight);
   if constexpr (std::endian::native == std::endian::big) eight = __builtin_bswap64(eight);
   // Moves bit 8·i to 56 + i; no two of the other products meet.
-  return static_cast<std::uint8_t>((eight * 0x0102040810204080) >> 56);
+  return static_cast<std::uint8_t>(((eight >> bit & 0x0101010101010101) * 0x0102040810204080) >> 56);
 }
 
 /// One way to multiply codes on one instruction set.
@@ -136,9 +138,12 @@ struct CodeKernels {
   IntegerKernels small;
   /// Exact wherever sums stay within int32.
   IntegerKernels exact;
-  /// Of codes of 1 bit, eight in a byte on both sides: its sums count the bits that differ; where its lanes are limited,
+  /// Of bits of codes, several in a byte on both sides: its sums count those that differ; where its lanes are limited,
   /// a lane sums those of one byte of every unit. Without functions where the machine has nothing faster than `small`.
   IntegerKernels bits;
+  /// So many pairs of planes, at most, `bits` counts in less time than the other kernels take for whole codes; more
+  /// than one pair only where at least `plane_reads` products read every code.
+  std::int64_t plane_pairs, plane_reads;
   void (*depthwise)(const CodeDepthwiseArgs&);
   void (*sum_pixels)(const PixelSumArgs&);
   void (*sum_windows)(const WindowSumArgs&);

@@ -98,6 +98,13 @@ SPNET_INLINE void integer_tile(const IntegerProductArgs& a, std::int64_t pixel) 
     SPNET_UNROLL for (int j = 0; j < N; ++j) sum[i][j] = V{};
   }
   for (std::int64_t s = 0; s < a.segment_count; ++s) {
+    if constexpr (requires { I::kCodes; }) {
+      if (a.segments[s].doubles) [[unlikely]] {
+        SPNET_UNROLL for (int i = 0; i < M; ++i) {
+          SPNET_UNROLL for (int j = 0; j < N; ++j) add_modulo<I>(sum[i][j], sum[i][j]);
+        }
+      }
+    }
     const std::byte* at[kFours];
     SPNET_UNROLL for (int f = 0; f < kFours; ++f) at[f] = x[f] + a.segments[s].offset * I::kElementBytes;
     const std::byte* w = a.w + a.segments[s].weights * (N * kLanes * I::kElementBytes);
@@ -168,14 +175,14 @@ SPNET_INLINE void bit_elements(const ElementArgs& given) {
   std::byte* to = a.elements;
   for (std::int64_t p = 0; p < a.pixels; ++p, from += a.code_step, to += a.element_step) {
     std::int64_t c = 0;
-    if constexpr (requires(typename I::Vector v) { I::pack_bits(to, v); }) {
+    if constexpr (requires(typename I::Vector v) { I::pack_bits(to, v, a.bit); }) {
       for (; c + I::kLanes / 2 <= a.channels; c += I::kLanes / 2) {
         typename I::Vector codes;
         AllLanes{}.load(codes, from + 8 * c);
-        I::pack_bits(to + c, codes);
+        I::pack_bits(to + c, codes, a.bit);
       }
     }
-    for (; c < a.channels; ++c) to[c] = std::byte{pack_bits(from + 8 * c)};
+    for (; c < a.channels; ++c) to[c] = std::byte{pack_bits(from + 8 * c, a.bit)};
     for (; c < a.element_step; ++c) to[c] = std::byte{0};
   }
 }

@@ -4,7 +4,12 @@
 // within the image is
 //   Σ A·W = f · Σ a·e + g · Σ a − za · Σ W,
 // whose last sum depends on the output pixel's spans alone. All of it is modulo 2^32, and right where Σ A·W itself fits
-// int32. Of codes of 1 bit, with W = 2e − 1, the kernels count instead where a and e differ: Σ a·W = Σ e − Σ (a ≠ e).
+// int32.
+//
+// Of codes of few bits the kernels count instead in which bits they differ. With the planes a_i of a and c_j of a
+// weight's code c, of A and B bits, weights W = 2c − (2^B − 1) = Σ_j 2^j·(2c_j − 1) have
+//   Σ a·W = Σ_ij 2^(i + j)·(Σ c_j − Σ (a_i ≠ c_j)) = (2^A − 1)·Σ c − Σ_ij 2^(i + j)·Σ (a_i ≠ c_j);
+// for others of an even step, Σ a is added.
 #pragma once
 
 #include <algorithm>
@@ -35,43 +40,45 @@ inline constexpr std::int64_t kRunBytes = 48 * 1024;
 class IntegerCorrelation {
  public:
   IntegerCorrelation(const Correlation& c, const AffineCodes& x_map, const std::uint8_t* w, const AffineCodes& w_map)
-      : form_(WeightForm::choose(x_map, w_map, c.channels, c.batch * c.phases[0].rows * c.phases[0].cols)),
+      : IntegerCorrelation(c, x_map, w, w_map, WeightForm::choose(x_map, w_map, c)) {}
+  IntegerCorrelation(const Correlation& c, const AffineCodes& x_map, const std::uint8_t* w, const AffineCodes& w_map,
+                     const WeightForm& form)
+      : form_(form),
         codes_(c),
         c_(in_elements(c, form_.k)),
         panels_(form_.k, c_.outputs),
         spans_(c_, phase()),
-        tasks_(c_, phase().rows, panels_.count(),
-               static_cast<std::int64_t>(phase().taps.size()) * padded_channels() * panels_.total() *
-                   form_.k.element_bytes,
-               c_.in_rows * c_.in_cols * c_.in_step * form_.k.element_bytes),
+        tasks_(c_, phase().rows, panels_.count(), packed_rows() * panels_.total() * form_.k.element_bytes,
+               form_.x_planes * c_.in_rows * row_bytes()),
         factor_(wrapped(form_.factor)),
         largest_(largest_sum(x_map, w_map, std::ssize(c.phases[0].taps) * c.channels)) {
     if (form_.offset != 0) windows_.emplace(codes_, codes_.phases[0], spans_, tasks_.rows());
     Correlation padded = c_;
     padded.channels = padded_channels();
-    const std::int64_t limit =
-        std::min(kRunBytes / form_.k.element_bytes / (4 * panels_.panel), form_.most_units) * 4 * panels_.panel;
+    const std::int64_t units = kRunBytes / form_.w_planes / form_.k.element_bytes / (4 * panels_.panel);
+    const std::int64_t limit = std::min(units, form_.most_units) * 4 * panels_.panel;
+    const PoolVector<PlanePair> planes = plane_pairs();
     spans_.for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) {
       runs_.push_back(direct_runs(Runs(limit), padded, phase(), spans_, rows, cols, panels_.panel,
                                   [&](std::int64_t t, const Tap&) { return t * padded.channels; }));
+      if (planes.size() > 1) runs_.back().repeat(planes);
     });
     packed_ = Buffer(static_cast<std::size_t>(panels_.total() * packed_rows() * form_.k.element_bytes));
-    if (form_.counts_differences()) {
-      pack_all<std::int8_t>([w](std::int64_t i) { return static_cast<std::int8_t>(kernels::pack_bits(w + 8 * i)); });
+    if (form_.is_of_bits()) {
+      pack_planes(w);
     } else if (form_.k.element_bytes == 1) {
       pack_all<std::int8_t>(w);
     } else {
       pack_all<std::int16_t>(w);
     }
-    if (x_map.zero_point != 0 || form_.counts_differences()) add_offsets(w, x_map, w_map);
+    if (x_map.zero_point != 0 || form_.is_of_bits()) add_offsets(w, x_map, w_map);
   }
   const char* kernel_name() const { return form_.k.name; }
 
   /// Adds the totals of the sums, where they are asked for, while these are in the cache.
-  void operator()(const std::uint8_t* x, std::int32_t* y, ChannelTotal* totals) const {
+  void operator()(const std::uint8_t* x, std::int32_t* y, ChannelTotal* totals = nullptr) const {
     const std::int64_t image = codes_.in_rows * codes_.in_cols * codes_.in_step;
-    const std::int64_t copies =
-        reads_in_place() ? 0 : tasks_.images() * c_.most_input_rows(tasks_.rows()) * row_bytes();
+    const std::int64_t copies = reads_in_place() ? 0 : form_.x_planes * plane_bytes();
     const std::int64_t copy_bytes = ceil_div(copies, 64) * 64;
     const std::int64_t terms = windows_ ? tasks_.images() * tasks_.rows() * phase().cols : 0;
     const std::int64_t sums = windows_ ? windows_->scratch() : 0;
@@ -132,25 +139,54 @@ class IntegerCorrelation {
   const Phase& phase() const { return c_.phases[0]; }
   bool reads_in_place() const { return is_in_place(form_.k, codes_.channels); }
   std::int64_t padded_channels() const { return ceil_div(c_.channels, 4) * 4; }
-  std::int64_t packed_rows() const { return static_cast<std::int64_t>(phase().taps.size()) * padded_channels(); }
+  // Of one plane, and of all.
+  std::int64_t plane_rows() const { return static_cast<std::int64_t>(phase().taps.size()) * padded_channels(); }
+  std::int64_t packed_rows() const { return form_.w_planes * plane_rows(); }
   std::int64_t row_bytes() const { return c_.in_cols * c_.in_step * form_.k.element_bytes; }
+  std::int64_t plane_bytes() const { return tasks_.images() * c_.most_input_rows(tasks_.rows()) * row_bytes(); }
 
   Input copy(const std::uint8_t* codes, const DirectTasks::Task& task, std::byte* to) const {
     const auto [first, last] = c_.input_rows(task.first, task.last);
     const std::int64_t rows = last - first;
     for (std::int64_t i = 0; i < task.images; ++i)
-      form_.k.elements({codes + (i * c_.in_rows + first) * c_.in_cols * codes_.in_step, codes_.in_step,
-                        rows * c_.in_cols, c_.channels, c_.in_step, to + i * rows * row_bytes()});
+      for (std::int64_t plane = 0; plane < form_.x_planes; ++plane)
+        form_.k.elements({codes + (i * c_.in_rows + first) * c_.in_cols * codes_.in_step, codes_.in_step,
+                          rows * c_.in_cols, c_.channels, c_.in_step,
+                          to + plane * plane_bytes() + i * rows * row_bytes(), static_cast<int>(plane)});
     return {to, first * c_.in_cols * c_.in_step, rows * c_.in_cols * c_.in_step, nullptr};
   }
 
+  // All pairs of planes, the highest first: their sums are doubled on the way until they count as much as they should.
+  PoolVector<PlanePair> plane_pairs() const {
+    PoolVector<PlanePair> pairs;
+    for (std::int64_t power = form_.x_planes + form_.w_planes - 2; power >= 0; --power) {
+      bool doubles = power < form_.x_planes + form_.w_planes - 2;
+      for (std::int64_t plane = 0; plane < form_.x_planes; ++plane) {
+        if (power - plane < 0 || power - plane >= form_.w_planes) continue;
+        pairs.push_back({plane * plane_bytes(), (power - plane) * plane_rows(), doubles});
+        doubles = false;
+      }
+    }
+    return pairs;
+  }
+  void pack_planes(const std::uint8_t* w) {
+    const std::int64_t count = c_.outputs * c_.w_output, runs = count / c_.channels;
+    const Buffer buffer(static_cast<std::size_t>(count));
+    auto* const bits = static_cast<std::byte*>(buffer.data());
+    const auto* const elements = static_cast<const std::int8_t*>(buffer.data());
+    const std::int64_t codes = c_.channels * form_.k.element_codes;
+    for (std::int64_t plane = 0; plane < form_.w_planes; ++plane) {
+      parallel_ranges(runs, chunk_count(1 << 14, c_.channels), [&](std::int64_t begin, std::int64_t end) {
+        form_.k.elements({w + begin * codes, codes, end - begin, c_.channels, c_.channels, bits + begin * c_.channels,
+                          static_cast<int>(plane)});
+      });
+      parallel_for(panels_.count(), [&](std::int64_t p) { pack(elements, p, plane); });
+    }
+  }
   template <class Element>
   void pack_all(const std::uint8_t* w) {
     const auto step = static_cast<std::int32_t>(form_.step), shift = static_cast<std::int32_t>(form_.shift);
-    pack_all<Element>([=](std::int64_t i) { return static_cast<Element>(step * w[i] - shift); });
-  }
-  template <class Element, class ElementAt>
-  void pack_all(const ElementAt& element_at) {
+    const auto element_at = [=](std::int64_t i) { return static_cast<Element>(step * w[i] - shift); };
     const std::int64_t count = c_.outputs * c_.w_output;
     const Buffer buffer(static_cast<std::size_t>(count) * sizeof(Element));
     auto* elements = static_cast<Element*>(buffer.data());
@@ -160,17 +196,18 @@ class IntegerCorrelation {
         for (std::int64_t j = 0; j < kBlock; ++j) elements[i + j] = element_at(i + j);
       for (; i < end; ++i) elements[i] = element_at(i);
     });
-    parallel_for(panels_.count(), [&](std::int64_t p) { pack(elements, p); });
+    parallel_for(panels_.count(), [&](std::int64_t p) { pack(elements, p, 0); });
   }
 
   // As [tap][unit of channels][width of the panel], channels padded with zeros to a multiple of 4. `elements` are those
   // of the weights, in their order.
   template <class Element>
-  void pack(const Element* elements, std::int64_t p) {
+  void pack(const Element* elements, std::int64_t p, std::int64_t plane) {
     constexpr std::int64_t kUnit = 4 / sizeof(Element);
     const std::int64_t width = panels_.width(p), valid = panels_.valid(p), padded = padded_channels();
     const std::int64_t whole = c_.channels / kUnit * kUnit;
-    Element* to = static_cast<Element*>(packed_.data()) + p * panels_.panel * packed_rows();
+    Element* to =
+        static_cast<Element*>(packed_.data()) + p * panels_.panel * packed_rows() + plane * plane_rows() * width;
     for (const Tap& tap : phase().taps) {
       const Element* const from = elements + p * panels_.panel * c_.w_output + tap.weight;
       // A cache line of each output's weights at a time.
@@ -192,7 +229,7 @@ class IntegerCorrelation {
     }
   }
 
-  // −za · Σ W over the taps of every pair of spans, and αa · Σ e where differences are counted: [row span][column
+  // −za · Σ W over the taps of every pair of spans, and form_.weights · Σ c: [row span][column
   // span][output, up to whole vectors].
   void add_offsets(const std::uint8_t* w, const AffineCodes& x_map, const AffineCodes& w_map) {
     const std::int64_t codes = form_.k.element_codes, channels = c_.channels * codes, za = x_map.zero_point;
@@ -203,7 +240,7 @@ class IntegerCorrelation {
         std::int64_t sum = 0;
         for (std::int64_t channel = 0; channel < channels; ++channel) sum += from[channel];
         of_tap[t * static_cast<std::size_t>(c_.outputs) + static_cast<std::size_t>(o)] =
-            (form_.counts_differences() ? x_map.step * sum : 0) - za * (w_map.step * sum - channels * w_map.zero_point);
+            form_.weights * sum - za * (w_map.step * sum - channels * w_map.zero_point);
       }
     }
     spans_.for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) {

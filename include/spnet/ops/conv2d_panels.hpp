@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <iterator>
 #include <span>
+#include <utility>
 
 #include "spnet/core/memory.hpp"
 #include "spnet/core/parallel.hpp"
@@ -66,6 +67,13 @@ inline void pack_panel(const Correlation& c, const Phase& phase, const float* w,
   }
 }
 
+/// One bit of every code and one of every weight: where their planes begin, in the terms of a segment, and whether what was
+/// counted before is doubled.
+struct PlanePair {
+  std::int64_t offset, weights;
+  bool doubles;
+};
+
 /// Segments of a phase in the order of its weights, those of neighbouring channels `step` apart, cut into runs of at most
 /// `limit` weights.
 class Runs {
@@ -76,9 +84,9 @@ class Runs {
 
   /// A segment of a tap at `row`; rows come in ascending order.
   void add(std::int64_t row, const Segment& segment, std::int64_t width) {
-    constexpr std::int64_t kPiece = 64;
-    for (std::int64_t at = 0; at < segment.channels; at += kPiece) {
-      const std::int64_t piece = std::min(kPiece, segment.channels - at);
+    const std::int64_t largest = std::min<std::int64_t>(64, limit_ / width);
+    for (std::int64_t at = 0; at < segment.channels; at += largest) {
+      const std::int64_t piece = std::min(largest, segment.channels - at);
       if (begins_.empty() || (in_run_ + piece) * width > limit_) {
         begins_.push_back(segments_.size());
         in_run_ = 0;
@@ -89,6 +97,22 @@ class Runs {
   }
   void finish() {
     if (begins_.empty()) begins_.push_back(0);
+    begins_.push_back(segments_.size());
+  }
+  /// Repeats every run for each pair of planes; what is left of it is `whole`.
+  void repeat(std::span<const PlanePair> pairs) {
+    const Runs once = std::move(*this);
+    *this = Runs(limit_);
+    for (std::size_t r = 0; r < once.count(); ++r) {
+      begins_.push_back(segments_.size());
+      for (const PlanePair& pair : pairs) {
+        bool doubles = pair.doubles;
+        for (const Segment& s : once.whole(r)) {
+          segments_.push_back({s.offset + pair.offset, s.channels, s.weights + pair.weights, doubles});
+          doubles = false;
+        }
+      }
+    }
     begins_.push_back(segments_.size());
   }
   std::size_t count() const { return begins_.size() - 1; }

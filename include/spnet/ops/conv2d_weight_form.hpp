@@ -2,11 +2,14 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstdlib>
+#include <iterator>
 #include <limits>
 
 #include "spnet/kernels/dispatch.hpp"
+#include "spnet/ops/conv2d_geometry.hpp"
 #include "spnet/ops/quantize.hpp"
 
 namespace spnet {
@@ -37,24 +40,45 @@ inline std::int64_t largest_sum(const AffineCodes& x, const AffineCodes& w, std:
 inline constexpr std::int64_t kLeastUnits = 64;
 inline constexpr std::int64_t kAnyUnits = std::numeric_limits<std::int64_t>::max();
 
-/// The kernel for a pair of codes, and how a weight's code becomes an element: e = step·code − shift;
-/// αa·W = factor·e + offset.
+/// The kernel for a pair of codes. Of whole codes, how a weight's code becomes an element: e = step·code − shift;
+/// αa·W = factor·e + offset. Of bit planes, αa·Σ a·W = factor·D + weights·Σ c + offset·Σ a with the sum D of the bits
+/// that differ and the weights' codes c.
 struct WeightForm {
   const IntegerKernels& k;
   std::int64_t step, shift;
   std::int64_t factor, offset;
   std::int64_t most_units;  // in one product
+  std::int64_t x_planes = 1, w_planes = 1;
+  std::int64_t weights = 0;  // see above; of whole codes none
 
-  bool counts_differences() const { return k.element_codes > 1; }
-  /// For `channels` of the input that an output sums over, at each tap, and for `pixels` of the output.
-  static WeightForm choose(const AffineCodes& x, const AffineCodes& w, std::int64_t channels, std::int64_t pixels) {
+  bool is_of_bits() const { return k.element_codes > 1; }
+
+  /// The faster one of the next two.
+  static WeightForm choose(const AffineCodes& x, const AffineCodes& w, const Correlation& c) {
+    return counts_pay(x, w, c) ? of_planes(x, w) : of_bytes(x, w);
+  }
+  /// True where bits can be counted: the weights' step is even, and they fill their elements.
+  static bool has_planes(const AffineCodes& w, std::int64_t channels) {
+    const IntegerKernels& bits = kernels::active().codes.bits;
+    return bits.product && w.step % 2 == 0 && channels % bits.element_codes == 0;
+  }
+  /// Where has_planes, and the lanes hold the sums of a unit.
+  static WeightForm of_planes(const AffineCodes& x, const AffineCodes& w) {
+    const IntegerKernels& bits = kernels::active().codes.bits;
+    const std::int64_t x_planes = planes(x), w_planes = planes(w);
+    const std::int64_t x_most = (1 << x_planes) - 1, w_most = (1 << w_planes) - 1, half = w.step / 2;
+    return {.k = bits,
+            .step = 1,
+            .shift = 0,
+            .factor = -x.step * half,
+            .offset = x.step * (half * w_most - w.zero_point),
+            .most_units = bits.lane_limit ? bits.lane_limit / (bits.element_codes * x_most * w_most) : kAnyUnits,
+            .x_planes = x_planes,
+            .w_planes = w_planes,
+            .weights = x.step * half * x_most};
+  }
+  static WeightForm of_bytes(const AffineCodes& x, const AffineCodes& w) {
     const kernels::CodeKernels& codes = kernels::active().codes;
-    const bool is_sign = w.step == 2 && w.zero_point == 1 && w.qmin >= 0 && w.qmax <= 1;
-    // With fewer channels most of each unit of bits would be empty, and packing costs more than counting saves.
-    if (codes.bits.product && pixels < codes.many_pixels && is_sign && x.qmin >= 0 && x.qmax <= 1 && channels >= 32 &&
-        channels % 8 == 0)
-      return {
-          codes.bits, 1, 0, -std::int64_t{x.step}, 0, codes.bits.lane_limit ? codes.bits.lane_limit / 8 : kAnyUnits};
     const IntegerRange range(w);
     const bool is_byte = range.low >= -128 && range.high <= 127;
     const std::int64_t largest = is_byte ? range.largest() : 128;
@@ -68,6 +92,22 @@ struct WeightForm {
     }
     if (is_byte || k->element_bytes == 2) return {*k, w.step, w.zero_point, x.step, 0, units};
     return {*k, 1, 128, std::int64_t{x.step} * w.step, std::int64_t{x.step} * (128 * w.step - w.zero_point), units};
+  }
+
+ private:
+  static bool counts_pay(const AffineCodes& x, const AffineCodes& w, const Correlation& c) {
+    const kernels::CodeKernels& codes = kernels::active().codes;
+    // With fewer channels most of each unit of bits would be empty.
+    constexpr std::int64_t kLeastChannels = 32;
+    const std::int64_t pairs = planes(x) * planes(w), taps = std::ssize(c.phases[0].taps);
+    if (!has_planes(w, c.channels) || c.channels < kLeastChannels || pairs > codes.plane_pairs) return false;
+    if (c.batch * c.phases[0].rows * c.phases[0].cols >= codes.many_pixels) return false;
+    // Short sums take less time than what comes before and after them, as does packing codes that are hardly read.
+    return pairs == 1 || (taps * c.channels >= pairs * kLeastChannels &&
+                          taps * c.outputs >= codes.plane_reads * c.stride_h * c.stride_w);
+  }
+  static std::int64_t planes(const AffineCodes& m) {
+    return std::max<std::int64_t>(std::bit_width(static_cast<std::uint32_t>(m.qmax)), 1);
   }
 };
 

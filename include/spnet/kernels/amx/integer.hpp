@@ -19,7 +19,7 @@ SPNET_AMX_INT8 inline void code_product(const IntegerProductArgs& a) {
 SPNET_AMX_INT8 inline void release_tiles() { Tiles::release(); }
 
 constexpr CodeKernels code_kernels() {
-  CodeKernels kernels = avx512::popcnt_code_kernels();
+  CodeKernels kernels = avx512::popcnt_code_kernels(2);
   kernels.small = kernels.exact = {
       "amx int8",   avx512::Units::kLanes, 4 * avx512::Units::kLanes, 1, 1, 255, 0, avx512::byte_elements,
       code_product, release_tiles};

@@ -49,20 +49,6 @@ struct Units {
     asm("vpmuldq %1, %1, %0" : "=x"(squares) : "x"(v));
   }
 #endif
-  // Codes of 1 bit.
-#if defined(__clang__)
-  SPNET_AVX2 static void pack_bits(std::byte* to, const Vector& codes) {
-    const int bits = _mm256_movemask_epi8((__m256i)(codes << 7));
-    std::memcpy(to, &bits, sizeof bits);
-  }
-#else
-  [[gnu::always_inline]] static void pack_bits(std::byte* to, const Vector& codes) {
-    const Vector signs = codes << 7;
-    std::int32_t bits;
-    asm("vpmovmskb %1, %0" : "=r"(bits) : "x"(signs));
-    std::memcpy(to, &bits, sizeof bits);
-  }
-#endif
 };
 
 // Products of bytes by way of int16, which their pairs must fit.
@@ -147,17 +133,13 @@ struct VnniEvex : Units {
 #endif
 };
 
-// How many bits differ: those of each half byte from a table, summed in bytes, which whole sums must fit.
+// How many bits of half bytes differ, from a table, summed in bytes, which whole sums must fit.
 struct Differences : Units {
-  static constexpr int kElementBytes = 1;
-  static constexpr int kHalf = 0x0f0f0f0f;
+  static constexpr int kElementBytes = 1, kCodes = 4;
 #if defined(__clang__)
   SPNET_AVX2 static void dot(Vector& sum, const Vector& x, const Vector& w) {
     const __m256i table = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
-    const __m256i bits = (__m256i)(x ^ w), half = _mm256_set1_epi32(kHalf);
-    const __m256i counts = _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(bits, half)),
-                                           _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi32(bits, 4), half)));
-    sum = (Vector)_mm256_add_epi8((__m256i)sum, counts);
+    sum = (Vector)_mm256_add_epi8((__m256i)sum, _mm256_shuffle_epi8(table, (__m256i)(x ^ w)));
   }
   SPNET_AVX2 static void finish(Vector& sum) {
     const __m256i pairs = _mm256_maddubs_epi16((__m256i)sum, _mm256_set1_epi8(1));
@@ -166,13 +148,9 @@ struct Differences : Units {
 #else
   [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
     const Vector table{0x02010100, 0x03020201, 0x03020201, 0x04030302, 0x02010100, 0x03020201, 0x03020201, 0x04030302};
-    const Vector bits = x ^ w;
-    Vector low = bits & kHalf, high = (bits >> 4) & kHalf;
-    asm("vpshufb %0, %1, %0" : "+x"(low) : "x"(table));
-    asm("vpshufb %0, %1, %0" : "+x"(high) : "x"(table));
-    // No byte carries over.
-    body::add_modulo<Units>(low, high);
-    body::add_modulo<Units>(sum, low);
+    Vector counts = x ^ w;
+    asm("vpshufb %0, %1, %0" : "+x"(counts) : "x"(table));
+    body::add_modulo<Units>(sum, counts);  // no byte carries over
   }
   [[gnu::always_inline]] static void finish(Vector& sum) {
     const Vector bytes = 0x01010101 - Vector{}, words = 0x10001 - Vector{};
@@ -211,7 +189,29 @@ SPNET_AVX2 inline void byte_product(const IntegerProductArgs& a) { integer_produ
 SPNET_AVX2 inline void word_product(const IntegerProductArgs& a) { integer_product<Words>(a); }
 SPNET_AVX2 inline void byte_elements(const ElementArgs& a) { body::code_elements<std::uint8_t>(a); }
 SPNET_AVX2 inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16_t>(a); }
-SPNET_AVX2 inline void bit_elements(const ElementArgs& a) { body::bit_elements<Units>(a); }
+// Of 32 codes element i has those of i, i + 8, i + 16 and i + 24; of fewer, at the end of a run, four neighbours.
+SPNET_AVX2 inline void bit_elements(const ElementArgs& given) {
+  const ElementArgs a = given.channels % 8 == 0 ? body::joined(given, Differences::kCodes) : given;
+  const __m256i ones = _mm256_set1_epi8(1), places = _mm256_setr_epi64x(0, 1, 2, 3);
+  const __m128i bit = _mm_cvtsi32_si128(a.bit);
+  const std::uint8_t* from = a.codes;
+  std::byte* to = a.elements;
+  for (std::int64_t p = 0; p < a.pixels; ++p, from += a.code_step, to += a.element_step) {
+    std::int64_t c = 0;
+    for (; c + 8 <= a.channels; c += 8) {
+      const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + 4 * c));
+      const __m256i bits = _mm256_sllv_epi64(_mm256_and_si256(_mm256_srl_epi64(codes, bit), ones), places);
+      const __m128i pairs = _mm_or_si128(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(to + c), _mm_or_si128(pairs, _mm_srli_si128(pairs, 8)));
+    }
+    for (; c < a.channels; ++c) {
+      unsigned bits = 0;
+      for (int i = 0; i < 4; ++i) bits |= (from[4 * c + i] >> a.bit & 1u) << i;
+      to[c] = static_cast<std::byte>(bits);
+    }
+    for (; c < a.element_step; ++c) to[c] = std::byte{0};
+  }
+}
 SPNET_AVX2 inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, Words>, 4>(a); }
 SPNET_AVX2 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 SPNET_AVX2 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
@@ -222,8 +222,9 @@ constexpr CodeKernels code_kernels() {
   return {{"avx2 maddubs int16", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 32767, byte_elements, short_product},
           {"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 0, byte_elements, byte_product},
           {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
-          {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, 8, 1, 255, bit_elements, bit_product},
-          code_depthwise, sum_pixels, sum_windows, totals, gather_values};
+          {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, Differences::kCodes, 255, 255, bit_elements,
+           bit_product},
+          2, 128, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
 }
 constexpr CodeKernels vnni_code_kernels(void (*product)(const IntegerProductArgs&)) {
   CodeKernels kernels = code_kernels();

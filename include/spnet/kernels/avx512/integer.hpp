@@ -49,16 +49,17 @@ struct Units {
     asm("vpmuldq %1, %1, %0" : "=v"(squares) : "v"(v));
   }
 #endif
-  // Codes of 1 bit.
+  // One bit of each code.
 #if defined(__clang__)
-  SPNET_AVX512 static void pack_bits(std::byte* to, const Vector& codes) {
-    const std::uint64_t bits = _mm512_test_epi8_mask((__m512i)codes, (__m512i)codes);
+  SPNET_AVX512 static void pack_bits(std::byte* to, const Vector& codes, int bit) {
+    const std::uint64_t bits = _mm512_test_epi8_mask((__m512i)codes, _mm512_set1_epi8(static_cast<char>(1 << bit)));
     std::memcpy(to, &bits, sizeof bits);
   }
 #else
-  [[gnu::always_inline]] static void pack_bits(std::byte* to, const Vector& codes) {
+  [[gnu::always_inline]] static void pack_bits(std::byte* to, const Vector& codes, int bit) {
+    const Vector mask = (0x01010101 << bit) - Vector{};
     std::uint64_t bits;
-    asm("vptestmb %1, %1, %%k1\n\tkmovq %%k1, %0" : "=r"(bits) : "v"(codes) : "k1");
+    asm("vptestmb %1, %2, %%k1\n\tkmovq %%k1, %0" : "=r"(bits) : "v"(codes), "v"(mask) : "k1");
     std::memcpy(to, &bits, sizeof bits);
   }
 #endif
@@ -148,7 +149,7 @@ struct VnniWords : Units {
 
 // How many bits differ.
 struct Differences : Units {
-  static constexpr int kElementBytes = 1;
+  static constexpr int kElementBytes = 1, kCodes = 8;
 #if defined(__clang__)
   SPNET_AVX512_POPCNT static void dot(Vector& sum, const Vector& x, const Vector& w) {
     sum += (Vector)_mm512_popcnt_epi32((__m512i)(x ^ w));
@@ -196,15 +197,18 @@ constexpr CodeKernels code_kernels() {
   return {{"avx512 maddubs int16", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 32767, byte_elements, short_product},
           {"avx512 maddubs", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, byte_elements, byte_product},
           {"avx512 madd", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
-          {}, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
+          {}, 0, 0, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
 }
 constexpr CodeKernels vnni_code_kernels() {
   constexpr IntegerKernels vnni{"avx512 vnni", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, byte_elements, vnni_product};
-  return {{}, vnni, vnni, {}, vnni_depthwise, sum_pixels, sum_windows, totals, gather_values};
+  return {{}, vnni, vnni, {}, 0, 0, vnni_depthwise, sum_pixels, sum_windows, totals, gather_values};
 }
-constexpr CodeKernels popcnt_code_kernels() {
+constexpr CodeKernels popcnt_code_kernels(std::int64_t plane_pairs) {
   CodeKernels kernels = vnni_code_kernels();
-  kernels.bits = {"avx512 vpopcnt", Units::kLanes, 4 * Units::kLanes, 1, 8, 1, 0, bit_elements, bit_product};
+  kernels.bits = {
+      "avx512 vpopcnt", Units::kLanes, 4 * Units::kLanes, 1, Differences::kCodes, 255, 0, bit_elements, bit_product};
+  kernels.plane_pairs = plane_pairs;
+  kernels.plane_reads = 16;
   return kernels;
 }
 

@@ -98,7 +98,7 @@ struct MixedDot : Units {
 
 // How many bits differ, summed in bytes, which whole sums must fit.
 struct Differences : Units {
-  static constexpr int kElementBytes = 1;
+  static constexpr int kElementBytes = 1, kCodes = 8;
   [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
     sum = (Vector)vaddq_u8((uint8x16_t)sum, vcntq_u8((uint8x16_t)(x ^ w)));
   }
@@ -138,18 +138,20 @@ constexpr CodeKernels code_kernels() {
   return {{},
           byte_kernels("neon smull", 127, byte_product),
           {"neon smull words", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
-          {"neon cnt", Units::kLanes, 4 * Units::kLanes, 1, 8, 1, 255, bit_elements, bit_product},
-          code_depthwise, sum_pixels, sum_windows, totals, gather_values};
+          {"neon cnt", Units::kLanes, 4 * Units::kLanes, 1, Differences::kCodes, 255, 255, bit_elements, bit_product},
+          4, 128, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
 }
 constexpr CodeKernels dotprod_code_kernels() {
   CodeKernels kernels = code_kernels();
   kernels.small = byte_kernels("neon sdot", 127, dot_product);
   kernels.exact = byte_kernels("neon sdot twice", 255, split_dot_product);
+  kernels.plane_pairs = 1;
   return kernels;
 }
 constexpr CodeKernels i8mm_code_kernels() {
   CodeKernels kernels = code_kernels();
   kernels.small = kernels.exact = byte_kernels("neon usdot", 255, mixed_dot_product);
+  kernels.plane_pairs = 1;
   return kernels;
 }
 

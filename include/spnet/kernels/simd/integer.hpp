@@ -55,7 +55,7 @@ inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>
 
 constexpr CodeKernels code_kernels() {
   constexpr IntegerKernels words{"simd madd", Words::kLanes, 2 * Words::kLanes, 2, 1, 255, 0, word_elements, word_product};
-  return {{}, words, words, {}, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
+  return {{}, words, words, {}, 0, 0, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
 }
 
 }  // namespace kernels::simd
