@@ -131,7 +131,7 @@ TEST_CASE("ops: bit planes are counted where the machine counts them fast") {
   for (const kernels::KernelTable* table : kernels::available()) {
     const ForcedIsa forced(table->name);
     INFO(std::string(table->name));
-    const auto name = [&](const AffineCodes& x, const AffineCodes& w, std::int64_t channels, std::int64_t outputs = 16) {
+    const auto name = [&](const AffineCodes& x, const AffineCodes& w, std::int64_t channels, std::int64_t outputs = 32) {
       return ops::PackedCodesConv2d({1, 3, 3, channels}, x, random_codes({outputs, 3, 3, channels}, w, 2)).kernel_name();
     };
     const kernels::CodeKernels& codes = table->codes;

@@ -142,7 +142,7 @@ struct CodeKernels {
   /// a lane sums those of one byte of every unit. Without functions where the machine has nothing faster than `small`.
   IntegerKernels bits;
   /// So many pairs of planes, at most, `bits` counts in less time than the other kernels take for whole codes; more
-  /// than one pair only where at least `plane_reads` products read every code.
+  /// than one pair only where a code is read at least `plane_reads` times for each of its planes.
   std::int64_t plane_pairs, plane_reads;
   void (*depthwise)(const CodeDepthwiseArgs&);
   void (*sum_pixels)(const PixelSumArgs&);

@@ -104,7 +104,7 @@ struct WeightForm {
     if (c.batch * c.phases[0].rows * c.phases[0].cols >= codes.many_pixels) return false;
     // Short sums take less time than what comes before and after them, as does packing codes that are hardly read.
     return pairs == 1 || (taps * c.channels >= pairs * kLeastChannels &&
-                          taps * c.outputs >= codes.plane_reads * c.stride_h * c.stride_w);
+                          taps * c.outputs >= planes(x) * codes.plane_reads * c.stride_h * c.stride_w);
   }
   static std::int64_t planes(const AffineCodes& m) {
     return std::max<std::int64_t>(std::bit_width(static_cast<std::uint32_t>(m.qmax)), 1);

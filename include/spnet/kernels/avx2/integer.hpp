@@ -224,7 +224,7 @@ constexpr CodeKernels code_kernels() {
           {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
           {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, Differences::kCodes, 255, 255, bit_elements,
            bit_product},
-          2, 128, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
+          2, 96, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
 }
 constexpr CodeKernels vnni_code_kernels(void (*product)(const IntegerProductArgs&)) {
   CodeKernels kernels = code_kernels();

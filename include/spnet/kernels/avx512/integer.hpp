@@ -208,7 +208,7 @@ constexpr CodeKernels popcnt_code_kernels(std::int64_t plane_pairs) {
   kernels.bits = {
       "avx512 vpopcnt", Units::kLanes, 4 * Units::kLanes, 1, Differences::kCodes, 255, 0, bit_elements, bit_product};
   kernels.plane_pairs = plane_pairs;
-  kernels.plane_reads = 16;
+  kernels.plane_reads = 12;
   return kernels;
 }
 
