@@ -121,6 +121,8 @@ TEST_CASE("ops: conv2d and its gradients agree with float64 loops") {
       {{2, 16, 16, 16}, {16, 3, 3, 16}, {.padding = 1}},
       {{3, 15, 13, 32}, {48, 3, 3, 32}, {.padding = 1}},
       {{2, 20, 17, 64}, {32, 3, 3, 32}, {.padding = {2, 0}, .groups = 2}},
+      {{2, 9, 8, 150}, {150, 3, 3, 1}, {.padding = 1, .groups = 150}},
+      {{1, 9, 8, 144}, {144, 3, 2, 1}, {.stride = 2, .padding = 1, .groups = 144}},
       {{30, 4, 5, 48}, {16, 3, 3, 48}, {.padding = 1}},
       {{1, 70, 90, 16}, {16, 3, 3, 16}, {.padding = 1}},
       {{1, 66, 65, 32}, {8, 3, 3, 32}, {.stride = 2, .padding = 1}},

@@ -118,39 +118,64 @@ template <class Source>
 void correlate_depthwise_grad(const Correlation& c, std::int64_t w_step, const float* dy, const Source& x, float* dw) {
   const kernels::ConvKernels& k = kernels::active().conv;
   const Phase& phase = c.phases[0];
-  const DepthwisePairs pairs(c, phase);
+  // Codes, and channels so many that pixels fall into few lines of the cache, are copied, a block at a time.
+  const bool copies = !std::is_pointer_v<Source> || c.in_step > kDirectChannels;
+  Correlation read = c;
+  if (copies) {
+    read.in_step = read.y_step = kBlock;
+    read.y_row = phase.cols * kBlock;
+  }
+  const DepthwisePairs pairs(read, phase);
   const auto taps = std::ssize(phase.taps);
   // One block of channels is read after the other.
   const GradUnits units(c, (c.in_rows * c.in_cols + phase.rows * phase.cols) * kBlock, 1);
   const std::int64_t blocks = ceil_div(c.channels, kBlock), size = blocks * kBlock * taps;
   const Buffer sums(static_cast<std::size_t>(size) * sizeof(float));
   const GradChunks chunks(units.count, size, static_cast<float*>(sums.data()));
-  const std::int64_t x_row = c.in_cols * c.in_step;
+  const std::int64_t x_row = c.in_cols * c.in_step, read_row = c.in_cols * read.in_step;
+  const std::int64_t copied = copies ? c.most_input_rows(units.band) * read_row : 0;
+  const std::int64_t scratch_floats = copied + (copies ? units.band * read.y_row : 0);
   // Where there are few chunks, the channels are cut too.
   const std::int64_t splits = std::min(ceil_div(kLeastTasks, chunks.count()), blocks);
-  parallel_for_scratch<float>(
-      chunks.count() * splits, copied_floats<Source>(c, units.band), [&](std::int64_t task, float* scratch) {
-        const std::int64_t chunk = task % chunks.count(), split = task / chunks.count();
-        const std::int64_t begin = split * blocks / splits * kBlock,
-                           end = std::min((split + 1) * blocks / splits * kBlock, c.channels);
-        float* const to = chunks.sums(chunk) + begin * taps;
-        std::fill_n(to, ceil_div(end - begin, kBlock) * kBlock * taps, 0.0f);
-        for (std::int64_t i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i) {
-          const GradUnits::Unit unit = units.at(c, i);
-          for (std::int64_t n = unit.image; n < unit.image + unit.images; ++n) {
-            const ImageRows in = read_rows(c, x + n * c.in_rows * x_row, unit.first, unit.last, scratch);
-            pairs(unit.first, unit.last,
-                  [&](const TapSpan& rows, const TapSpan& cols, const auto& of_pair, std::int64_t) {
-                    k.depthwise_grad({in.data + (rows.begin * c.stride_h - in.skipped) * x_row +
-                                          cols.begin * c.stride_w * c.in_step + begin,
-                                      c.stride_w * c.in_step, c.stride_h * x_row,
-                                      dy + n * c.y_image + rows.begin * c.y_row + cols.begin * c.y_step + begin,
-                                      c.y_step, c.y_row, rows.size(), cols.size(), of_pair.data(), std::ssize(of_pair),
-                                      end - begin, to, taps * kBlock});
-                  });
+  parallel_for_scratch<float>(chunks.count() * splits, scratch_floats, [&](std::int64_t task, float* scratch) {
+    const std::int64_t chunk = task % chunks.count(), split = task / chunks.count();
+    const std::int64_t begin = split * blocks / splits * kBlock,
+                       end = std::min((split + 1) * blocks / splits * kBlock, c.channels);
+    float* const to = chunks.sums(chunk) + begin * taps;
+    std::fill_n(to, ceil_div(end - begin, kBlock) * kBlock * taps, 0.0f);
+    const auto multiply = [&](const ImageRows& in, const ImageRows& out, const GradUnits::Unit& unit,
+                              std::int64_t first, std::int64_t channels) {
+      pairs(unit.first, unit.last, [&](const TapSpan& rows, const TapSpan& cols, const auto& of_pair, std::int64_t) {
+        k.depthwise_grad(
+            {in.data + (rows.begin * c.stride_h - in.skipped) * read_row + cols.begin * c.stride_w * read.in_step,
+             c.stride_w * read.in_step, c.stride_h * read_row,
+             out.data + (rows.begin - out.skipped) * read.y_row + cols.begin * read.y_step, read.y_step, read.y_row,
+             rows.size(), cols.size(), of_pair.data(), std::ssize(of_pair), channels, to + (first - begin) * taps,
+             taps * kBlock});
+      });
+    };
+    for (std::int64_t i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i) {
+      const GradUnits::Unit unit = units.at(c, i);
+      const auto [first_row, last_row] = c.input_rows(unit.first, unit.last);
+      for (std::int64_t n = unit.image; n < unit.image + unit.images; ++n) {
+        if constexpr (std::is_pointer_v<Source>) {
+          if (!copies) {
+            multiply({x + n * c.in_rows * x_row + begin, 0}, {dy + n * c.y_image + begin, 0}, unit, begin, end - begin);
+            continue;
           }
         }
-      });
+        for (std::int64_t b = begin; b < end; b += kBlock) {
+          const std::int64_t channels = std::min(kBlock, end - b);
+          copy_of(x + (n * c.in_rows + first_row) * x_row, scratch)
+              .gather(b, c.in_step, (last_row - first_row) * c.in_cols, channels, 0, kBlock);
+          for (std::int64_t row = unit.first; row < unit.last; ++row)
+            copy_of(dy + n * c.y_image + row * c.y_row, scratch + copied)
+                .gather(b, c.y_step, phase.cols, channels, (row - unit.first) * read.y_row, kBlock);
+          multiply({scratch, first_row}, {scratch + copied, unit.first}, unit, b, channels);
+        }
+      }
+    }
+  });
   chunks.add();
   const float* const from = chunks.sums(0);
   for (std::int64_t b = 0; b < blocks; ++b) {
