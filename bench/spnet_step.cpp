@@ -65,7 +65,8 @@ int main(int argc, char** argv) {
     }
     const double first_channels = model_name == "resnet20" ? 16 : model_name == "mobilenet_v1" ? 32 : 64;
     auto model = spnet::models::make_model(
-        model_name, {.width = static_cast<double>(width) / first_channels, .quantization = {.switches = switches, .activation_quantizer = activations}});
+        model_name, {.width = static_cast<double>(width) / first_channels,
+                     .quantization = {.switches = switches, .activation_quantizer = activations}});
     spnet::optim::SGD optimizer(spnet::train::parameter_groups(*model, {.weight_decay = 1e-4}), {.momentum = 0.9});
     spnet::train::Trainer trainer(*model, switches, optimizer, {.name = "top", .label_weight = 0.0f});
 

@@ -63,7 +63,7 @@ inline void transpose(const Bf16SplitArgs& a) {
     for (std::int64_t c = 0; c < a.channels; ++c) split(a.x[p * a.x_step + c], a.high, a.low, c * a.step + p);
 }
 
-constexpr spnet::kernels::Bf16Kernels kKernels{"portable", 4, 8, split, interleave, transpose, product};
+constexpr spnet::kernels::Bf16Kernels kKernels{"portable", 4, 8, split, interleave, transpose, product, 3};
 
 /// The portable tier with these kernels.
 inline const spnet::kernels::KernelTable& table() {

@@ -15,14 +15,13 @@ using namespace spnet;
 
 namespace {
 
-// As the table of AMX: `small` on tiles, codes of 1 bit counted where there are few pixels.
+// As the table of AMX: codes multiplied on tiles.
 const kernels::KernelTable& tiles_table() {
   static const kernels::KernelTable table = [] {
     kernels::KernelTable t = *kernels::available().back();
     t.name = "emulated tiles";
     t.codes.narrow = {};
     t.codes.small = t.codes.exact = emulated::kCodes;
-    t.codes.many_pixels = 32;
     return t;
   }();
   return table;
@@ -87,6 +86,7 @@ TEST_CASE("ops: bits are counted for few pixels only where tiles are faster for 
   kernels::KernelTable table = tiles_table();
   table.codes.bits = (*counts)->codes.bits;
   table.codes.plane_pairs = 1;
+  table.codes.many_pixels = 32;
   const OnTiles forced;
   kernels::detail::forced() = &table;
   CHECK(name(3) == table.codes.bits.name);

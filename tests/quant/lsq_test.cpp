@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <set>
 #include <vector>
@@ -160,6 +161,17 @@ TEST_CASE("quant: scales are named by width and share their memory") {
   for (std::size_t i = 0; i < 2; ++i) other.parameters()[i].variable.value().copy_from(parameters[i].variable.value());
   CHECK(testing::bit_equal(ops::decode(quantizer.lower(x, 8, false)), ops::decode(other.lower(x, 8, false))));
   CHECK_THROWS_AS(LsqActivations({.per_channel = true}), ValueError);
+}
+
+TEST_CASE("quant: the last value that a learned scale's clip lets pass is found to the bit") {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const float scale : {1e-10f, 3.1e-5f, 0.1f, 0.7f, 1.0f, 3.3f, 1e30f}) {
+    for (const float high : {1.0f, 3.0f, 255.0f}) {
+      const float factor = 1.0f / scale, last = detail::largest_below(high, factor);
+      CHECK(last * factor < high);
+      CHECK(std::nextafter(last, kInfinity) * factor >= high);
+    }
+  }
 }
 
 TEST_CASE("quant: lsq activations in one pass with the norm before them are those in two") {

@@ -28,6 +28,7 @@ inline Variable<float> conv2d_codes(const Quantized& x_codes, const Variable<flo
   };
   const auto* w_codes = w.deferred_as<DeferredCodes>();
   if (w_codes && ops::has_integer_form(x_codes, w_codes->quantized)) {
+    // Where gradients are recorded, what reads the sums next is a norm in training, as a rule.
     std::shared_ptr<const Deferred<float>> sums =
         make_deferred<DeferredSums>(ops::conv2d_sums(x_codes, w_codes->quantized, options, spnet::grad_enabled()));
     return make_result<float>(std::move(sums), {x, w}, backward);

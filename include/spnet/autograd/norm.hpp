@@ -119,8 +119,8 @@ void update_running(Tensor<T>& running, const Tensor<double>& batch, double corr
 // The batch's moments are those of `batch`; `residual` is undefined or added before the relu.
 template <class T, class X>
 Variable<T> batch_norm_of(const ops::NormalizeInput<T, X>& input, const auto& batch, const Variable<T>& x,
-                          const Variable<T>& residual, const Variable<T>& gamma, const Variable<T>& beta, Tensor<T>& running_mean,
-                          Tensor<T>& running_var, const BatchNormOptions& options, bool relu) {
+                          const Variable<T>& residual, const Variable<T>& gamma, const Variable<T>& beta,
+                          Tensor<T>& running_mean, Tensor<T>& running_var, const BatchNormOptions& options, bool relu) {
   ops::ChannelMoments moments;
   if (options.training) {
     moments = ops::channel_moments(batch);

@@ -10,6 +10,7 @@
 #include "spnet/kernels/bf16.hpp"
 #include "spnet/kernels/conv_body.hpp"
 #include "spnet/kernels/integer_body.hpp"
+#include "spnet/kernels/lanes.hpp"
 
 namespace spnet {
 inline namespace v0 {

@@ -41,7 +41,8 @@ inline bool has_avx_vnni() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
-// Linux keeps the contents of tiles for programs that ask for it once. Elsewhere nothing is known of them.
+// Linux keeps the contents of tiles for programs that ask for it once, and for good: signal stacks must have room for them
+// then (8 KB more, see sigaltstack). Elsewhere nothing is known of them.
 inline bool has_amx() {
 #if defined(__linux__)
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
@@ -71,7 +72,7 @@ struct Available {
     const bool has_bf16 = has_vpopcnt && __builtin_cpu_supports("avx512bf16");
     if (has_bf16 && has_amx()) tables[count++] = &amx::kTable;
     const bool is_amd = __builtin_cpu_is("amd");
-    if (has_bf16) tables[count++] = is_amd ? &avx512::kAmdBf16Table : &avx512::kBf16Table;
+    if (has_bf16 && is_amd) tables[count++] = &avx512::kBf16Table;
     if (has_vpopcnt) tables[count++] = is_amd ? &avx512::kAmdPopcntTable : &avx512::kPopcntTable;
     if (has_vnni) tables[count++] = &avx512::kVnniTable;
     if (has_avx512) tables[count++] = &avx512::kTable;

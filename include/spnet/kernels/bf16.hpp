@@ -53,6 +53,7 @@ struct Bf16Kernels {
   /// to[c * step + p].
   void (*transpose)(const Bf16SplitArgs&);
   void (*product)(const Bf16ProductArgs&);
+  std::int64_t most_products = 0;  ///< that take less time than one of floats
   void (*release)() = nullptr;  ///< gives up what a thread's products keep, at the end of a task; may be null
 };
 

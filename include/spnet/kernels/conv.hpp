@@ -30,7 +30,8 @@ struct PanelWeights {
 
 /// y[p][o] (+)= sum over segments s and channels c of x[p * x_step + s.offset + c] * w[s.weights + c][o], in this order, for
 /// one panel of outputs. `w` holds `width` outputs a row, a multiple of ConvKernels::lanes and at most ConvKernels::panel;
-/// the first `outputs` of them exist in y. To `stream` past the caches, every row of y must lie on a multiple of 64 bytes.
+/// the first `outputs` of them exist in y. Sums that `stream` past the
+/// caches do not accumulate, every row of y lies on a multiple of 64 bytes, and fence_streams() must follow.
 struct ProductArgs {
   const float* x;
   std::int64_t x_step;

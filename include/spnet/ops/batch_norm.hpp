@@ -141,7 +141,7 @@ ChannelMoments channel_moments(const Tensor<T>& x) {
   for (std::int64_t c = 0; c < channels; ++c) squares[c] /= static_cast<double>(rows);
   return out;
 }
-/// The same of what integer sums stand for; exact up to a rounding at the end.
+/// The same of what integer sums stand for; exact but for a few roundings in the end.
 inline ChannelMoments channel_moments(const Sums& x) {
   const std::int64_t channels = x.scale.size(), rows = x.sums.size() / channels;
   const auto totals = channel_totals(x);

@@ -6,8 +6,6 @@
 #include <cstdint>
 #include <limits>
 
-#include "spnet/core/memory.hpp"
-#include "spnet/core/parallel.hpp"
 #include "spnet/kernels/dispatch.hpp"
 
 namespace spnet {
@@ -28,7 +26,7 @@ struct ChannelTotal {
     return *this;
   }
   double mean(std::int64_t count) const { return static_cast<double>(sum) / static_cast<double>(count); }
-  /// Biased; rounded once, however large the mean is against the deviation.
+  /// Biased; rounded only in the end, however large the mean is against the deviation.
   double variance(std::int64_t count) const {
     const Square magnitude = static_cast<Square>(sum < 0 ? -sum : sum), n = static_cast<Square>(count);
     const double scaled = static_cast<double>(n * squares - magnitude * magnitude);

@@ -22,11 +22,6 @@ namespace spnet {
 inline namespace v0 {
 namespace ops::detail {
 
-/// True where floats are to be multiplied as bf16.
-inline bool uses_bf16() {
-  return float32_matmul_precision() != Float32Precision::kHighest && kernels::active().bf16.product;
-}
-
 /// Whether all numbers of a source are known to be bf16: of integers, those of 8 bits.
 inline bool is_exact_in_bf16(const float*) { return false; }
 inline bool is_exact_in_bf16(const CodeSource& x) { return x.largest <= 256; }
@@ -35,11 +30,6 @@ inline bool is_exact_in_bf16(const CodeSource& x) { return x.largest <= 256; }
 struct Bf16Parts {
   std::int64_t first, second;
 
-  /// Of floats; one is enough for a first factor that is exact in bf16.
-  explicit Bf16Parts(bool is_first_exact)
-      : first(1), second(float32_matmul_precision() == Float32Precision::kHigh ? 2 : 1) {
-    if (!is_first_exact) first = second;
-  }
   std::int64_t products() const { return first + second - 1; }
   /// Calls call(i, j) for the parts to be multiplied.
   template <class Call>
@@ -49,13 +39,24 @@ struct Bf16Parts {
   }
 };
 
-/// As DirectCorrelation, where uses_bf16.
+/// The parts, where floats are to be multiplied as bf16, and that is faster. One is enough for a first factor that is
+/// exact in bf16.
+inline std::optional<Bf16Parts> bf16_parts(bool is_first_exact) {
+  const Float32Precision precision = float32_matmul_precision();
+  if (precision == Float32Precision::kHighest) return std::nullopt;
+  const std::int64_t count = precision == Float32Precision::kHigh ? 2 : 1;
+  const Bf16Parts parts{is_first_exact ? 1 : count, count};
+  if (parts.products() > kernels::active().bf16.most_products) return std::nullopt;
+  return parts;
+}
+
+/// As DirectCorrelation, with products of bf16: for floats, or for a CodeSource.
 class Bf16Correlation final : public FloatEngine {
  public:
-  /// For floats, or for a CodeSource; `is_exact` as is_exact_in_bf16.
-  Bf16Correlation(const Correlation& c, const float* w, bool is_exact = false)
+  /// `parts` of the input and of the weights.
+  Bf16Correlation(const Correlation& c, const float* w, const Bf16Parts& parts)
       : k_(&kernels::active().bf16),
-        parts_(is_exact),
+        parts_(parts),
         x_(c),
         channels_(c.channels),
         c_(copied(c)),

@@ -22,18 +22,18 @@ namespace spnet {
 inline namespace v0 {
 namespace ops::detail {
 
-/// As WeightGrad, where uses_bf16.
+/// As WeightGrad, with products of bf16.
 template <class Source>
 class Bf16WeightGrad {
  public:
-  /// `is_exact` as is_exact_in_bf16, of x.
-  Bf16WeightGrad(const Correlation& c, const float* dy, const Source& x, bool is_exact)
+  /// `parts` of x and of dy.
+  Bf16WeightGrad(const Correlation& c, const float* dy, const Source& x, const Bf16Parts& parts)
       : c_(c),
         phase_(c.phases[0]),
         dy_(dy),
         x_(x),
         k_(kernels::active().bf16),
-        parts_(is_exact),
+        parts_(parts),
         panels_(k_, c.channels),
         units_(grad_units(c)),
         in_rows_(c.most_input_rows(units_.band)),

@@ -53,7 +53,8 @@ inline bool has_integer_form(const Quantized& x, const Quantized& w) {
   return x_map && !integer_form_obstacle(*x_map, w);
 }
 
-/// conv2d of the values of x with float weights. x is read as codes: no float copy of it is made. Throws as conv2d.
+/// conv2d of the values of x with float weights, as that of floats. x is read as codes: no float copy of all of it is
+/// made. Throws as conv2d.
 inline Tensor<float> conv2d(const Quantized& x, const Tensor<float>& w, const Conv2dOptions& options = {}) {
   const AffineCodes* map = detail::as_source(x);
   if (!map) return conv2d(decode(x), w, options);

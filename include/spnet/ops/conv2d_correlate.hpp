@@ -7,6 +7,7 @@
 #include <memory>
 #include <type_traits>
 
+#include "spnet/core/memory.hpp"
 #include "spnet/core/parallel.hpp"
 #include "spnet/kernels/dispatch.hpp"
 #include "spnet/ops/conv2d_bf16.hpp"
@@ -107,7 +108,7 @@ class PointwiseCorrelation final : public FloatEngine {
   // In whole cache lines: fetching them only to overwrite them would cost as much as writing.
   bool streams(const float* y, std::int64_t pixels) const {
     return pixels * c_.outputs >= kCachedFloats && runs_.count() == 1 && c_.y_step % kBlock == 0 &&
-           panels_.panel % kBlock == 0 && reinterpret_cast<std::uintptr_t>(y) % kAlignment == 0;
+           c_.outputs % kBlock == 0 && panels_.panel % kBlock == 0 && reinterpret_cast<std::uintptr_t>(y) % kAlignment == 0;
   }
 
   Correlation c_;
@@ -192,25 +193,27 @@ class ScratchCorrelation final : public FloatEngine {
   PoolVector<Runs> runs_;  // of each phase
 };
 
-/// Calls make.template operator()<Engine>() with the fastest engine for c.
+/// Calls make.template operator()<Engine>(), and what else its constructor takes, with the fastest engine for c.
 template <class Make>
 auto with_engine(const Correlation& c, const Make& make) {
-  if (uses_bf16()) return make.template operator()<Bf16Correlation>();
+  if (const auto parts = bf16_parts(false)) return make.template operator()<Bf16Correlation>(*parts);
   if (is_pointwise(c)) return make.template operator()<PointwiseCorrelation>();
   if (suits_winograd(c)) return make.template operator()<WinogradCorrelation>();
   if (may_read_directly(c)) return make.template operator()<DirectCorrelation>();
   return make.template operator()<ScratchCorrelation>();
 }
 inline std::unique_ptr<FloatEngine> make_engine(const Correlation& c, const float* w) {
-  return with_engine(c, [&]<class Engine>() -> std::unique_ptr<FloatEngine> { return std::make_unique<Engine>(c, w); });
+  return with_engine(c, [&]<class Engine>(const auto&... more) -> std::unique_ptr<FloatEngine> {
+    return std::make_unique<Engine>(c, w, more...);
+  });
 }
 
 /// Computes one group of a convolution; x and y point at the group's first channel, w at its first weight.
 inline void correlate(const Correlation& c, const float* x, const float* w, float* y) {
-  with_engine(c, [&]<class Engine>() { Engine(c, w)(x, y); });
+  with_engine(c, [&]<class Engine>(const auto&... more) { Engine(c, w, more...)(x, y); });
 }
 inline void correlate(const Correlation& c, const CodeSource& x, const float* w, float* y) {
-  if (uses_bf16()) return Bf16Correlation(c, w, is_exact_in_bf16(x))(x, y);
+  if (const auto parts = bf16_parts(is_exact_in_bf16(x))) return Bf16Correlation(c, w, *parts)(x, y);
   if (suits_winograd(c) && c.in_step == c.channels) return WinogradCorrelation(c, w)(x, y);
   ScratchCorrelation(c, w, false)(x, y);
 }
@@ -219,8 +222,9 @@ inline void correlate(const Correlation& c, const CodeSource& x, const float* w,
 /// CodeSource.
 template <class Source>
 void correlate_weight_grad(const Correlation& c, const float* dy, const Source& x, float* dw) {
+  const auto parts = bf16_parts(is_exact_in_bf16(x));
   // Fewer channels would leave most of their panel empty.
-  if (uses_bf16() && c.channels >= kBlock) return Bf16WeightGrad<Source>(c, dy, x, is_exact_in_bf16(x))(dw);
+  if (parts && c.channels >= kBlock) return Bf16WeightGrad<Source>(c, dy, x, *parts)(dw);
   if (suits_winograd(c) && (std::is_pointer_v<Source> || c.in_step == c.channels))
     return winograd_weight_grad(c, dy, x, dw);
   WeightGrad<Source>(c, dy, x)(dw);

@@ -132,8 +132,8 @@ void correlate_depthwise_grad(const Correlation& c, std::int64_t w_step, const f
   const std::int64_t blocks = ceil_div(c.channels, kBlock), size = blocks * kBlock * taps;
   const Buffer sums(static_cast<std::size_t>(size) * sizeof(float));
   const GradChunks chunks(units.count, size, static_cast<float*>(sums.data()));
-  const std::int64_t x_row = c.in_cols * c.in_step, read_row = c.in_cols * read.in_step;
-  const std::int64_t copied = copies ? c.most_input_rows(units.band) * read_row : 0;
+  const std::int64_t x_row = c.in_cols * c.in_step, in_row = c.in_cols * read.in_step;
+  const std::int64_t copied = copies ? c.most_input_rows(units.band) * in_row : 0;
   const std::int64_t scratch_floats = copied + (copies ? units.band * read.y_row : 0);
   // Where there are few chunks, the channels are cut too.
   const std::int64_t splits = std::min(ceil_div(kLeastTasks, chunks.count()), blocks);
@@ -147,8 +147,8 @@ void correlate_depthwise_grad(const Correlation& c, std::int64_t w_step, const f
                               std::int64_t first, std::int64_t channels) {
       pairs(unit.first, unit.last, [&](const TapSpan& rows, const TapSpan& cols, const auto& of_pair, std::int64_t) {
         k.depthwise_grad(
-            {in.data + (rows.begin * c.stride_h - in.skipped) * read_row + cols.begin * c.stride_w * read.in_step,
-             c.stride_w * read.in_step, c.stride_h * read_row,
+            {in.data + (rows.begin * c.stride_h - in.skipped) * in_row + cols.begin * c.stride_w * read.in_step,
+             c.stride_w * read.in_step, c.stride_h * in_row,
              out.data + (rows.begin - out.skipped) * read.y_row + cols.begin * read.y_step, read.y_step, read.y_row,
              rows.size(), cols.size(), of_pair.data(), std::ssize(of_pair), channels, to + (first - begin) * taps,
              taps * kBlock});

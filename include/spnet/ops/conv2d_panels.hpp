@@ -102,7 +102,7 @@ class Runs {
   /// Repeats every run for each pair of planes; what is left of it is `whole`.
   void repeat(std::span<const PlanePair> pairs) {
     const Runs once = std::move(*this);
-    *this = Runs(limit_);
+    *this = Runs(limit_, step_);
     for (std::size_t r = 0; r < once.count(); ++r) {
       begins_.push_back(segments_.size());
       for (const PlanePair& pair : pairs) {

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <vector>
 
+#include "spnet/core/memory.hpp"
 #include "spnet/core/parallel.hpp"
 #include "spnet/ops/channel_totals.hpp"
 #include "spnet/ops/elementwise.hpp"

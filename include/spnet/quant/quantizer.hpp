@@ -2,6 +2,7 @@
 // training uses.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -90,15 +91,24 @@ class ElementwiseQuantizer : public Quantizer {
 
   /// The gradient of parameters_at(bits)[0], from `sum` = Σ gradient·(level − x·factor) over elements within the clip
   /// and Σ gradient·level over the others, of `count` elements.
-  virtual Tensor<float> scale_gradient(double /*sum*/, std::int64_t /*count*/, int /*bits*/) const { return {}; }
+  virtual Tensor<float> scale_gradient(double /*sum*/, std::int64_t /*count*/, int /*bits*/) const {
+    throw Error("quantizer " + name() + ": one that learns its scale must override scale_gradient");
+  }
 
   Quantized lower(const Tensor<float>& x, int bits, bool) override {
-    const Form f = form(bits).value();
+    const Form f = known_form(bits);
     return {f.codes.codes(name().c_str(), x), f.map};
   }
   void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
-    const Form f = form(call.bits).value();
+    const Form f = known_form(call.bits);
     if (into.needs(0)) into.add(0, ops::clamp_gradient(gradient, call.x, f.pass_low, f.pass_high, ops::reuse(gradient)));
+  }
+
+ private:
+  Form known_form(int bits) const {
+    const std::optional<Form> f = form(bits);
+    check(f && !f->learns_scale, "quantizer ", name(), ": one without a fixed form must override lower and backward");
+    return *f;
   }
 };
 
@@ -135,10 +145,10 @@ inline Variable<float> quantize_normalized(const Variable<float>& x, const Eleme
     std::shared_ptr<const Deferred<float>> value = make_deferred<DeferredCodes>(std::move(codes));
     return make_result_of_nodes<float>(
         std::move(value), std::move(nodes),
-        [kept, normalized, clip, parameter, &quantizer, bits](const Tensor<float>& g, InputGradients<float>& into) {
+        [kept, normalized, clip, learns_scale = form.learns_scale, parameter, &quantizer, bits](const Tensor<float>& g, InputGradients<float>& into) {
           const std::int64_t count = g.size();
           const double sum = normalized->backward(g, into, clip);
-          if (clip.factor != 0) into.add(parameter, quantizer.scale_gradient(sum, count, bits));
+          if (learns_scale) into.add(parameter, quantizer.scale_gradient(sum, count, bits));
         });
   }
   std::shared_ptr<const Deferred<float>> value = make_deferred<DeferredCodes>(codes);

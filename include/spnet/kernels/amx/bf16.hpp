@@ -21,6 +21,7 @@ constexpr Bf16Kernels bf16_kernels() {
   Bf16Kernels kernels = avx512::bf16_kernels();
   kernels.name = "amx bf16";
   kernels.product = bf16_product;
+  kernels.most_products = 3;
   kernels.release = release_tiles;
   return kernels;
 }

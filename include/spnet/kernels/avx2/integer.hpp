@@ -43,7 +43,9 @@ struct Units {
 #endif
   // The squares of the even lanes.
 #if defined(__clang__)
-  SPNET_AVX2 static void square_even(Wide& squares, const Vector& v) { squares = (Wide)_mm256_mul_epi32((__m256i)v, (__m256i)v); }
+  SPNET_AVX2 static void square_even(Wide& squares, const Vector& v) {
+    squares = (Wide)_mm256_mul_epi32((__m256i)v, (__m256i)v);
+  }
 #else
   [[gnu::always_inline]] static void square_even(Wide& squares, const Vector& v) {
     asm("vpmuldq %1, %1, %0" : "=x"(squares) : "x"(v));

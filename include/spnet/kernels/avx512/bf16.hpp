@@ -166,7 +166,7 @@ SPNET_AVX512_BF16 inline void bf16_transpose(const Bf16SplitArgs& a) {
 
 constexpr Bf16Kernels bf16_kernels() {
   return {"avx512 vdpbf16ps", Bf16Pairs::kLanes, 4 * Bf16Pairs::kLanes, bf16_split,
-          bf16_interleave,    bf16_transpose,    bf16_product};
+          bf16_interleave,    bf16_transpose,    bf16_product,          1};
 }
 
 }  // namespace kernels::avx512

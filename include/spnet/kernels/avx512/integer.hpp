@@ -43,7 +43,9 @@ struct Units {
 #endif
   // The squares of the even lanes.
 #if defined(__clang__)
-  SPNET_AVX512 static void square_even(Wide& squares, const Vector& v) { squares = (Wide)_mm512_mul_epi32((__m512i)v, (__m512i)v); }
+  SPNET_AVX512 static void square_even(Wide& squares, const Vector& v) {
+    squares = (Wide)_mm512_mul_epi32((__m512i)v, (__m512i)v);
+  }
 #else
   [[gnu::always_inline]] static void square_even(Wide& squares, const Vector& v) {
     asm("vpmuldq %1, %1, %0" : "=v"(squares) : "v"(v));

@@ -20,15 +20,12 @@ constexpr KernelTable popcnt_table(std::int64_t plane_pairs) {
   return {"avx512_vpopcnt", conv_kernels(), elementwise_kernels(), quantize_kernels(),
           popcnt_code_kernels(plane_pairs)};
 }
-constexpr KernelTable bf16_table(std::int64_t plane_pairs) {
-  KernelTable table = popcnt_table(plane_pairs);
-  table.name = "avx512_bf16";
-  table.bf16 = bf16_kernels();
-  return table;
-}
-inline constexpr KernelTable kPopcntTable = popcnt_table(2), kBf16Table = bf16_table(2);
-// AMD's cores count the bits of as many vectors as they multiply bytes of, Intel's of half as many.
-inline constexpr KernelTable kAmdPopcntTable = popcnt_table(4), kAmdBf16Table = bf16_table(4);
+inline constexpr KernelTable kPopcntTable = popcnt_table(2);
+// AMD's cores count the bits of as many vectors as they multiply bytes of, Intel's of half as many; and they multiply
+// vectors of bf16 faster than floats.
+inline constexpr KernelTable kAmdPopcntTable = popcnt_table(4);
+inline constexpr KernelTable kBf16Table{
+    "avx512_bf16", conv_kernels(), elementwise_kernels(), quantize_kernels(), popcnt_code_kernels(4), bf16_kernels()};
 
 }  // namespace kernels::avx512
 }  // namespace v0

@@ -139,7 +139,7 @@ constexpr CodeKernels code_kernels() {
           byte_kernels("neon smull", 127, byte_product),
           {"neon smull words", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
           {"neon cnt", Units::kLanes, 4 * Units::kLanes, 1, Differences::kCodes, 255, 255, bit_elements, bit_product},
-          4, 96, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
+          1, 96, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
 }
 constexpr CodeKernels dotprod_code_kernels() {
   CodeKernels kernels = code_kernels();

@@ -25,7 +25,7 @@ struct Words {
   }
   // The squares of the even lanes.
   [[gnu::always_inline]] static void square_even(Wide& squares, const Vector& v) {
-    const Wide even = reinterpret_cast<Wide>(v < 0 ? -v : v) & 0xffffffff;
+    const Wide even = reinterpret_cast<Wide>(v < 0 ? Bits{} - reinterpret_cast<Bits>(v) : reinterpret_cast<Bits>(v)) & 0xffffffff;
     squares = even * even;
   }
   [[gnu::always_inline]] static void dot(Vector& sum, const Vector& x, const Vector& w) {
