@@ -118,8 +118,9 @@ template <class Source>
 void correlate_depthwise_grad(const Correlation& c, std::int64_t w_step, const float* dy, const Source& x, float* dw) {
   const kernels::ConvKernels& k = kernels::active().conv;
   const Phase& phase = c.phases[0];
-  // Codes, and channels so many that pixels fall into few lines of the cache, are copied, a block at a time.
-  const bool copies = !std::is_pointer_v<Source> || c.in_step > kDirectChannels;
+  // Codes, and channels so many that pixels fall into few lines of the cache, are copied, a block at a time; at a stride
+  // floats are not read often enough for that.
+  const bool copies = !std::is_pointer_v<Source> || (c.in_step > kDirectChannels && c.stride_w == 1);
   Correlation read = c;
   if (copies) {
     read.in_step = read.y_step = kBlock;
