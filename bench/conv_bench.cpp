@@ -107,7 +107,7 @@ Own make_own(const ConvProblem& p, Kind kind, Direction direction) {
     return {[=] { benchmark::DoNotOptimize((*packed)(x)); }, packed->kernel_name()};
   }
   const spnet::kernels::KernelTable& table = spnet::kernels::active();
-  const bool is_bf16 = table.bf16.product && kind.precision != Float32Precision::kHighest;
+  const bool is_bf16 = p.groups == 1 && spnet::ops::detail::bf16_parts(false);
   const std::string kernel = is_bf16 ? table.bf16.name : table.name;
   if (direction == Direction::kBackwardData)
     return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_data(y, w, x_shape, options)); }, kernel};

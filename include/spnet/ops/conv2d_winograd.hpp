@@ -1,7 +1,8 @@
-// Convolution of floats, and of codes with floats, by Winograd's minimal filtering F(2×2, 3×3) (Lavin and Gray, "Fast Algorithms for Convolutional
-// Neural Networks", 2015): of 3×3 taps at stride 1, tiles of 2×2 outputs y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A take 16 products
-// of channels instead of 36, and so does the gradient of the weights, dg = Gᵀ[(Bᵀ d B) ⊙ (A dy Aᵀ)]G. Against float64
-// the results are no worse than plain sums, which are nine times as long (bench/results.md).
+// Convolution of floats, and of codes with floats, by Winograd's minimal filtering F(2×2, 3×3) (Lavin and Gray, "Fast
+// Algorithms for Convolutional Neural Networks", 2015): of 3×3 taps at stride 1, tiles of 2×2 outputs
+// y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A take 16 products of channels instead of 36, and so does the gradient of the weights,
+// dg = Gᵀ[(Bᵀ d B) ⊙ (A dy Aᵀ)]G. Against float64 the results are no worse than plain sums, which are nine times as
+// long (bench/results.md).
 #pragma once
 
 #include <algorithm>

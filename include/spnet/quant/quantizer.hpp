@@ -145,7 +145,8 @@ inline Variable<float> quantize_normalized(const Variable<float>& x, const Eleme
     std::shared_ptr<const Deferred<float>> value = make_deferred<DeferredCodes>(std::move(codes));
     return make_result_of_nodes<float>(
         std::move(value), std::move(nodes),
-        [kept, normalized, clip, learns_scale = form.learns_scale, parameter, &quantizer, bits](const Tensor<float>& g, InputGradients<float>& into) {
+        [kept, normalized, clip, learns_scale = form.learns_scale, parameter, &quantizer, bits](
+            const Tensor<float>& g, InputGradients<float>& into) {
           const std::int64_t count = g.size();
           const double sum = normalized->backward(g, into, clip);
           if (learns_scale) into.add(parameter, quantizer.scale_gradient(sum, count, bits));
