@@ -11,17 +11,18 @@ from pathlib import Path
 # room: the rooms it stands on; what those stand on is open to it as well.
 ROOMS = {
     "core": [],
+    "files": ["core"],
     "kernels": ["core"],
     "tensor": ["core"],
     "ops": ["kernels", "tensor"],
-    "runtime": ["ops"],
+    "runtime": ["ops", "files"],
     "autograd": ["ops"],
     "quant": ["autograd"],
     "nn": ["quant"],
     "optim": ["autograd"],
     "models": ["nn"],
     "data": ["tensor"],
-    "io": ["nn", "optim"],
+    "io": ["nn", "optim", "files"],
     "pack": ["nn", "runtime"],
     "train": ["models", "optim", "data", "io", "pack"],
     "search": ["train"],
@@ -40,9 +41,9 @@ EXTERNAL = {
     r"xsimd/.*": ["kernels/simd", "ops", "tensor"],
     r"nlohmann/.*": ["io"],
     r"([a-z]mmintrin|x86intrin|cpuid|arm_neon|sys/auxv|asm/hwcap)\.h": ["kernels"],
-    r"sys/mman\.h": ["core/memory.hpp", "io", "data"],  # memory in huge pages, and files that are mapped
-    r"(fcntl|sys/(stat|types))\.h": ["io", "data"],
-    r"(unistd|sys/syscall)\.h": ["io", "data", "kernels/available.hpp"],
+    r"sys/mman\.h": ["core/memory.hpp", "files"],  # memory in huge pages, and files that are mapped
+    r"(fcntl|sys/(stat|types))\.h": ["files", "data"],
+    r"(unistd|sys/syscall)\.h": ["files", "data", "kernels/available.hpp"],
 }
 STANDARD = set("""
     algorithm any array atomic barrier bit bitset cassert cctype cerrno cfenv cfloat charconv chrono cinttypes climits

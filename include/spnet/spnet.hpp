@@ -8,6 +8,8 @@
 #include "spnet/core/precision.hpp"
 #include "spnet/core/random.hpp"
 #include "spnet/core/shape.hpp"
+#include "spnet/files/atomic_file.hpp"
+#include "spnet/files/checksum.hpp"
 #include "spnet/tensor/eigen.hpp"
 #include "spnet/tensor/print.hpp"
 #include "spnet/tensor/tensor.hpp"

@@ -30,6 +30,6 @@ int main(int argc, char** argv) {
   const std::string foreign =
       "{\"a\":{\"dtype\":\"F16\",\"shape\":[1,2],\"data_offsets\":[0,4]},\"__metadata__\":{\"format\":\"pt\"}}  ";
   const std::uint64_t length = foreign.size();
-  io::write_file_atomically(folder / "foreign",
+  files::write_file_atomically(folder / "foreign",
                             std::string(reinterpret_cast<const char*>(&length), 8) + foreign + "abcd");
 }

@@ -4,8 +4,8 @@
 
 #include <fstream>
 
-#include "faulty_calls.hpp"
-#include "text_files.hpp"
+#include "../files/faulty_calls.hpp"
+#include "../files/text_files.hpp"
 
 using namespace spnet;
 using namespace spnet::test;

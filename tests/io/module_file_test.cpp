@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "spnet/models/resnet.hpp"
-#include "text_files.hpp"
+#include "../files/text_files.hpp"
 
 using namespace spnet;
 using namespace spnet::test;

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "spnet/io/checksum.hpp"
+#include "spnet/files/checksum.hpp"
 
 inline void repair_checksum(std::vector<std::byte>& bytes) {
   const std::string_view field = "\"spnet.checksum\":\"";
@@ -16,6 +16,6 @@ inline void repair_checksum(std::vector<std::byte>& bytes) {
   if (at == text.npos || at + field.size() + 16 > bytes.size()) return;
   std::byte* digits = bytes.data() + at + field.size();
   std::fill_n(digits, 16, std::byte{'0'});
-  std::uint64_t hash = spnet::io::xxh64(bytes);
+  std::uint64_t hash = spnet::files::xxh64(bytes);
   for (int i = 15; i >= 0; --i, hash >>= 4) digits[i] = static_cast<std::byte>("0123456789abcdef"[hash & 15]);
 }

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "repair_checksum.hpp"
-#include "text_files.hpp"
+#include "../files/text_files.hpp"
 
 using namespace spnet;
 using namespace spnet::test;

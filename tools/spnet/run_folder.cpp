@@ -18,7 +18,7 @@ namespace {
 constexpr std::uint64_t kMaxTextBytes = std::uint64_t{1} << 30;
 
 std::string read_text(const fs::path& path) {
-  const io::FileBytes bytes = io::read_file(path, kMaxTextBytes);
+  const files::FileBytes bytes = files::read_file(path, kMaxTextBytes);
   return {reinterpret_cast<const char*>(bytes.data.get()), bytes.size};
 }
 
@@ -55,7 +55,7 @@ void RunFolder::create(const RunConfig& config) const {
   std::error_code error;
   fs::create_directories(path_, error);
   check<FileError>(!error, path_.string(), ": cannot make the folder: ", error.message());
-  io::write_file_atomically(path_ / "config.json", to_json(config).dump(2) + "\n");
+  files::write_file_atomically(path_ / "config.json", to_json(config).dump(2) + "\n");
 }
 
 RunFolder::Stored RunFolder::load(bool best) const {
@@ -95,7 +95,7 @@ void RunFolder::append_metrics(const nlohmann::json& line) const {
 
 void RunFolder::rewind_metrics(std::int64_t epochs) const {
   const fs::path path = path_ / "metrics.jsonl";
-  for (const fs::path& written : {path, best(), path_ / "config.json"}) io::remove_abandoned_temporaries(written);
+  for (const fs::path& written : {path, best(), path_ / "config.json"}) files::remove_abandoned_temporaries(written);
   if (!fs::exists(path)) return;
   const std::string text = read_text(path);
   std::string kept;
@@ -109,7 +109,7 @@ void RunFolder::rewind_metrics(std::int64_t epochs) const {
         json["epoch"].get<std::int64_t>() <= epochs)
       kept += line + "\n";
   }
-  if (kept != text) io::write_file_atomically(path, kept);
+  if (kept != text) files::write_file_atomically(path, kept);
 }
 
 void report(const io::CheckpointFolder::Loaded& loaded) {

@@ -28,11 +28,11 @@ class CheckpointFolder {
   };
 
   /// Saves `file` as the checkpoint of `step`. Throws FileError where it cannot be written or does not read back the same.
-  void save(const TensorFile& file, std::uint64_t step, const SystemCalls& calls = detail::real_system_calls()) const {
+  void save(const TensorFile& file, std::uint64_t step, const files::SystemCalls& calls = files::real_system_calls()) const {
     const std::filesystem::path path = folder_ / name_of(step);
     file.save(path, calls);
     TensorFile::load(path, {.require_checksum = true}, calls);
-    remove_abandoned_temporaries(path);
+    files::remove_abandoned_temporaries(path);
     // Higher steps are what a resume had to pass over: damaged, and now overtaken.
     bool kept_one_before = false;
     for (std::uint64_t other : list()) {

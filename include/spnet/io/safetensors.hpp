@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "spnet/core/error.hpp"
-#include "spnet/io/atomic_file.hpp"
-#include "spnet/io/checksum.hpp"
+#include "spnet/files/atomic_file.hpp"
+#include "spnet/files/checksum.hpp"
 #include "spnet/io/safetensors_header.hpp"
 #include "spnet/tensor/tensor.hpp"
 
@@ -41,15 +41,15 @@ class TensorFile {
  public:
   /// Reads and checks `path`; throws FileError naming the file and what is wrong with it.
   static TensorFile load(const std::filesystem::path& path, const TensorFileOptions& options = {},
-                         const SystemCalls& calls = detail::real_system_calls()) {
-    auto bytes = std::make_shared<const FileBytes>(read_file(path, options.max_bytes, calls));
+                         const files::SystemCalls& calls = files::real_system_calls()) {
+    auto bytes = std::make_shared<const files::FileBytes>(files::read_file(path, options.max_bytes, calls));
     return parse(path.string(), bytes->span(), options, bytes);
   }
 
   /// As `load`, from bytes in memory, which are copied; `name` stands for the file in error texts.
   static TensorFile parse(const std::string& name, std::span<const std::byte> bytes,
                           const TensorFileOptions& options = {}) {
-    auto copy = std::make_shared<FileBytes>();
+    auto copy = std::make_shared<files::FileBytes>();
     copy->data = std::make_unique<std::byte[]>(bytes.size());
     copy->size = bytes.size();
     std::copy(bytes.begin(), bytes.end(), copy->data.get());
@@ -58,11 +58,11 @@ class TensorFile {
 
   /// Replaces `path` atomically; an earlier file stays whole where that fails. Throws FileError, and ValueError where a
   /// text is not UTF-8 or the header would pass what `load` accepts.
-  void save(const std::filesystem::path& path, const SystemCalls& calls = detail::real_system_calls()) const {
+  void save(const std::filesystem::path& path, const files::SystemCalls& calls = files::real_system_calls()) const {
     const std::string head = header_bytes();
     std::vector<std::span<const std::byte>> pieces{std::as_bytes(std::span(head))};
     for (const auto* entry : in_data_order()) pieces.push_back(entry->second.bytes);
-    write_file_atomically(path, pieces, calls);
+    files::write_file_atomically(path, pieces, calls);
   }
 
   /// The bytes that `save` writes.
@@ -220,7 +220,7 @@ class TensorFile {
                          header.substr(at + kChecksumField.size()).starts_with(checksum->second),
                      file, ": ", kChecksumKey, " is missing or malformed; the file is damaged");
     const std::size_t digits = kPrefix + at + kChecksumField.size();
-    Xxh64 hash;
+    files::Xxh64 hash;
     hash.update(bytes.first(digits));
     hash.update(std::as_bytes(std::span(kNoChecksum)));
     hash.update(bytes.subspan(digits + kNoChecksum.size()));
@@ -259,7 +259,7 @@ class TensorFile {
     const std::uint64_t length = text.size();
     std::string out(reinterpret_cast<const char*>(&length), kPrefix);
     out += text;
-    Xxh64 hash;
+    files::Xxh64 hash;
     hash.update(std::as_bytes(std::span(out)));
     for (const auto* item : order) hash.update(item->second.bytes);
     return out.replace(digits, kNoChecksum.size(), hexadecimal(hash.digest()));

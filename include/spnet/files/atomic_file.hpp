@@ -23,7 +23,7 @@
 
 namespace spnet {
 inline namespace v0 {
-namespace io {
+namespace files {
 
 /// The system calls that files are read and written with, with the results and the errno of POSIX. Tests put faults
 /// here.
@@ -40,12 +40,13 @@ struct SystemCalls {
   int (*unlink)(const char* path) = ::unlink;
 };
 
-namespace detail {
-
+/// Those of the system.
 inline const SystemCalls& real_system_calls() {
   static const SystemCalls calls;
   return calls;
 }
+
+namespace detail {
 
 [[noreturn]] inline void throw_file_error(const std::filesystem::path& path, const char* action, int error) {
   throw FileError(message(path.string(), ": ", action, ": ", std::generic_category().message(error)));
@@ -129,7 +130,7 @@ inline void write_all(const SystemCalls& calls, int file, std::span<const std::b
 /// leaves the new file, whole. A symbolic link is replaced, not followed. Throws FileError naming the path and the
 /// system's reason.
 inline void write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> pieces,
-                                  const SystemCalls& calls = detail::real_system_calls()) {
+                                  const SystemCalls& calls = real_system_calls()) {
   using detail::throw_file_error, detail::uninterrupted;
   check<FileError>(path.has_filename(), path.string(), ": not the name of a file");
   static std::atomic<unsigned> count{0};
@@ -157,13 +158,13 @@ inline void write_file_atomically(const std::filesystem::path& path, std::span<c
 
 /// As above, from one block of bytes.
 inline void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes,
-                                  const SystemCalls& calls = detail::real_system_calls()) {
+                                  const SystemCalls& calls = real_system_calls()) {
   write_file_atomically(path, std::span<const std::span<const std::byte>>(&bytes, 1), calls);
 }
 
 /// As above, from text.
 inline void write_file_atomically(const std::filesystem::path& path, std::string_view text,
-                                  const SystemCalls& calls = detail::real_system_calls()) {
+                                  const SystemCalls& calls = real_system_calls()) {
   write_file_atomically(path, std::as_bytes(std::span(text)), calls);
 }
 
@@ -196,7 +197,7 @@ struct FileBytes {
 /// Reads a whole regular file of at most `max_bytes` bytes into memory, from one descriptor.
 /// Throws FileError where it is missing, unreadable, not a regular file, too large, or changes while it is read.
 inline FileBytes read_file(const std::filesystem::path& path, std::uint64_t max_bytes,
-                           const SystemCalls& calls = detail::real_system_calls()) {
+                           const SystemCalls& calls = real_system_calls()) {
   using detail::throw_file_error, detail::uninterrupted;
   // O_NONBLOCK: opening a named pipe must not wait for its other end.
   detail::Descriptor file(
@@ -228,6 +229,6 @@ inline FileBytes read_file(const std::filesystem::path& path, std::uint64_t max_
   return out;
 }
 
-}  // namespace io
+}  // namespace files
 }  // namespace v0
 }  // namespace spnet

@@ -11,7 +11,7 @@
 
 namespace spnet {
 inline namespace v0 {
-namespace io {
+namespace files {
 
 /// Streaming XXH64 with seed 0; the digest does not depend on how the bytes were cut into updates.
 /// Source: Y. Collet, xxHash fast digest algorithm, specification v0.1.1.
@@ -89,6 +89,6 @@ inline std::uint64_t xxh64(std::span<const std::byte> bytes) {
   return hash.digest();
 }
 
-}  // namespace io
+}  // namespace files
 }  // namespace v0
 }  // namespace spnet

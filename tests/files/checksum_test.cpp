@@ -1,4 +1,4 @@
-#include "spnet/io/checksum.hpp"
+#include "spnet/files/checksum.hpp"
 
 #include <doctest/doctest.h>
 
@@ -8,7 +8,7 @@
 
 using namespace spnet;
 
-static std::uint64_t hash_of(const std::string& text) { return io::xxh64(std::as_bytes(std::span(text))); }
+static std::uint64_t hash_of(const std::string& text) { return files::xxh64(std::as_bytes(std::span(text))); }
 
 TEST_CASE("io: XXH64 matches the reference implementation") {
   CHECK(hash_of("") == 0xEF46DB3751D8E999u);
@@ -28,10 +28,10 @@ TEST_CASE("io: XXH64 matches the reference implementation") {
 TEST_CASE("io: XXH64 does not depend on how the bytes are cut") {
   std::vector<std::byte> bytes(151);
   for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 7 + 3);
-  const std::uint64_t whole = io::xxh64(bytes);
+  const std::uint64_t whole = files::xxh64(bytes);
   for (std::size_t first = 0; first <= bytes.size(); ++first) {
     for (std::size_t second = 0; first + second <= bytes.size(); second += 13) {
-      io::Xxh64 hash;
+      files::Xxh64 hash;
       hash.update(std::span(bytes).first(first));
       hash.update(std::span(bytes).subspan(first, second));
       hash.update(std::span(bytes).subspan(first + second));

@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 
-#include "spnet/io/atomic_file.hpp"
+#include "spnet/files/atomic_file.hpp"
 
 struct Killed {};
 
@@ -43,8 +43,8 @@ inline bool faulty(bool may_throw = true) {
   return true;
 }
 
-inline spnet::io::SystemCalls faulty_calls() {
-  spnet::io::SystemCalls calls;
+inline spnet::files::SystemCalls faulty_calls() {
+  spnet::files::SystemCalls calls;
   calls.open = [](const char* path, int flags, mode_t mode) { return faulty() ? -1 : ::open(path, flags, mode); };
   calls.fstat = [](int file, struct stat* out) { return faulty() ? -1 : ::fstat(file, out); };
   calls.read = [](int file, void* out, std::size_t count) -> ssize_t {
