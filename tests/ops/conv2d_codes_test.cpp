@@ -178,7 +178,7 @@ TEST_CASE("ops: counted bits and multiplied codes have the same sums") {
             for (const AffineCodes& w_map : {centered_map(w_bits), shifted_map(w_bits, 2, 0), shifted_map(w_bits, -4, 7)}) {
               const Quantized x = random_codes(p.x, x_map, ++seed), w = random_codes(p.w, w_map, ++seed);
               INFO(std::string(table->name), " x ", p.x, " w ", p.w, " bits ", x_bits, " and ", w_bits, " steps ", x_map.step, " and ", w_map.step);
-              REQUIRE(ops::detail::WeightForm::has_planes(w_map, s.c / s.groups));
+              REQUIRE(ops::detail::WeightForm::has_planes(x_map, w_map, s.c / s.groups));
               const auto expected = expected_sums(x, w, p);
               for (const auto& form : {ops::detail::WeightForm::of_planes(x_map, w_map), ops::detail::WeightForm::of_bytes(x_map, w_map)}) {
                 Sums sums{Tensor<std::int32_t>(ops::detail::output_shape(s)), {}};

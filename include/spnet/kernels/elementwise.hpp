@@ -30,6 +30,8 @@ struct NormalizeArgs {
   bool relu;
   T* y;
   std::int64_t rows, channels;
+  /// From a row of x to the next, and of all else that has rows; 0: `channels`.
+  std::int64_t x_step = 0, y_step = 0;
 };
 
 /// The same y, of one of T or none, and its codes at once: code = round(clamp(y·factor, low, high)) − low, half to even, or

@@ -198,23 +198,28 @@ SPNET_INLINE void normalize_sums(const NormalizeSumsArgs<float, X>& a) {
   masked_sums<L, GradientMask::kInput, true>(a);
 }
 
-// Calls pass.step(channel, element, move) for every vector of every row.
+// Calls pass.step(channel, element of x, element of all else, move) for every vector of every row.
 template <class L, class Pass>
-SPNET_INLINE void sweep_rows(Pass& pass, std::int64_t rows, std::int64_t channels) {
+SPNET_INLINE void sweep_rows(Pass& pass, std::int64_t rows, std::int64_t channels, std::int64_t x_step,
+                             std::int64_t y_step) {
   const std::int64_t whole = channels - channels % L::kCount;
   const FirstLanes rest{static_cast<std::size_t>(channels - whole)};
-  for (std::int64_t r = 0, i = 0; r < rows; ++r, i += channels) {
-    for (std::int64_t c = 0; c < whole; c += L::kCount) pass.step(c, i + c, AllLanes{});
-    if (rest.count) pass.step(whole, i + whole, rest);
+  for (std::int64_t r = 0, x = 0, y = 0; r < rows; ++r, x += x_step, y += y_step) {
+    for (std::int64_t c = 0; c < whole; c += L::kCount) pass.step(c, x + c, y + c, AllLanes{});
+    if (rest.count) pass.step(whole, x + whole, y + whole, rest);
   }
+}
+template <class L, class Pass, class X>
+SPNET_INLINE void sweep_rows(Pass& pass, const NormalizeArgs<float, X>& a) {
+  sweep_rows<L>(pass, a.rows, a.channels, a.x_step ? a.x_step : a.channels, a.y_step ? a.y_step : a.channels);
 }
 
 // v = x·scale + shift, plus the residual, through relu: of one vector.
 template <class L, bool kResidual, bool kRelu, class X, class Move>
-SPNET_INLINE void normalize_lanes(typename L::Float& v, const NormalizeArgs<float, X>& a, std::int64_t c, std::int64_t i,
-                                  const Move& move) {
+SPNET_INLINE void normalize_lanes(typename L::Float& v, const NormalizeArgs<float, X>& a, std::int64_t c,
+                                  std::int64_t from, std::int64_t i, const Move& move) {
   typename L::Float factor, term;
-  load_values<L>(v, a.x + i, move);
+  load_values<L>(v, a.x + from, move);
   move.load(factor, a.scale + c);
   move.load(term, a.shift + c);
   scale_shift(v, factor, term);
@@ -229,16 +234,16 @@ template <class L, bool kResidual, bool kRelu, class X>
 struct Normalize {
   const NormalizeArgs<float, X> a;
   template <class Move>
-  SPNET_INLINE void step(std::int64_t c, std::int64_t i, const Move& move) {
+  SPNET_INLINE void step(std::int64_t c, std::int64_t x, std::int64_t i, const Move& move) {
     typename L::Float v;
-    normalize_lanes<L, kResidual, kRelu>(v, a, c, i, move);
+    normalize_lanes<L, kResidual, kRelu>(v, a, c, x, i, move);
     move.store(a.y + i, v);
   }
 };
 template <class L, bool kResidual, bool kRelu, class X>
 SPNET_INLINE void normalize_as(const NormalizeArgs<float, X>& a) {
   Normalize<L, kResidual, kRelu, X> pass{a};
-  sweep_rows<L>(pass, a.rows, a.channels);
+  sweep_rows<L>(pass, a);
 }
 template <class L, class X>
 SPNET_INLINE void normalize(const NormalizeArgs<float, X>& a) {
@@ -258,9 +263,9 @@ struct NormalizeCodes {
       : a(args), factor(typename L::Float{} + args.factor), low(typename L::Float{} + args.low),
         high(typename L::Float{} + args.high), first(static_cast<std::int32_t>(args.low)) {}
   template <class Move>
-  SPNET_INLINE void step(std::int64_t c, std::int64_t i, const Move& move) {
+  SPNET_INLINE void step(std::int64_t c, std::int64_t x, std::int64_t i, const Move& move) {
     typename L::Float v;
-    normalize_lanes<L, kResidual, kRelu>(v, a.normalize, c, i, move);
+    normalize_lanes<L, kResidual, kRelu>(v, a.normalize, c, x, i, move);
     note_flaws<L>(flaws, v);
     if (a.normalize.y) move.store(a.normalize.y + i, v);
     if constexpr (kSign) {
@@ -279,11 +284,11 @@ template <class L, bool kResidual, bool kRelu, class X>
 SPNET_INLINE bool normalize_codes_as(const NormalizeCodesArgs<float, X>& a) {
   if (a.sign) {
     NormalizeCodes<L, kResidual, kRelu, true, X> pass(a);
-    sweep_rows<L>(pass, a.normalize.rows, a.normalize.channels);
+    sweep_rows<L>(pass, a.normalize);
     return flawless<L>(pass.flaws);
   }
   NormalizeCodes<L, kResidual, kRelu, false, X> pass(a);
-  sweep_rows<L>(pass, a.normalize.rows, a.normalize.channels);
+  sweep_rows<L>(pass, a.normalize);
   return flawless<L>(pass.flaws);
 }
 template <class L, class X>
@@ -298,7 +303,7 @@ template <class L, bool kMasked, class X>
 struct NormalizeGradient {
   const NormalizeGradientArgs<float, X> a;
   template <class Move>
-  SPNET_INLINE void step(std::int64_t c, std::int64_t i, const Move& move) {
+  SPNET_INLINE void step(std::int64_t c, std::int64_t, std::int64_t i, const Move& move) {
     typename L::Float g, v, gain, mean, slope, offset;
     move.load(g, a.gradient + i);
     load_values<L>(v, a.x + i, move);
@@ -323,10 +328,10 @@ template <class L, class X>
 SPNET_INLINE void normalize_gradient(const NormalizeGradientArgs<float, X>& a) {
   if (a.mask == GradientMask::kInput) {
     NormalizeGradient<L, true, X> pass{a};
-    return sweep_rows<L>(pass, a.rows, a.channels);
+    return sweep_rows<L>(pass, a.rows, a.channels, a.channels, a.channels);
   }
   NormalizeGradient<L, false, X> pass{a};
-  sweep_rows<L>(pass, a.rows, a.channels);
+  sweep_rows<L>(pass, a.rows, a.channels, a.channels, a.channels);
 }
 
 template <class L>

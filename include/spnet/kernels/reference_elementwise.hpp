@@ -37,8 +37,9 @@ template <class T, class X>
 void normalize(const NormalizeArgs<T, X>& a) {
   for (std::int64_t r = 0; r < a.rows; ++r) {
     for (std::int64_t c = 0; c < a.channels; ++c) {
-      const std::int64_t i = r * a.channels + c;
-      T y = scale_shift(static_cast<T>(a.x[i]), a.scale[c], a.shift[c]);
+      const std::int64_t x = r * (a.x_step ? a.x_step : a.channels) + c;
+      const std::int64_t i = r * (a.y_step ? a.y_step : a.channels) + c;
+      T y = scale_shift(static_cast<T>(a.x[x]), a.scale[c], a.shift[c]);
       if (a.residual) y += a.residual[i];
       a.y[i] = a.relu && y < T{0} ? T{0} : y;
     }
@@ -49,10 +50,11 @@ template <class T, class X>
 bool normalize_codes(const NormalizeCodesArgs<T, X>& a) {
   const auto& n = a.normalize;
   bool finite = true;
-  for (std::int64_t i = 0; i < n.rows * n.channels; ++i) {
+  for (std::int64_t at = 0; at < n.rows * n.channels; ++at) {
+    const std::int64_t r = at / n.channels, c = at % n.channels;
+    const std::int64_t x = r * (n.x_step ? n.x_step : n.channels) + c, i = r * (n.y_step ? n.y_step : n.channels) + c;
     T y;
-    normalize<T, X>({n.x + i, n.residual ? n.residual + i : nullptr, n.scale + i % n.channels, n.shift + i % n.channels,
-                     n.relu, &y, 1, 1});
+    normalize<T, X>({n.x + x, n.residual ? n.residual + i : nullptr, n.scale + c, n.shift + c, n.relu, &y, 1, 1});
     if (n.y) n.y[i] = y;
     if (!std::isfinite(y)) {
       finite = false;

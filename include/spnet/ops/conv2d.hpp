@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -33,7 +34,7 @@ void conv2d(const ConvSizes& s, const Source& x, const float* w, float* y) {
   const Correlation c = forward_correlation(s);
   if (is_depthwise(s)) return DepthwiseCorrelation(depthwise(c, s), s.kh * s.kw, w)(x, y);
   for (std::int64_t g = 0; g < s.groups; ++g)
-    correlate(c, x + g * c.channels, w + g * c.outputs * c.w_output, y + g * c.outputs);
+    correlate_forward(c, x + g * c.channels, w + g * c.outputs * c.w_output, y + g * c.outputs);
 }
 inline void conv2d(const ConvSizes& s, const double* x, const double* w, double* y) {
   std::fill_n(y, s.n * s.oh * s.ow * s.o, 0.0);
@@ -44,7 +45,7 @@ inline void conv2d_backward_data(const ConvSizes& s, const float* dy, const floa
   const Correlation c = backward_correlation(s);
   if (is_depthwise(s)) return DepthwiseCorrelation(depthwise(c, s), s.kh * s.kw, w)(dy, dx);
   for (std::int64_t g = 0; g < s.groups; ++g)
-    correlate(c, dy + g * c.channels, w + g * c.channels * c.w_channel, dx + g * c.outputs);
+    correlate_backward(c, dy + g * c.channels, w + g * c.channels * c.w_channel, dx + g * c.outputs);
 }
 inline void conv2d_backward_data(const ConvSizes& s, const double* dy, const double* w, double* dx) {
   std::fill_n(dx, s.n * s.h * s.w * s.c, 0.0);
@@ -79,11 +80,13 @@ Tensor<T> conv2d(const Tensor<T>& x, const Tensor<T>& w, const Conv2dOptions& op
   return y;
 }
 
-/// A convolution of floats whose weights are packed once, for inputs of one shape. Calls may come from several threads.
+/// A convolution of floats, or of codes, with float weights that are packed once, for inputs of one shape. Calls may
+/// come from several threads.
 class PackedConv2d {
  public:
-  /// For inputs [N,H,W,C] = x_shape. Throws as conv2d.
-  PackedConv2d(const Shape& x_shape, const Tensor<float>& w, const Conv2dOptions& options = {})
+  /// For floats [N,H,W,C] = x_shape, or for codes of integers up to `largest`, as those of conv2d. Throws as conv2d.
+  PackedConv2d(const Shape& x_shape, const Tensor<float>& w, const Conv2dOptions& options = {},
+               std::optional<std::int64_t> largest = {})
       : x_shape_(x_shape), s_(detail::conv_sizes("conv2d", x_shape, w.shape(), options)) {
     if (element_count(detail::output_shape(s_)) == 0) return;
     const Tensor<float> dense = w.contiguous();
@@ -94,22 +97,30 @@ class PackedConv2d {
       return;
     }
     for (std::int64_t g = 0; g < s_.groups; ++g)
-      engines_.push_back(detail::make_engine(c, dense.data() + g * c.outputs * c.w_output));
+      engines_.push_back(detail::make_engine(c, dense.data() + g * c.outputs * c.w_output, largest));
   }
   /// Throws ShapeError where x has another shape.
   Tensor<float> operator()(const Tensor<float>& x) const {
     check<ShapeError>(x.shape() == x_shape_, "conv2d: input ", x.shape(), " given, the weights were packed for ",
                       x_shape_);
     Tensor<float> y(detail::output_shape(s_));
-    const Tensor<float> dense = x.contiguous();
-    const float* from = dense.data();
-    float* to = y.data();
-    for (const auto& engine : engines_) {
-      (*engine)(from, to);
-      from += s_.c / s_.groups;
-      to += s_.o / s_.groups;
-    }
+    (*this)(x.contiguous().data(), y.data());
     return y;
+  }
+  /// x, floats or a CodeSource, and y are row-major.
+  template <class Source>
+  void operator()(Source x, float* y) const {
+    for (const auto& engine : engines_) {
+      (*engine)(x, y);
+      x = x + s_.c / s_.groups;
+      y += s_.o / s_.groups;
+    }
+  }
+  /// Of the packed weights.
+  std::int64_t bytes() const {
+    std::int64_t sum = 0;
+    for (const auto& engine : engines_) sum += engine->bytes();
+    return sum;
   }
   /// What it runs on, for reports.
   std::string kernel_name() const {

@@ -81,8 +81,9 @@ class Bf16Correlation final : public FloatEngine {
   }
 
   void operator()(const float* x, float* y) const override { run(x, y); }
-  void operator()(const CodeSource& x, float* y) const { run(x, y); }
+  void operator()(const CodeSource& x, float* y) const override { run(x, y); }
 
+  std::int64_t bytes() const override { return static_cast<std::int64_t>(packed_.size_bytes()); }
   const char* name() const override {
     constexpr const char* kNames[] = {"bf16", "bf16x2", "bf16x3"};
     return kNames[parts_.products() - 1];

@@ -36,17 +36,21 @@ inline float scale_of(const AffineCodes& map) { return *map.scale.contiguous().d
 /// Why codes of `x` and w have no integer form, null where they do: they are evenly spaced, those of x [N,H,W,C] with
 /// one scale, w [O,kH,kW,C/groups] with one or one for each output, integers of w within int16, and no sum can pass
 /// int32.
-inline const char* integer_form_obstacle(const AffineCodes& x, const Quantized& w) {
-  const auto* w_map = std::get_if<AffineCodes>(&w.map);
+inline const char* integer_form_obstacle(const AffineCodes& x, const std::variant<AffineCodes, LutCodes>& w,
+                                         const Shape& w_shape) {
+  const auto* w_map = std::get_if<AffineCodes>(&w);
   if (x.channel_axis >= 0) return "the input's codes have more than one scale";
   if (!w_map || w_map->channel_axis > 0)
     return "the weights' codes are not evenly spaced with one scale, or one for each output";
-  if (w.codes.rank() != 4 || w.codes.size() == 0) return "the weights are not [O,kH,kW,C/groups], or empty";
+  if (w_shape.rank() != 4 || element_count(w_shape) == 0) return "the weights are not [O,kH,kW,C/groups], or empty";
   const detail::IntegerRange x_range(x), w_range(*w_map);
   if (w_range.largest() > std::numeric_limits<std::int16_t>::max()) return "the weights' integers pass int16";
-  const std::int64_t length = w.codes.size() / w.codes.dim(0);
+  const std::int64_t length = element_count(w_shape) / w_shape[0];
   const std::int64_t most = std::numeric_limits<std::int32_t>::max() / std::max<std::int64_t>(length, 1);
   return x_range.largest() * w_range.largest() <= most ? nullptr : "sums of so many products could pass int32";
+}
+inline const char* integer_form_obstacle(const AffineCodes& x, const Quantized& w) {
+  return integer_form_obstacle(x, w.map, w.codes.shape());
 }
 inline bool has_integer_form(const Quantized& x, const Quantized& w) {
   const auto* x_map = std::get_if<AffineCodes>(&x.map);
@@ -67,12 +71,21 @@ inline Tensor<float> conv2d(const Quantized& x, const Tensor<float>& w, const Co
   return y;
 }
 
+/// What sums of products of these codes stand for, [outputs]: see Sums. w has one scale, or one for each output.
+inline Tensor<float> sums_scale(const AffineCodes& x, const AffineCodes& w, std::int64_t outputs) {
+  const Tensor<float> w_scale = w.scale.contiguous();
+  Tensor<float> scale({outputs});
+  for (std::int64_t o = 0; o < outputs; ++o)
+    scale(o) = detail::scale_of(x) * w_scale.data()[w_scale.size() == 1 ? 0 : o];
+  return scale;
+}
+
 /// A convolution of codes whose weights are packed once, for inputs of one shape. Calls may come from several threads.
 class PackedCodesConv2d {
  public:
   /// For inputs x [N,H,W,C] of the codes `x_map`. Throws as conv2d_sums.
   PackedCodesConv2d(const Shape& x_shape, const AffineCodes& x_map, const Quantized& w,
-                    const Conv2dOptions& options = {})
+                    const Conv2dOptions& options = {}, CodesProduct product = CodesProduct::kFastest)
       : x_shape_(x_shape), x_map_(x_map) {
     if (const char* obstacle = integer_form_obstacle(x_map, w))
       throw ValueError(
@@ -80,10 +93,7 @@ class PackedCodesConv2d {
     s_ = detail::conv_sizes("conv2d", x_shape, w.codes.shape(), options);
     const auto& w_map = std::get<AffineCodes>(w.map);
     largest_ = detail::largest_sum(x_map, w_map, w.codes.size() / s_.o);
-    const Tensor<float> w_scale = w_map.scale.contiguous();
-    scale_ = Tensor<float>({s_.o});
-    for (std::int64_t o = 0; o < s_.o; ++o)
-      scale_(o) = detail::scale_of(x_map) * w_scale.data()[w_scale.size() == 1 ? 0 : o];
+    scale_ = sums_scale(x_map, w_map, s_.o);
     if (element_count(detail::output_shape(s_)) == 0) return;
     const Tensor<std::uint8_t> codes = w.codes.contiguous();
     const detail::Correlation c = detail::forward_correlation(s_);
@@ -91,8 +101,9 @@ class PackedCodesConv2d {
       depthwise_.emplace(detail::depthwise(c, s_), s_.kh * s_.kw, x_map, codes.data(), w_map);
       return;
     }
+    const auto form = detail::WeightForm::choose(x_map, w_map, c, product);
     for (std::int64_t g = 0; g < s_.groups; ++g)
-      groups_.emplace_back(c, x_map, codes.data() + g * c.outputs * c.w_output, w_map);
+      groups_.emplace_back(c, x_map, codes.data() + g * c.outputs * c.w_output, w_map, form);
   }
 
   /// With the channels' totals where asked for. Throws ShapeError where x has another shape, ValueError where its codes
@@ -119,6 +130,25 @@ class PackedCodesConv2d {
       if (with_totals) totals += s_.o / s_.groups;
     }
     return out;
+  }
+
+  /// Calls consume(detail::SumsBlock) for blocks that cover all sums of row-major codes x, from several threads at
+  /// once, while a block is in the cache.
+  template <class Consume>
+  void for_each_block(const std::uint8_t* x, const Consume& consume) const {
+    if (depthwise_) depthwise_->for_each_block(x, consume);
+    std::int64_t channel = 0;
+    for (const detail::IntegerCorrelation& group : groups_) {
+      group.for_each_block(x, channel, consume);
+      x += s_.c / s_.groups;
+      channel += s_.o / s_.groups;
+    }
+  }
+  /// Of the packed weights.
+  std::int64_t bytes() const {
+    std::int64_t sum = depthwise_ ? depthwise_->bytes() : 0;
+    for (const detail::IntegerCorrelation& group : groups_) sum += group.bytes();
+    return sum;
   }
 
   /// [O], of the sums.

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <type_traits>
 
 #include "spnet/core/memory.hpp"
@@ -99,6 +100,7 @@ class PointwiseCorrelation final : public FloatEngine {
     });
   }
 
+  std::int64_t bytes() const override { return weights_.bytes(); }
   const char* name() const override { return "pointwise"; }
 
  private:
@@ -145,8 +147,9 @@ class ScratchCorrelation final : public FloatEngine {
   }
 
   void operator()(const float* x, float* y) const override { run(x, y); }
-  void operator()(const CodeSource& x, float* y) const { run(x, y); }
+  void operator()(const CodeSource& x, float* y) const override { run(x, y); }
 
+  std::int64_t bytes() const override { return weights_.bytes(); }
   const char* name() const override { return "padded copy"; }
 
  private:
@@ -193,29 +196,43 @@ class ScratchCorrelation final : public FloatEngine {
   PoolVector<Runs> runs_;  // of each phase
 };
 
-/// Calls make.template operator()<Engine>(), and what else its constructor takes, with the fastest engine for c.
+/// Calls make.template operator()<Engine>(), and what else its constructor takes, with the fastest engine for c, of
+/// which `winograd` tells whether it is to be that one where it can.
 template <class Make>
-auto with_engine(const Correlation& c, const Make& make) {
+auto with_engine(const Correlation& c, bool winograd, const Make& make) {
   if (const auto parts = bf16_parts(false)) return make.template operator()<Bf16Correlation>(*parts);
   if (is_pointwise(c)) return make.template operator()<PointwiseCorrelation>();
-  if (suits_winograd(c)) return make.template operator()<WinogradCorrelation>();
+  if (winograd) return make.template operator()<WinogradCorrelation>();
   if (may_read_directly(c)) return make.template operator()<DirectCorrelation>();
   return make.template operator()<ScratchCorrelation>();
 }
-inline std::unique_ptr<FloatEngine> make_engine(const Correlation& c, const float* w) {
-  return with_engine(c, [&]<class Engine>(const auto&... more) -> std::unique_ptr<FloatEngine> {
+/// The same for codes of integers up to `largest`, forward.
+template <class Make>
+auto with_codes_engine(const Correlation& c, std::int64_t largest, const Make& make) {
+  if (const auto parts = bf16_parts(is_exact_in_bf16(CodeSource{nullptr, 1, 0, largest})))
+    return make.template operator()<Bf16Correlation>(*parts);
+  if (suits_winograd_forward(c) && c.in_step == c.channels) return make.template operator()<WinogradCorrelation>();
+  return make.template operator()<ScratchCorrelation>(false);
+}
+/// The fastest engine for one group forward, of floats, or of codes of integers up to `largest`.
+inline std::unique_ptr<FloatEngine> make_engine(const Correlation& c, const float* w,
+                                                std::optional<std::int64_t> largest = {}) {
+  const auto make = [&]<class Engine>(const auto&... more) -> std::unique_ptr<FloatEngine> {
     return std::make_unique<Engine>(c, w, more...);
-  });
+  };
+  return largest ? with_codes_engine(c, *largest, make) : with_engine(c, suits_winograd_forward(c), make);
 }
 
 /// Computes one group of a convolution; x and y point at the group's first channel, w at its first weight.
-inline void correlate(const Correlation& c, const float* x, const float* w, float* y) {
-  with_engine(c, [&]<class Engine>(const auto&... more) { Engine(c, w, more...)(x, y); });
+inline void correlate_forward(const Correlation& c, const float* x, const float* w, float* y) {
+  with_engine(c, suits_winograd_forward(c), [&]<class Engine>(const auto&... more) { Engine(c, w, more...)(x, y); });
 }
-inline void correlate(const Correlation& c, const CodeSource& x, const float* w, float* y) {
-  if (const auto parts = bf16_parts(is_exact_in_bf16(x))) return Bf16Correlation(c, w, *parts)(x, y);
-  if (suits_winograd(c) && c.in_step == c.channels) return WinogradCorrelation(c, w)(x, y);
-  ScratchCorrelation(c, w, false)(x, y);
+inline void correlate_forward(const Correlation& c, const CodeSource& x, const float* w, float* y) {
+  with_codes_engine(c, x.largest, [&]<class Engine>(const auto&... more) { Engine(c, w, more...)(x, y); });
+}
+/// The same of a convolution's gradient with respect to its input.
+inline void correlate_backward(const Correlation& c, const float* x, const float* w, float* y) {
+  with_engine(c, suits_winograd_backward(c), [&]<class Engine>(const auto&... more) { Engine(c, w, more...)(x, y); });
 }
 
 /// dw of one group; `c` is its forward correlation, dy and x point at the group's first channel. x is floats or a
@@ -225,7 +242,7 @@ void correlate_weight_grad(const Correlation& c, const float* dy, const Source& 
   const auto parts = bf16_parts(is_exact_in_bf16(x));
   // Fewer channels would leave most of their panel empty.
   if (parts && c.channels >= kBlock) return Bf16WeightGrad<Source>(c, dy, x, *parts)(dw);
-  if (suits_winograd(c) && (std::is_pointer_v<Source> || c.in_step == c.channels))
+  if (suits_winograd_backward(c) && (std::is_pointer_v<Source> || c.in_step == c.channels))
     return winograd_weight_grad(c, dy, x, dw);
   WeightGrad<Source>(c, dy, x)(dw);
 }

@@ -78,8 +78,13 @@ class DepthwiseCorrelation final : public FloatEngine {
     }
   }
   void operator()(const float* x, float* y) const override { run(x, y); }
-  void operator()(const CodeSource& x, float* y) const { run(x, y); }
+  void operator()(const CodeSource& x, float* y) const override { run(x, y); }
 
+  std::int64_t bytes() const override {
+    std::int64_t sum = 0;
+    for (const Buffer& packed : packed_) sum += static_cast<std::int64_t>(packed.size_bytes());
+    return sum;
+  }
   const char* name() const override { return "depthwise"; }
 
  private:

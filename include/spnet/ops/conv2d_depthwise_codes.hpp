@@ -39,24 +39,49 @@ class IntegerDepthwise {
     });
   }
   void operator()(const std::uint8_t* x, std::int32_t* y) const {
-    const kernels::CodeKernels& k = kernels::active().codes;
-    const Phase& phase = c_.phases[0];
     parallel_for(tasks_.count, [&](std::int64_t task) {
       const std::int64_t n = task / tasks_.bands, first = task % tasks_.bands * tasks_.band;
-      const std::uint8_t* const from = x + n * c_.in_rows * c_.in_cols * c_.in_step;
-      pairs_(first, std::min(first + tasks_.band, phase.rows),
-             [&](const TapSpan& rows, const TapSpan& cols, const auto& taps, std::int64_t pair) {
-               const std::int32_t* const initial = offsets_.empty() ? nullptr : offsets_.data() + pair * c_.channels;
-               for_each_line(c_, phase, rows, cols, 1, 0, 0, [&](const Line& line) {
-                 k.depthwise({from + line.x, line.x_step, line.pixels, taps.data(), std::ssize(taps),
-                              static_cast<const std::int32_t*>(packed_.data()), std::ssize(phase.taps) * kBlock,
-                              initial, c_.channels, y + n * c_.y_image + line.y, line.y_step});
-               });
-             });
+      multiply(x, n, first, std::min(first + tasks_.band, c_.phases[0].rows), y + n * c_.y_image, 0);
+    });
+  }
+  /// As IntegerCorrelation.
+  template <class Consume>
+  void for_each_block(const std::uint8_t* x, const Consume& consume) const {
+    const std::int64_t cols = c_.phases[0].cols;
+    // Few rows at a time, so that their sums stay in the first-level cache.
+    const std::int64_t rows = std::clamp<std::int64_t>(kBlockSums / (c_.y_row), 1, tasks_.band);
+    parallel_for_scratch<std::int32_t>(tasks_.count, rows * c_.y_row, [&](std::int64_t task, std::int32_t* sums) {
+      const std::int64_t n = task / tasks_.bands, begin = task % tasks_.bands * tasks_.band;
+      const std::int64_t end = std::min(begin + tasks_.band, c_.phases[0].rows);
+      for (std::int64_t first = begin; first < end; first += rows) {
+        const std::int64_t last = std::min(first + rows, end);
+        multiply(x, n, first, last, sums, first * c_.y_row);
+        consume(SumsBlock{sums, c_.y_step, n, first * cols, (last - first) * cols, 0, c_.channels});
+      }
+    });
+  }
+  /// Of the packed weights.
+  std::int64_t bytes() const { return static_cast<std::int64_t>(packed_.size_bytes()); }
+
+ private:
+  static constexpr std::int64_t kBlockSums = 4096;
+
+  // Rows [first, last) of image n to y, from `skipped` sums on.
+  void multiply(const std::uint8_t* x, std::int64_t n, std::int64_t first, std::int64_t last, std::int32_t* y,
+                std::int64_t skipped) const {
+    const auto depthwise = kernels::active().codes.depthwise;
+    const Phase& phase = c_.phases[0];
+    const std::uint8_t* const from = x + n * c_.in_rows * c_.in_cols * c_.in_step;
+    pairs_(first, last, [&](const TapSpan& rows, const TapSpan& cols, const auto& taps, std::int64_t pair) {
+      const std::int32_t* const initial = offsets_.empty() ? nullptr : offsets_.data() + pair * c_.channels;
+      for_each_line(c_, phase, rows, cols, 1, 0, 0, [&](const Line& line) {
+        depthwise({from + line.x, line.x_step, line.pixels, taps.data(), std::ssize(taps),
+                   static_cast<const std::int32_t*>(packed_.data()), std::ssize(phase.taps) * kBlock, initial,
+                   c_.channels, y + (line.y - skipped), line.y_step});
+      });
     });
   }
 
- private:
   Correlation c_;
   DepthwiseTasks tasks_;
   DepthwisePairs pairs_;

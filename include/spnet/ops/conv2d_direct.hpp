@@ -10,6 +10,7 @@
 #include "spnet/core/memory.hpp"
 #include "spnet/core/parallel.hpp"
 #include "spnet/kernels/dispatch.hpp"
+#include "spnet/ops/conv2d_copy.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
 #include "spnet/ops/conv2d_panels.hpp"
 
@@ -49,6 +50,7 @@ class DirectTasks {
   /// Largest numbers in one task.
   std::int64_t rows() const { return band_; }
   std::int64_t images() const { return group_; }
+  std::int64_t most_panels() const { return ceil_div(panels_, splits_); }
   /// True where a task has all panels of its pixels.
   bool has_all_panels() const { return splits_ == 1; }
   /// Images inside, so that the threads go through them with one part of the weights after another.
@@ -88,12 +90,22 @@ struct Line {
   std::int64_t pixel, pixel_step;
 };
 
+/// How far the next image, row and pixel of the output lies.
+struct LineOutput {
+  std::int64_t image, row, step;
+
+  LineOutput(std::int64_t of_image, std::int64_t of_row, std::int64_t of_step)
+      : image(of_image), row(of_row), step(of_step) {}
+  explicit LineOutput(const Correlation& c) : LineOutput(c.y_image, c.y_row, c.y_step) {}
+};
+
 /// Calls call(Line) for lines that cover the pixels of two spans in `images` images of `x_image` elements and
 /// `rows_in_image` rows of pixels: along a row where that is long enough, and on where a line's end meets the next
 /// one's begin.
 template <class Call>
 void for_each_line(const Correlation& c, const Phase& phase, const TapSpan& rows, const TapSpan& cols,
-                   std::int64_t images, std::int64_t x_image, std::int64_t rows_in_image, const Call& call) {
+                   std::int64_t images, std::int64_t x_image, std::int64_t rows_in_image, const Call& call,
+                   const LineOutput& out) {
   struct Direction {
     std::int64_t count, x, y, pixel;
     bool continues(const Direction& inner) const {
@@ -102,9 +114,9 @@ void for_each_line(const Correlation& c, const Phase& phase, const TapSpan& rows
   };
   constexpr std::int64_t kLongEnough = 4;
   const std::int64_t x_row = c.in_cols * c.in_step;
-  Direction pixels{cols.size(), c.stride_w * c.in_step, c.y_step, 1};
-  Direction outer{rows.size(), c.stride_h * x_row, c.y_row, phase.cols};
-  Direction outermost{images, x_image, c.y_image, rows_in_image * phase.cols};
+  Direction pixels{cols.size(), c.stride_w * c.in_step, out.step, 1};
+  Direction outer{rows.size(), c.stride_h * x_row, out.row, phase.cols};
+  Direction outermost{images, x_image, out.image, rows_in_image * phase.cols};
   if (outer.continues(pixels)) {
     pixels.count *= std::exchange(outer.count, 1);
     if (outermost.continues(pixels)) pixels.count *= std::exchange(outermost.count, 1);
@@ -112,7 +124,7 @@ void for_each_line(const Correlation& c, const Phase& phase, const TapSpan& rows
   if (pixels.count < kLongEnough && outer.count > pixels.count) std::swap(pixels, outer);
   if (pixels.count < kLongEnough && outermost.count > pixels.count) std::swap(pixels, outermost);
   const std::int64_t x = rows.begin * c.stride_h * x_row + cols.begin * c.stride_w * c.in_step;
-  const std::int64_t y = rows.begin * c.y_row + cols.begin * c.y_step;
+  const std::int64_t y = rows.begin * out.row + cols.begin * out.step;
   const std::int64_t pixel = rows.begin * phase.cols + cols.begin;
   for (std::int64_t a = 0; a < outermost.count; ++a) {
     for (std::int64_t b = 0; b < outer.count; ++b) {
@@ -120,6 +132,12 @@ void for_each_line(const Correlation& c, const Phase& phase, const TapSpan& rows
                 pixel + a * outermost.pixel + b * outer.pixel, pixels.pixel});
     }
   }
+}
+
+template <class Call>
+void for_each_line(const Correlation& c, const Phase& phase, const TapSpan& rows, const TapSpan& cols,
+                   std::int64_t images, std::int64_t x_image, std::int64_t rows_in_image, const Call& call) {
+  for_each_line(c, phase, rows, cols, images, x_image, rows_in_image, call, LineOutput(c));
 }
 
 /// True where reading the input as it lies is fast. Of few channels at a stride the copy's prefetches are missed.
@@ -137,6 +155,11 @@ class FloatEngine {
   FloatEngine& operator=(const FloatEngine&) = delete;
   virtual ~FloatEngine() = default;
   virtual void operator()(const float* x, float* y) const = 0;
+  /// The same of codes' values, for engines that were made for such.
+  virtual void operator()(const CodeSource&, float*) const {
+    throw Error(message("conv2d: ", name(), " takes no codes"));
+  }
+  virtual std::int64_t bytes() const = 0;  ///< of the packed weights
   virtual const char* name() const = 0;
 };
 
@@ -174,6 +197,7 @@ class DirectCorrelation final : public FloatEngine {
     });
   }
 
+  std::int64_t bytes() const override { return weights_.bytes(); }
   const char* name() const override { return "direct"; }
 
  private:

@@ -35,12 +35,19 @@ namespace ops::detail {
 /// needed; shorter runs would leave more partial sums.
 inline constexpr std::int64_t kRunBytes = 48 * 1024;
 
+/// Sums of neighbouring pixels of one image, in the order of its rows, while they are in the cache: `channels` of each
+/// from output `channel` on; pixels lie `step` sums apart.
+struct SumsBlock {
+  const std::int32_t* sums;
+  std::int64_t step;
+  std::int64_t image, pixel, pixels;
+  std::int64_t channel, channels;
+};
+
 /// One group of a convolution of codes, its weights packed once. `c` is its forward correlation; x, y and totals point
 /// at the group's first channel, w at its first weight.
 class IntegerCorrelation {
  public:
-  IntegerCorrelation(const Correlation& c, const AffineCodes& x_map, const std::uint8_t* w, const AffineCodes& w_map)
-      : IntegerCorrelation(c, x_map, w, w_map, WeightForm::choose(x_map, w_map, c)) {}
   IntegerCorrelation(const Correlation& c, const AffineCodes& x_map, const std::uint8_t* w, const AffineCodes& w_map,
                      const WeightForm& form)
       : form_(form),
@@ -77,42 +84,40 @@ class IntegerCorrelation {
 
   /// Adds the totals of the sums, where they are asked for, while these are in the cache.
   void operator()(const std::uint8_t* x, std::int32_t* y, ChannelTotal* totals = nullptr) const {
-    const std::int64_t image = codes_.in_rows * codes_.in_cols * codes_.in_step;
-    const std::int64_t copies = reads_in_place() ? 0 : form_.x_planes * plane_bytes();
-    const std::int64_t copy_bytes = ceil_div(copies, 64) * 64;
-    const std::int64_t terms = windows_ ? tasks_.images() * tasks_.rows() * phase().cols : 0;
-    const std::int64_t sums = windows_ ? windows_->scratch() : 0;
-    const std::int64_t window_bytes =
-        ceil_div((terms + sums) * static_cast<std::int64_t>(sizeof(std::int32_t)), 64) * 64;
-    const std::int64_t bytes = copy_bytes + window_bytes + (totals ? TotalsCounter::bytes(c_.outputs) : 0);
     std::mutex mutex;
-    parallel_for_scratch<std::byte>(tasks_.count(), bytes, [&](std::int64_t index, std::byte* scratch) {
-      const DirectTasks::Task task = tasks_[index];
-      const std::uint8_t* const codes = x + task.image * image;
-      Input in{reinterpret_cast<const std::byte*>(codes), 0, image, nullptr};
-      if (!reads_in_place()) in = copy(codes, task, scratch);
-      if (windows_) {
-        auto* const windows = reinterpret_cast<std::int32_t*>(scratch + copy_bytes);
-        const std::int64_t of_image = (task.last - task.first) * phase().cols;
-        for (std::int64_t i = 0; i < task.images; ++i)
-          (*windows_)(codes + i * image, task.first, task.last, wrapped(form_.offset), windows + terms,
-                      windows + i * of_image);
-        in.windows = windows;
-      }
-      std::int32_t* const to = y + task.image * c_.y_image;
-      multiply(in, task, to);
-      if (form_.k.release) form_.k.release();
-      if (!totals) return;
-      const std::int64_t first = task.first_panel * panels_.panel;
-      TotalsCounter counter(scratch + copy_bytes + window_bytes,
-                            std::min(task.last_panel * panels_.panel, c_.outputs) - first, largest_);
-      for (std::int64_t i = 0; i < task.images; ++i)
-        counter.add(to + i * c_.y_image + task.first * c_.y_row + first, c_.y_step,
-                    (task.last - task.first) * phase().cols);
-      const std::lock_guard lock(mutex);
-      counter.add_to(totals + first);
-    });
+    for_each_task(x, totals ? TotalsCounter::bytes(c_.outputs) : 0,
+                  [&](const DirectTasks::Task& task, const Input& in, std::byte* memory) {
+                    std::int32_t* const to = y + task.image * c_.y_image;
+                    multiply(in, task, {to, c_.y_image, c_.y_row, c_.y_step});
+                    if (!totals) return;
+                    const auto [first, last] = outputs_of(task);
+                    TotalsCounter counter(memory, last - first, largest_);
+                    for (std::int64_t i = 0; i < task.images; ++i)
+                      counter.add(to + i * c_.y_image + task.first * c_.y_row + first, c_.y_step,
+                                  (task.last - task.first) * phase().cols);
+                    const std::lock_guard lock(mutex);
+                    counter.add_to(totals + first);
+                  });
   }
+
+  /// Calls consume(SumsBlock) for blocks that cover all sums, from several threads at once; outputs count from
+  /// `channel`.
+  template <class Consume>
+  void for_each_block(const std::uint8_t* x, std::int64_t channel, const Consume& consume) const {
+    const std::int64_t step = tasks_.most_panels() * panels_.panel, row = phase().cols * step;
+    const std::int64_t image = tasks_.rows() * row;
+    for_each_task(x, tasks_.images() * image * static_cast<std::int64_t>(sizeof(std::int32_t)),
+                  [&](const DirectTasks::Task& task, const Input& in, std::byte* memory) {
+                    const auto [first, last] = outputs_of(task);
+                    auto* const sums = reinterpret_cast<std::int32_t*>(memory);
+                    multiply(in, task, {sums, image, row, step, task.first * row + first});
+                    for (std::int64_t i = 0; i < task.images; ++i)
+                      consume(SumsBlock{sums + i * image, step, task.image + i, task.first * phase().cols,
+                                        (task.last - task.first) * phase().cols, channel + first, last - first});
+                  });
+  }
+  /// Of the packed weights.
+  std::int64_t bytes() const { return static_cast<std::int64_t>(packed_.size_bytes()); }
 
  private:
   // What a task reads: elements from `skipped` on of its first image, the distance of images, and the windows' terms.
@@ -121,6 +126,46 @@ class IntegerCorrelation {
     std::int64_t skipped, image;
     const std::int32_t* windows;
   };
+
+  // Where sums go: from `skipped` sums on.
+  struct Output {
+    std::int32_t* y;
+    std::int64_t image, row, step;
+    std::int64_t skipped = 0;
+  };
+
+  std::pair<std::int64_t, std::int64_t> outputs_of(const DirectTasks::Task& task) const {
+    return {task.first_panel * panels_.panel, std::min(task.last_panel * panels_.panel, c_.outputs)};
+  }
+
+  // Calls body(task, Input, memory), `bytes` of memory that are its own, for all tasks on several threads.
+  template <class Body>
+  void for_each_task(const std::uint8_t* x, std::int64_t bytes, const Body& body) const {
+    const std::int64_t image = codes_.in_rows * codes_.in_cols * codes_.in_step;
+    const std::int64_t copies = reads_in_place() ? 0 : form_.x_planes * plane_bytes();
+    const std::int64_t copy_bytes = ceil_div(copies, 64) * 64;
+    const std::int64_t terms = windows_ ? tasks_.images() * tasks_.rows() * phase().cols : 0;
+    const std::int64_t sums = windows_ ? windows_->scratch() : 0;
+    const std::int64_t window_bytes =
+        ceil_div((terms + sums) * static_cast<std::int64_t>(sizeof(std::int32_t)), 64) * 64;
+    parallel_for_scratch<std::byte>(tasks_.count(), copy_bytes + window_bytes + bytes,
+                                    [&](std::int64_t index, std::byte* scratch) {
+                                      const DirectTasks::Task task = tasks_[index];
+                                      const std::uint8_t* const codes = x + task.image * image;
+                                      Input in{reinterpret_cast<const std::byte*>(codes), 0, image, nullptr};
+                                      if (!reads_in_place()) in = copy(codes, task, scratch);
+                                      if (windows_) {
+                                        auto* const windows = reinterpret_cast<std::int32_t*>(scratch + copy_bytes);
+                                        const std::int64_t of_image = (task.last - task.first) * phase().cols;
+                                        for (std::int64_t i = 0; i < task.images; ++i)
+                                          (*windows_)(codes + i * image, task.first, task.last, wrapped(form_.offset),
+                                                      windows + terms, windows + i * of_image);
+                                        in.windows = windows;
+                                      }
+                                      body(task, in, scratch + copy_bytes + window_bytes);
+                                      if (form_.k.release) form_.k.release();
+                                    });
+  }
 
   static std::int32_t wrapped(std::int64_t v) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(v)); }
   static bool is_in_place(const IntegerKernels& k, std::int64_t channels) {
@@ -255,7 +300,7 @@ class IntegerCorrelation {
     });
   }
 
-  void multiply(const Input& in, const DirectTasks::Task& task, std::int32_t* y) const {
+  void multiply(const Input& in, const DirectTasks::Task& task, const Output& out) const {
     const std::int64_t bytes = form_.k.element_bytes;
     for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
       const std::byte* const w =
@@ -277,7 +322,7 @@ class IntegerCorrelation {
                              .w = w,
                              .width = panels_.width(p),
                              .outputs = panels_.valid(p),
-                             .y = y + line.y + p * panels_.panel,
+                             .y = out.y + (line.y + p * panels_.panel - out.skipped),
                              .y_step = line.y_step,
                              .accumulate = r > 0,
                              .factor = factor_,
@@ -285,7 +330,8 @@ class IntegerCorrelation {
                              .pixel_terms = r == 0 && in.windows ? in.windows + line.pixel - first_pixel : nullptr,
                              .pixel_terms_step = line.pixel_step});
           };
-          for_each_line(c_, phase(), rows, cols, task.images, in.image, task.last - task.first, of_line);
+          for_each_line(c_, phase(), rows, cols, task.images, in.image, task.last - task.first, of_line,
+                        LineOutput{out.image, out.row, out.step});
         }
       };
       spans_.for_each_pair(task.first, task.last, of_pair);

@@ -14,7 +14,8 @@
 
 namespace spnet {
 inline namespace v0 {
-namespace ops::detail {
+namespace ops {
+namespace detail {
 
 using kernels::IntegerKernels;
 
@@ -40,6 +41,17 @@ inline std::int64_t largest_sum(const AffineCodes& x, const AffineCodes& w, std:
 inline constexpr std::int64_t kLeastUnits = 64;
 inline constexpr std::int64_t kAnyUnits = std::numeric_limits<std::int64_t>::max();
 
+}  // namespace detail
+
+/// Ways to multiply codes; their sums are the same.
+enum class CodesProduct {
+  kFastest,  ///< what is faster, as a rule
+  kBytes,    ///< whole codes
+  kBits,     ///< bit planes
+};
+
+namespace detail {
+
 /// The kernel for a pair of codes. Of whole codes, how a weight's code becomes an element: e = step·code − shift;
 /// αa·W = factor·e + offset. Of bit planes, αa·Σ a·W = factor·D + weights·Σ c + offset·Σ a with the sum D of the bits
 /// that differ and the weights' codes c.
@@ -53,14 +65,19 @@ struct WeightForm {
 
   bool is_of_bits() const { return k.element_codes > 1; }
 
-  /// The faster one of the next two.
-  static WeightForm choose(const AffineCodes& x, const AffineCodes& w, const Correlation& c) {
-    return counts_pay(x, w, c) ? of_planes(x, w) : of_bytes(x, w);
+  /// The product of that kind; of whole codes where bits cannot be counted.
+  static WeightForm choose(const AffineCodes& x, const AffineCodes& w, const Correlation& c,
+                           CodesProduct product = CodesProduct::kFastest) {
+    const bool counts = product == CodesProduct::kFastest
+                            ? counts_pay(x, w, c)
+                            : product == CodesProduct::kBits && has_planes(x, w, c.channels);
+    return counts ? of_planes(x, w) : of_bytes(x, w);
   }
-  /// True where bits can be counted: the weights' step is even, and they fill their elements.
-  static bool has_planes(const AffineCodes& w, std::int64_t channels) {
+  /// True where bits can be counted: the weights' step is even, they fill their elements, and the lanes hold the sums
+  /// of a unit.
+  static bool has_planes(const AffineCodes& x, const AffineCodes& w, std::int64_t channels) {
     const IntegerKernels& bits = kernels::active().codes.bits;
-    return bits.product && w.step % 2 == 0 && channels % bits.element_codes == 0;
+    return bits.product && w.step % 2 == 0 && channels % bits.element_codes == 0 && of_planes(x, w).most_units > 0;
   }
   /// Where has_planes, and the lanes hold the sums of a unit.
   static WeightForm of_planes(const AffineCodes& x, const AffineCodes& w) {
@@ -100,7 +117,7 @@ struct WeightForm {
     // With fewer channels most of each unit of bits would be empty.
     constexpr std::int64_t kLeastChannels = 32;
     const std::int64_t pairs = planes(x) * planes(w), taps = std::ssize(c.phases[0].taps);
-    if (!has_planes(w, c.channels) || c.channels < kLeastChannels || pairs > codes.plane_pairs) return false;
+    if (!has_planes(x, w, c.channels) || c.channels < kLeastChannels || pairs > codes.plane_pairs) return false;
     if (c.batch * c.phases[0].rows * c.phases[0].cols >= codes.many_pixels) return false;
     // Short sums take less time than what comes before and after them, as does packing codes that are hardly read.
     return pairs == 1 || (taps * c.channels >= pairs * kLeastChannels &&
@@ -111,6 +128,7 @@ struct WeightForm {
   }
 };
 
-}  // namespace ops::detail
+}  // namespace detail
+}  // namespace ops
 }  // namespace v0
 }  // namespace spnet

@@ -40,9 +40,9 @@ inline constexpr std::int64_t kWinogradTiles = 32;
 inline constexpr std::int64_t kWinogradWeights = 512 * 512;
 inline constexpr std::int64_t kWinogradPositions = 16;
 
-/// True where F(2×2, 3×3) computes c, and is fast.
-inline bool suits_winograd(const Correlation& c) {
-  if (!allows_winograd()) return false;
+/// True where F(2×2, 3×3) computes c, and is fast for `pixels` outputs.
+inline bool suits_winograd(const Correlation& c, std::int64_t pixels, std::int64_t least_pixels) {
+  if (!allows_winograd() || pixels < least_pixels) return false;
   if (c.phases.size() != 1 || c.phases[0].taps.size() != 9 || c.stride_h != 1 || c.stride_w != 1) return false;
   if (c.channels % kBlock != 0 || c.outputs % kBlock != 0 || c.channels * c.outputs > kWinogradWeights) return false;
   const Phase& phase = c.phases[0];
@@ -50,8 +50,15 @@ inline bool suits_winograd(const Correlation& c) {
     if (phase.taps[t].row != phase.taps[0].row + static_cast<std::int64_t>(t / 3)) return false;
     if (phase.taps[t].col != phase.taps[0].col + static_cast<std::int64_t>(t % 3)) return false;
   }
-  constexpr std::int64_t kLeastTiles = 64;  // for which transforming the weights pays
-  return phase.rows >= 4 && phase.cols >= 4 && c.batch * phase.rows * phase.cols >= 4 * kLeastTiles;
+  return phase.rows >= 4 && phase.cols >= 4;
+}
+/// Forward the choice goes by one image: its result is the same alone and among others.
+inline bool suits_winograd_forward(const Correlation& c) {
+  return suits_winograd(c, c.phases[0].rows * c.phases[0].cols, 64);
+}
+/// Of gradients.
+inline bool suits_winograd_backward(const Correlation& c) {
+  return suits_winograd(c, c.batch * c.phases[0].rows * c.phases[0].cols, 256);
 }
 
 /// The tiles of a convolution in units of work: bands of rows of tiles of a group of images.
@@ -110,7 +117,7 @@ T* output_row(const Correlation& c, T* y, std::int64_t image, std::int64_t i, st
   return 2 * i + r < c.phases[0].rows ? y + image * c.y_image + (2 * i + r) * c.y_row : nullptr;
 }
 
-/// As DirectCorrelation, where suits_winograd.
+/// As DirectCorrelation, where suits_winograd_forward or suits_winograd_backward.
 class WinogradCorrelation final : public FloatEngine {
  public:
   WinogradCorrelation(const Correlation& c, const float* w)
@@ -125,7 +132,8 @@ class WinogradCorrelation final : public FloatEngine {
 
   void operator()(const float* x, float* y) const override { run(x, y); }
   /// Of a group that has all channels.
-  void operator()(const CodeSource& x, float* y) const { run(x, y); }
+  void operator()(const CodeSource& x, float* y) const override { run(x, y); }
+  std::int64_t bytes() const override { return static_cast<std::int64_t>(weights_.size_bytes()); }
 
   const char* name() const override { return "winograd"; }
 
@@ -179,7 +187,7 @@ class WinogradCorrelation final : public FloatEngine {
   Buffer weights_;
 };
 
-/// As correlate_weight_grad, where suits_winograd. Of a CodeSource the group has all channels.
+/// As correlate_weight_grad, where suits_winograd_backward. Of a CodeSource the group has all channels.
 template <class Source>
 void winograd_weight_grad(const Correlation& c, const float* dy, const Source& x, float* dw) {
   const kernels::ConvKernels& k = kernels::active().conv;

@@ -1,6 +1,7 @@
 // Products of matrices, on the convolution kernels: a row of the left matrix is a pixel.
 #pragma once
 
+#include <memory>
 #include <type_traits>
 
 #include "spnet/kernels/reference.hpp"
@@ -14,13 +15,17 @@ namespace ops {
 
 namespace detail {
 
-// c [m,n] = a [m,k] · b, where b(l, j) is b[l * b_row + j * b_col].
-inline void matmul(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, const float* b, std::int64_t b_row,
-                   std::int64_t b_col, float* c) {
+// The rows of a [m,k] as pixels, for c [m,n] = a · b, where b(l, j) is b[l * b_row + j * b_col].
+inline Correlation matmul_correlation(std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t b_row,
+                                      std::int64_t b_col) {
   Correlation pixels{1, 1, m, k, k, 1, 1, n, m * n, m * n, n, b_col, b_row, {}, false};
   pixels.phases.push_back({0, 1, m, {}});
   pixels.phases[0].taps.push_back({0, 0, 0});
-  PointwiseCorrelation(pixels, b)(a, c);
+  return pixels;
+}
+inline void matmul(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, const float* b, std::int64_t b_row,
+                   std::int64_t b_col, float* c) {
+  PointwiseCorrelation(matmul_correlation(m, n, k, b_row, b_col), b)(a, c);
 }
 
 // c [m,n] = aᵀ · b of a [k,m] and b [k,n]: the gradient of a pointwise convolution of k pixels, a column of them.
@@ -66,6 +71,25 @@ Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, bool transpose_a = fals
   }
   return c;
 }
+
+/// x·wᵀ with weights that are packed once, for x of `rows` rows: x [rows,in], w [out,in] → [rows,out], as matmul. Calls
+/// may come from several threads.
+class PackedLinear {
+ public:
+  /// Throws ShapeError where w is no matrix or something is empty.
+  PackedLinear(std::int64_t rows, const Tensor<float>& w) {
+    check<ShapeError>(w.rank() == 2 && w.size() > 0 && rows > 0, "linear: ", rows, " rows and weight ", w.shape(),
+                      " given, expected rows and [out,in]");
+    engine_ = std::make_unique<detail::PointwiseCorrelation>(
+        detail::matmul_correlation(rows, w.dim(0), w.dim(1), 1, w.dim(1)), w.contiguous().data());
+  }
+  /// x and y are row-major.
+  void operator()(const float* x, float* y) const { (*engine_)(x, y); }
+  std::int64_t bytes() const { return engine_->bytes(); }
+
+ private:
+  std::unique_ptr<detail::FloatEngine> engine_;
+};
 
 }  // namespace ops
 }  // namespace v0

@@ -52,6 +52,64 @@ inline PoolGeometry pool_geometry(const char* op, const Shape& x, const Pool2dOp
   return {x[0], x[1], x[2], x[3], out(x[1]), out(x[2]), options.kernel, stride, options.padding};
 }
 
+// x and y are row-major; `index` may be null.
+template <class T>
+void max_pool2d(const PoolGeometry& s, const T* x, T* value, std::int32_t* index) {
+  parallel_for(s.n * s.out_h, [&](std::int64_t row) {
+    const T* image = x + row / s.out_h * s.h * s.w * s.c;
+    const auto ys = s.window(row % s.out_h, s.h);
+    for (std::int64_t ox = 0; ox < s.out_w; ++ox) {
+      const auto xs = s.window(ox, s.w);
+      T* best = value + (row * s.out_w + ox) * s.c;
+      std::int32_t* which = index ? index + (row * s.out_w + ox) * s.c : nullptr;
+      const std::int64_t first = ys.begin * s.w + xs.begin;
+      std::copy_n(image + first * s.c, s.c, best);
+      if (which) std::fill_n(which, s.c, static_cast<std::int32_t>(first));
+      for (std::int64_t y = ys.begin; y < ys.end; ++y) {
+        for (std::int64_t px = xs.begin; px < xs.end; ++px) {
+          const std::int64_t at = y * s.w + px;
+          const T* v = image + at * s.c;
+          for (std::int64_t c = 0; c < s.c; ++c) {
+            const bool wins = v[c] > best[c] || (std::isnan(v[c]) && !std::isnan(best[c]));
+            best[c] = wins ? v[c] : best[c];
+            if (which) which[c] = wins ? static_cast<std::int32_t>(at) : which[c];
+          }
+        }
+      }
+    }
+  });
+}
+template <class T>
+void avg_pool2d(const PoolGeometry& s, bool count_include_pad, const T* x, T* value) {
+  parallel_for(s.n * s.out_h, [&](std::int64_t row) {
+    const T* image = x + row / s.out_h * s.h * s.w * s.c;
+    const std::int64_t oy = row % s.out_h;
+    const auto ys = s.window(oy, s.h);
+    for (std::int64_t ox = 0; ox < s.out_w; ++ox) {
+      const auto xs = s.window(ox, s.w);
+      T* sum = value + (row * s.out_w + ox) * s.c;
+      std::fill_n(sum, s.c, T{});
+      for (std::int64_t y = ys.begin; y < ys.end; ++y)
+        for (std::int64_t i = xs.begin * s.c; i < xs.end * s.c; i += s.c)
+          for (std::int64_t c = 0; c < s.c; ++c) sum[c] += image[y * s.w * s.c + i + c];
+      const std::int64_t count = count_include_pad ? s.padded_length(oy, s.h) * s.padded_length(ox, s.w)
+                                                   : (ys.end - ys.begin) * (xs.end - xs.begin);
+      for (std::int64_t c = 0; c < s.c; ++c) sum[c] /= static_cast<T>(count);
+    }
+  });
+}
+// x [n,pixels,channels] → [n,channels].
+template <class T>
+void global_avg_pool2d(std::int64_t images, std::int64_t pixels, std::int64_t channels, const T* x, T* value) {
+  parallel_for(images, [&](std::int64_t n) {
+    T* sum = value + n * channels;
+    std::fill_n(sum, channels, T{});
+    for (std::int64_t p = 0; p < pixels; ++p)
+      for (std::int64_t c = 0; c < channels; ++c) sum[c] += x[(n * pixels + p) * channels + c];
+    for (std::int64_t c = 0; c < channels; ++c) sum[c] /= static_cast<T>(pixels);
+  });
+}
+
 }  // namespace detail
 
 /// The maxima and, for the adjoint, which element of the image each is (row·W + column).
@@ -66,36 +124,12 @@ struct MaxPool2dResult {
 template <class T>
 MaxPool2dResult<T> max_pool2d(const Tensor<T>& x, const Pool2dOptions& options) {
   const auto s = detail::pool_geometry("max_pool2d", x.shape(), options);
-  check<ShapeError>(s.h * s.w <= std::numeric_limits<std::int32_t>::max(), "max_pool2d: image ", s.h, "×", s.w, " is too large");
+  check<ShapeError>(s.h * s.w <= std::numeric_limits<std::int32_t>::max(), "max_pool2d: image ", s.h, "×", s.w,
+                    " is too large");
   const Tensor<T> dense = x.contiguous();
   const Shape shape{s.n, s.out_h, s.out_w, s.c};
   MaxPool2dResult<T> out{Tensor<T>(shape), Tensor<std::int32_t>(shape)};
-  const T* from = dense.data();
-  T* value = out.value.data();
-  std::int32_t* index = out.index.data();
-  parallel_for(s.n * s.out_h, [&](std::int64_t row) {
-    const T* image = from + row / s.out_h * s.h * s.w * s.c;
-    const auto ys = s.window(row % s.out_h, s.h);
-    for (std::int64_t ox = 0; ox < s.out_w; ++ox) {
-      const auto xs = s.window(ox, s.w);
-      T* best = value + (row * s.out_w + ox) * s.c;
-      std::int32_t* which = index + (row * s.out_w + ox) * s.c;
-      const std::int64_t first = ys.begin * s.w + xs.begin;
-      std::copy_n(image + first * s.c, s.c, best);
-      std::fill_n(which, s.c, static_cast<std::int32_t>(first));
-      for (std::int64_t y = ys.begin; y < ys.end; ++y) {
-        for (std::int64_t px = xs.begin; px < xs.end; ++px) {
-          const std::int64_t at = y * s.w + px;
-          const T* v = image + at * s.c;
-          for (std::int64_t c = 0; c < s.c; ++c) {
-            const bool wins = v[c] > best[c] || (std::isnan(v[c]) && !std::isnan(best[c]));
-            best[c] = wins ? v[c] : best[c];
-            which[c] = wins ? static_cast<std::int32_t>(at) : which[c];
-          }
-        }
-      }
-    }
-  });
+  detail::max_pool2d(s, dense.data(), out.value.data(), out.index.data());
   return out;
 }
 
@@ -126,24 +160,7 @@ Tensor<T> avg_pool2d(const Tensor<T>& x, const Pool2dOptions& options) {
   const auto s = detail::pool_geometry("avg_pool2d", x.shape(), options);
   const Tensor<T> dense = x.contiguous();
   Tensor<T> out({s.n, s.out_h, s.out_w, s.c});
-  const T* from = dense.data();
-  T* to = out.data();
-  parallel_for(s.n * s.out_h, [&](std::int64_t row) {
-    const T* image = from + row / s.out_h * s.h * s.w * s.c;
-    const std::int64_t oy = row % s.out_h;
-    const auto ys = s.window(oy, s.h);
-    for (std::int64_t ox = 0; ox < s.out_w; ++ox) {
-      const auto xs = s.window(ox, s.w);
-      T* sum = to + (row * s.out_w + ox) * s.c;
-      std::fill_n(sum, s.c, T{});
-      for (std::int64_t y = ys.begin; y < ys.end; ++y)
-        for (std::int64_t i = xs.begin * s.c; i < xs.end * s.c; i += s.c)
-          for (std::int64_t c = 0; c < s.c; ++c) sum[c] += image[y * s.w * s.c + i + c];
-      const std::int64_t count = options.count_include_pad ? s.padded_length(oy, s.h) * s.padded_length(ox, s.w)
-                                                           : (ys.end - ys.begin) * (xs.end - xs.begin);
-      for (std::int64_t c = 0; c < s.c; ++c) sum[c] /= static_cast<T>(count);
-    }
-  });
+  detail::avg_pool2d(s, options.count_include_pad, dense.data(), out.data());
   return out;
 }
 
@@ -179,17 +196,8 @@ Tensor<T> global_avg_pool2d(const Tensor<T>& x) {
   check<ShapeError>(x.rank() == 4 && x.dim(1) * x.dim(2) > 0, "global_avg_pool2d: input ", x.shape(),
                     " given, expected [N,H,W,C] with pixels");
   const Tensor<T> dense = x.contiguous();
-  const std::int64_t pixels = x.dim(1) * x.dim(2), channels = x.dim(3);
-  Tensor<T> out({x.dim(0), channels});
-  const T* from = dense.data();
-  T* to = out.data();
-  parallel_for(x.dim(0), [&](std::int64_t n) {
-    T* sum = to + n * channels;
-    std::fill_n(sum, channels, T{});
-    for (std::int64_t p = 0; p < pixels; ++p)
-      for (std::int64_t c = 0; c < channels; ++c) sum[c] += from[(n * pixels + p) * channels + c];
-    for (std::int64_t c = 0; c < channels; ++c) sum[c] /= static_cast<T>(pixels);
-  });
+  Tensor<T> out({x.dim(0), x.dim(3)});
+  detail::global_avg_pool2d(x.dim(0), x.dim(1) * x.dim(2), x.dim(3), dense.data(), out.data());
   return out;
 }
 

@@ -36,6 +36,17 @@ class Tensor {
     data_ = static_cast<T*>(buffer_.data());
   }
 
+  /// Row-major view of `buffer` from byte `offset` on, a multiple of the element's size; throws ShapeError where it
+  /// ends before the elements do.
+  Tensor(const Buffer& buffer, std::size_t offset, const Shape& shape)
+      : buffer_(buffer), shape_(shape), strides_(contiguous_strides(shape)), size_(element_count(shape)) {
+    check<ShapeError>(offset % sizeof(T) == 0 && offset <= buffer.size_bytes() &&
+                          static_cast<std::size_t>(size_) <= (buffer.size_bytes() - offset) / sizeof(T),
+                      "Tensor: ", shape, " from byte ", offset, " on does not fit a buffer of ", buffer.size_bytes(),
+                      " bytes");
+    data_ = reinterpret_cast<T*>(static_cast<std::byte*>(buffer.data()) + offset);
+  }
+
   /// New tensors of one value; they throw as the constructor.
   static Tensor full(const Shape& shape, T value) {
     Tensor out(shape);
