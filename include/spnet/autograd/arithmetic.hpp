@@ -13,34 +13,62 @@
 namespace spnet {
 inline namespace v0 {
 
+namespace traced {
+struct Add {};
+struct Sub {};
+struct Mul {};
+struct Div {};
+/// factor·x + offset.
+struct Affine {
+  float factor, offset;
+};
+struct Reshape {
+  Shape shape;
+};
+/// `length` entries from `begin` along `axis`.
+struct Narrow {
+  int axis;
+  std::int64_t begin, length;
+};
+struct Concat {
+  int axis;
+};
+}  // namespace traced
+
 /// a + b; shapes broadcast. Throws ShapeError where they do not.
 template <class T>
 Variable<T> add(const Variable<T>& a, const Variable<T>& b) {
-  return make_result<T>(ops::add(a.value(), b.value()), {a, b},
-                        [sa = a.shape(), sb = b.shape()](const Tensor<T>& g, InputGradients<T>& into) {
-                          if (into.needs(0)) into.add(0, ops::sum_to(g, sa));
-                          if (into.needs(1)) into.add(1, ops::sum_to(g, sb));
-                        });
+  return make_result<T>(
+      ops::add(a.value(), b.value()), {a, b},
+      [sa = a.shape(), sb = b.shape()](const Tensor<T>& g, InputGradients<T>& into) {
+        if (into.needs(0)) into.add(0, ops::sum_to(g, sa));
+        if (into.needs(1)) into.add(1, ops::sum_to(g, sb));
+      },
+      traced::Add{});
 }
 
 /// a − b; shapes broadcast. Throws ShapeError where they do not.
 template <class T>
 Variable<T> sub(const Variable<T>& a, const Variable<T>& b) {
-  return make_result<T>(ops::sub(a.value(), b.value()), {a, b},
-                        [sa = a.shape(), sb = b.shape()](const Tensor<T>& g, InputGradients<T>& into) {
-                          if (into.needs(0)) into.add(0, ops::sum_to(g, sa));
-                          if (into.needs(1)) into.add(1, ops::affine(ops::sum_to(g, sb), T{-1}));
-                        });
+  return make_result<T>(
+      ops::sub(a.value(), b.value()), {a, b},
+      [sa = a.shape(), sb = b.shape()](const Tensor<T>& g, InputGradients<T>& into) {
+        if (into.needs(0)) into.add(0, ops::sum_to(g, sa));
+        if (into.needs(1)) into.add(1, ops::affine(ops::sum_to(g, sb), T{-1}));
+      },
+      traced::Sub{});
 }
 
 /// a·b, element by element; shapes broadcast. Throws ShapeError where they do not.
 template <class T>
 Variable<T> mul(const Variable<T>& a, const Variable<T>& b) {
-  return make_result<T>(ops::mul(a.value(), b.value()), {a, b},
-                        [x = a.value(), y = b.value()](const Tensor<T>& g, InputGradients<T>& into) {
-                          if (into.needs(0)) into.add(0, ops::sum_to(ops::mul(g, y), x.shape()));
-                          if (into.needs(1)) into.add(1, ops::sum_to(ops::mul(g, x), y.shape()));
-                        });
+  return make_result<T>(
+      ops::mul(a.value(), b.value()), {a, b},
+      [x = a.value(), y = b.value()](const Tensor<T>& g, InputGradients<T>& into) {
+        if (into.needs(0)) into.add(0, ops::sum_to(ops::mul(g, y), x.shape()));
+        if (into.needs(1)) into.add(1, ops::sum_to(ops::mul(g, x), y.shape()));
+      },
+      traced::Mul{});
 }
 
 /// a/b, element by element; shapes broadcast. Throws ShapeError where they do not.
@@ -55,14 +83,17 @@ Variable<T> div(const Variable<T>& a, const Variable<T>& b) {
           const Tensor<T> quotient = ops::div(x, y);
           into.add(1, ops::sum_to(ops::zip("div", scaled, quotient, [](T s, T q) { return -s * q; }), y.shape()));
         }
-      });
+      },
+      traced::Div{});
 }
 
 /// factor·x + offset; the shape of x, exact gradient.
 template <class T>
 Variable<T> affine(const Variable<T>& x, std::type_identity_t<T> factor, std::type_identity_t<T> offset = T{0}) {
-  return make_result<T>(ops::affine(x.value(), factor, offset), {x},
-                        [factor](const Tensor<T>& g, InputGradients<T>& into) { into.add(0, ops::affine(g, factor)); });
+  return make_result<T>(
+      ops::affine(x.value(), factor, offset), {x},
+      [factor](const Tensor<T>& g, InputGradients<T>& into) { into.add(0, ops::affine(g, factor)); },
+      traced::Affine{static_cast<float>(factor), static_cast<float>(offset)});
 }
 
 /// factor·x.
@@ -131,9 +162,10 @@ Variable<T> mean(const Variable<T>& x) {
 /// Same elements under another shape, one size of which may be −1 (inferred). Throws ShapeError where they do not fit.
 template <class T>
 Variable<T> reshape(const Variable<T>& x, const Shape& shape) {
-  return make_result<T>(x.value().reshape(shape), {x}, [from = x.shape()](const Tensor<T>& g, InputGradients<T>& into) {
-    into.add(0, g.reshape(from));
-  });
+  return make_result<T>(
+      x.value().reshape(shape), {x},
+      [from = x.shape()](const Tensor<T>& g, InputGradients<T>& into) { into.add(0, g.reshape(from)); },
+      traced::Reshape{shape});
 }
 
 /// View with axes in the order `axes`. Throws ShapeError unless each is named once.
@@ -151,12 +183,14 @@ Variable<T> permute(const Variable<T>& x, std::initializer_list<int> axes) {
 /// View of `length` entries from `begin` along `axis`. Throws ShapeError outside the tensor.
 template <class T>
 Variable<T> narrow(const Variable<T>& x, int axis, std::int64_t begin, std::int64_t length) {
-  return make_result<T>(x.value().narrow(axis, begin, length), {x},
-                        [=, shape = x.shape()](const Tensor<T>& g, InputGradients<T>& into) {
-                          Tensor<T> dx = Tensor<T>::zeros(shape);
-                          dx.narrow(axis, begin, length).copy_from(g);
-                          into.add(0, dx);
-                        });
+  return make_result<T>(
+      x.value().narrow(axis, begin, length), {x},
+      [=, shape = x.shape()](const Tensor<T>& g, InputGradients<T>& into) {
+        Tensor<T> dx = Tensor<T>::zeros(shape);
+        dx.narrow(axis, begin, length).copy_from(g);
+        into.add(0, dx);
+      },
+      traced::Narrow{axis, begin, length});
 }
 
 /// The tensors one after another along `axis`; their other sizes agree. Throws ShapeError where they do not, or where
@@ -184,12 +218,14 @@ Variable<T> concat(std::span<const Variable<T>> parts, int axis) {
     value.narrow(axis, at, part.dim(axis)).copy_from(part.value());
     at += part.dim(axis);
   }
-  return make_result<T>(std::move(value), parts,
-                        [axis, lengths = std::move(lengths)](const Tensor<T>& g, InputGradients<T>& into) {
-                          std::int64_t begin = 0;
-                          for (std::size_t i = 0; i < lengths.size(); begin += lengths[i++])
-                            into.add(i, g.narrow(axis, begin, lengths[i]));
-                        });
+  return make_result<T>(
+      std::move(value), parts,
+      [axis, lengths = std::move(lengths)](const Tensor<T>& g, InputGradients<T>& into) {
+        std::int64_t begin = 0;
+        for (std::size_t i = 0; i < lengths.size(); begin += lengths[i++])
+          into.add(i, g.narrow(axis, begin, lengths[i]));
+      },
+      traced::Concat{axis});
 }
 template <class T>
 Variable<T> concat(std::initializer_list<Variable<T>> parts, int axis) {

@@ -18,6 +18,15 @@ inline namespace v0 {
 
 using ops::Conv2dOptions;
 
+namespace traced {
+/// Inputs x and w.
+struct Conv2d {
+  Conv2dOptions options;
+};
+/// x·wᵀ; inputs x and w.
+struct Linear {};
+}  // namespace traced
+
 namespace detail {
 
 inline Variable<float> conv2d_codes(const Quantized& x_codes, const Variable<float>& x, const Variable<float>& w,
@@ -31,9 +40,9 @@ inline Variable<float> conv2d_codes(const Quantized& x_codes, const Variable<flo
     // Where gradients are recorded, what reads the sums next is a norm in training, as a rule.
     std::shared_ptr<const Deferred<float>> sums =
         make_deferred<DeferredSums>(ops::conv2d_sums(x_codes, w_codes->quantized, options, spnet::grad_enabled()));
-    return make_result<float>(std::move(sums), {x, w}, backward);
+    return make_result<float>(std::move(sums), {x, w}, backward, traced::Conv2d{options});
   }
-  return make_result<float>(ops::conv2d(x_codes, w.value(), options), {x, w}, backward);
+  return make_result<float>(ops::conv2d(x_codes, w.value(), options), {x, w}, backward, traced::Conv2d{options});
 }
 
 }  // namespace detail
@@ -46,11 +55,13 @@ Variable<T> conv2d(const Variable<T>& x, const Variable<T>& w, const Conv2dOptio
   if constexpr (std::is_same_v<T, float>) {
     if (const auto* codes = x.template deferred_as<DeferredCodes>()) return detail::conv2d_codes(codes->quantized, x, w, options);
   }
-  return make_result<T>(ops::conv2d(x.value(), w.value(), options), {x, w},
-                        [x = x.value(), w = w.value(), options](const Tensor<T>& g, InputGradients<T>& into) {
-                          if (into.needs(0)) into.add(0, ops::conv2d_backward_data(g, w, x.shape(), options));
-                          if (into.needs(1)) into.add(1, ops::conv2d_backward_weight(g, x, w.shape(), options));
-                        });
+  return make_result<T>(
+      ops::conv2d(x.value(), w.value(), options), {x, w},
+      [x = x.value(), w = w.value(), options](const Tensor<T>& g, InputGradients<T>& into) {
+        if (into.needs(0)) into.add(0, ops::conv2d_backward_data(g, w, x.shape(), options));
+        if (into.needs(1)) into.add(1, ops::conv2d_backward_weight(g, x, w.shape(), options));
+      },
+      traced::Conv2d{options});
 }
 
 /// conv2d(x, w, options) + bias, bias [O]. Throws ShapeError on another bias.
@@ -66,11 +77,13 @@ template <class T>
 Variable<T> linear(const Variable<T>& x, const Variable<T>& w) {
   check<ShapeError>(x.shape().rank() == 2 && w.shape().rank() == 2 && x.dim(1) == w.dim(1), "linear: input ", x.shape(),
                     " given, weight ", w.shape(), " [out,in] expects [N,in]");
-  return make_result<T>(ops::matmul(x.value(), w.value(), false, true), {x, w},
-                        [x = x.value(), w = w.value()](const Tensor<T>& g, InputGradients<T>& into) {
-                          if (into.needs(0)) into.add(0, ops::matmul(g, w, false, false));
-                          if (into.needs(1)) into.add(1, ops::matmul(g, x, true, false));
-                        });
+  return make_result<T>(
+      ops::matmul(x.value(), w.value(), false, true), {x, w},
+      [x = x.value(), w = w.value()](const Tensor<T>& g, InputGradients<T>& into) {
+        if (into.needs(0)) into.add(0, ops::matmul(g, w, false, false));
+        if (into.needs(1)) into.add(1, ops::matmul(g, x, true, false));
+      },
+      traced::Linear{});
 }
 
 /// x·wᵀ + bias; bias [out]. Throws ShapeError on sizes that do not fit.

@@ -1,8 +1,10 @@
 // Differentiable batch normalisation, alone and fused with what follows it in a residual network.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -15,6 +17,15 @@ namespace spnet {
 inline namespace v0 {
 
 using ops::BatchNormOptions;
+
+namespace traced {
+/// x·scale + shift, plus the residual, then relu where asked; inputs x and, where there is one, the residual.
+struct Normalize {
+  ops::ChannelAffine<float> affine;
+  bool relu;
+  bool training;  ///< with the batch's statistics
+};
+}  // namespace traced
 
 namespace detail {
 
@@ -147,8 +158,13 @@ Variable<T> batch_norm_of(const ops::NormalizeInput<T, X>& input, const auto& ba
   if (residual.defined()) nodes.push_back(residual.node());
   if constexpr (std::is_same_v<T, float>) {
     const auto y = make_deferred<DeferredNormalized>(std::move(context), nodes, added, relu);
-    return make_result_of_nodes<float>(std::shared_ptr<const Deferred<float>>(y), std::move(nodes),
-                                       [y](const Tensor<float>& g, InputGradients<float>& into) { y->backward(g, into); });
+    const Variable<float> output =
+        make_result_of_nodes<float>(std::shared_ptr<const Deferred<float>>(y), std::move(nodes),
+                                    [y](const Tensor<float>& g, InputGradients<float>& into) { y->backward(g, into); });
+    const std::array inputs{x, residual};
+    tell_listener(traced::Normalize{affine, relu, options.training},
+                  std::span<const Variable<float>>(inputs).first(residual.defined() ? 2 : 1), output);
+    return output;
   } else {
     const Tensor<T> y = ops::normalize(input, affine, added, relu);
     if (residual.defined()) context.y = y;

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <algorithm>
+#include <any>
 #include <initializer_list>
 #include <memory>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -33,6 +35,40 @@ class NoGradGuard {
 
 /// True where operators called from this thread record their backward pass.
 inline bool grad_enabled() { return detail::grad_enabled; }
+
+template <class T>
+class Variable;
+
+/// What an operator was, for who follows a forward pass (see Trace); each operator has its own, in this namespace.
+namespace traced {
+/// Of operators that do not say what they are.
+struct Unknown {};
+/// y = x.
+struct Identity {};
+}  // namespace traced
+
+/// Follows the float operators of a forward pass, in the order in which they were called.
+class OperatorListener {
+ public:
+  virtual ~OperatorListener() = default;
+  /// `what` holds an operator's description, as traced::Unknown.
+  virtual void on_operator(std::any what, std::span<const Variable<float>> inputs, const Variable<float>& output) = 0;
+};
+
+namespace detail {
+inline thread_local OperatorListener* operator_listener = nullptr;
+
+template <class T, class What>
+void tell_listener(const What& what, std::span<const Variable<T>> inputs, const Variable<T>& output) {
+  if constexpr (std::is_same_v<T, float>)
+    if (operator_listener) [[unlikely]]
+      operator_listener->on_operator(what, inputs, output);
+}
+template <class T, class What>
+void tell_listener(const What& what, std::initializer_list<Variable<T>> inputs, const Variable<T>& output) {
+  tell_listener(what, std::span<const Variable<T>>(inputs.begin(), inputs.size()), output);
+}
+}  // namespace detail
 
 /// A tensor on the tape. Copies share value and gradient, as in PyTorch.
 /// Leaves made with `requires_grad` collect gradients over any number of backward passes until `zero_grad()`.
@@ -93,8 +129,12 @@ class Variable {
 
   /// Same value, cut off from the tape; shares the memory.
   Variable detach() const {
-    return state_->deferred ? Variable(state_->deferred, NodeRef<T>()) : Variable(state_->value);
+    Variable out = state_->deferred ? Variable(state_->deferred, NodeRef<T>()) : Variable(state_->value);
+    detail::tell_listener(traced::Identity{}, {*this}, out);
+    return out;
   }
+  /// The same for copies of one variable, and for no other.
+  const void* id() const { return state_.get(); }
 
   /// Adds d(this)/d(leaf) to the gradient of every leaf. Throws ShapeError unless this is a scalar (one element), Error where
   /// no input requires a gradient.
@@ -139,19 +179,23 @@ Variable<T> make_result_of_nodes(Value value, std::vector<NodeRef<T>, PoolAlloca
 /// The result of an operator on `inputs`. `backward(gradient, InputGradients&)` gets the gradient of `value` and adds
 /// those of the inputs, by position; it should capture tensors, never the result itself. Recorded only where gradients
 /// are enabled and an input requires one. This is the way to write an operator of one's own.
-/// The value may be a tensor or a shared Deferred.
-template <class T, class Value, class Backward>
-Variable<T> make_result(Value value, std::span<const Variable<T>> inputs, Backward backward) {
+/// The value may be a tensor or a shared Deferred. `what` describes the operator to an OperatorListener.
+template <class T, class Value, class Backward, class What = traced::Unknown>
+Variable<T> make_result(Value value, std::span<const Variable<T>> inputs, Backward backward, const What& what = {}) {
   std::vector<NodeRef<T>, PoolAllocator<NodeRef<T>>> nodes;
   if (grad_enabled()) {
     nodes.reserve(inputs.size());
     for (const auto& input : inputs) nodes.push_back(input.node());
   }
-  return detail::make_result_of_nodes<T>(std::move(value), std::move(nodes), std::move(backward));
+  Variable<T> output = detail::make_result_of_nodes<T>(std::move(value), std::move(nodes), std::move(backward));
+  detail::tell_listener(what, inputs, output);
+  return output;
 }
-template <class T, class Value, class Backward>
-Variable<T> make_result(Value value, std::initializer_list<Variable<T>> inputs, Backward backward) {
-  return make_result<T>(std::move(value), std::span<const Variable<T>>(inputs.begin(), inputs.size()), std::move(backward));
+template <class T, class Value, class Backward, class What = traced::Unknown>
+Variable<T> make_result(Value value, std::initializer_list<Variable<T>> inputs, Backward backward,
+                        const What& what = {}) {
+  return make_result<T>(std::move(value), std::span<const Variable<T>>(inputs.begin(), inputs.size()),
+                        std::move(backward), what);
 }
 
 /// A deferred value of type D, from pooled memory.

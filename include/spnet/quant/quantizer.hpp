@@ -112,6 +112,15 @@ class ElementwiseQuantizer : public Quantizer {
   }
 };
 
+namespace traced {
+/// Inputs x and the quantizer's parameters.
+struct Quantize {
+  spnet::Quantizer* quantizer;  ///< lives as long as the graph
+  int bits;
+  bool training;
+};
+}  // namespace traced
+
 namespace detail {
 
 // x and the parameters of a quantizer.
@@ -127,12 +136,13 @@ inline std::vector<Variable<float>, PoolAllocator<Variable<float>>> quantizer_in
 }
 
 // Of a normalisation that has not been applied yet: both in one pass, and x itself is not kept.
-inline Variable<float> quantize_normalized(const Variable<float>& x, const ElementwiseQuantizer& quantizer,
+inline Variable<float> quantize_normalized(const Variable<float>& x, ElementwiseQuantizer& quantizer,
                                            const ElementwiseQuantizer::Form& form, int bits, bool training,
                                            Quantized* lowered) {
   const auto* normalized = x.deferred_as<DeferredNormalized>();
   Quantized codes{normalized->codes(quantizer.name().c_str(), form.codes), form.map};
   if (lowered) *lowered = codes;
+  const traced::Quantize what{&quantizer, bits, training};
   const auto inputs = quantizer_inputs(x, quantizer, bits);
   const auto kept = x.deferred();
   // Past the normalisation's own node, straight to its inputs. Nothing passes its relu at 0 or below.
@@ -143,21 +153,24 @@ inline Variable<float> quantize_normalized(const Variable<float>& x, const Eleme
     ops::OutputClip<float> clip{.most = form.pass_high};
     if (form.learns_scale) clip = {form.pass_high, form.codes.factor, static_cast<float>(form.codes.high)};
     std::shared_ptr<const Deferred<float>> value = make_deferred<DeferredCodes>(std::move(codes));
-    return make_result_of_nodes<float>(
-        std::move(value), std::move(nodes),
-        [kept, normalized, clip, learns_scale = form.learns_scale, parameter, &quantizer, bits](
-            const Tensor<float>& g, InputGradients<float>& into) {
-          const std::int64_t count = g.size();
-          const double sum = normalized->backward(g, into, clip);
-          if (learns_scale) into.add(parameter, quantizer.scale_gradient(sum, count, bits));
-        });
+    const Variable<float> output =
+        make_result_of_nodes<float>(std::move(value), std::move(nodes),
+                                    [kept, normalized, clip, learns_scale = form.learns_scale, parameter, &quantizer,
+                                     bits](const Tensor<float>& g, InputGradients<float>& into) {
+                                      const std::int64_t count = g.size();
+                                      const double sum = normalized->backward(g, into, clip);
+                                      if (learns_scale) into.add(parameter, quantizer.scale_gradient(sum, count, bits));
+                                    });
+    tell_listener(what, std::span<const Variable<float>>(inputs), output);
+    return output;
   }
   std::shared_ptr<const Deferred<float>> value = make_deferred<DeferredCodes>(codes);
-  return make_result<float>(std::move(value), std::span<const Variable<float>>(inputs),
-                            [kept, codes, &quantizer, bits, training](const Tensor<float>& g,
-                                                                      InputGradients<float>& into) {
-                              quantizer.backward(g, {kept->value(), codes, bits, training}, into);
-                            });
+  return make_result<float>(
+      std::move(value), std::span<const Variable<float>>(inputs),
+      [kept, codes, &quantizer, bits, training](const Tensor<float>& g, InputGradients<float>& into) {
+        quantizer.backward(g, {kept->value(), codes, bits, training}, into);
+      },
+      what);
 }
 
 }  // namespace detail
@@ -169,7 +182,7 @@ inline Variable<float> quantize(const Variable<float>& x, Quantizer& quantizer, 
                                 Quantized* lowered = nullptr) {
   check<ValueError>(is_bit_width(bits), "quantize: ", quantizer.name(), " got ", bits, " bits, expected 1..8 or 32");
   if (bits == kFloatBits) return x;
-  if (const auto* elementwise = dynamic_cast<const ElementwiseQuantizer*>(&quantizer);
+  if (auto* elementwise = dynamic_cast<ElementwiseQuantizer*>(&quantizer);
       elementwise && x.deferred_as<DeferredNormalized>()) {
     if (const auto form = elementwise->form(bits))
       return detail::quantize_normalized(x, *elementwise, *form, bits, training, lowered);
@@ -182,10 +195,12 @@ inline Variable<float> quantize(const Variable<float>& x, Quantizer& quantizer, 
   std::shared_ptr<const Deferred<float>> values = make_deferred<DeferredCodes>(call.lowered);
   if (lowered) *lowered = call.lowered;
   const auto inputs = detail::quantizer_inputs(x, quantizer, bits);
-  return make_result<float>(std::move(values), std::span<const Variable<float>>(inputs),
-                            [call = std::move(call), &quantizer](const Tensor<float>& g, InputGradients<float>& into) {
-                              quantizer.backward(g, call, into);
-                            });
+  return make_result<float>(
+      std::move(values), std::span<const Variable<float>>(inputs),
+      [call = std::move(call), &quantizer](const Tensor<float>& g, InputGradients<float>& into) {
+        quantizer.backward(g, call, into);
+      },
+      traced::Quantize{&quantizer, bits, training});
 }
 
 }  // namespace v0
