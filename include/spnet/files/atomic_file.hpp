@@ -65,7 +65,7 @@ auto uninterrupted(const Call& call) {
 class Descriptor {
  public:
   Descriptor(const SystemCalls& calls, int file) : calls_(calls), file_(file) {}
-  Descriptor(const Descriptor&) = delete;
+  Descriptor(Descriptor&& other) noexcept : calls_(other.calls_), file_(std::exchange(other.file_, -1)) {}
   Descriptor& operator=(const Descriptor&) = delete;
   ~Descriptor() {
     if (file_ >= 0) calls_.close(file_);
@@ -121,6 +121,21 @@ inline void write_all(const SystemCalls& calls, int file, std::span<const std::b
                      ": cannot write: the system took ", written, " of ", wanted, " bytes");
     bytes = bytes.subspan(static_cast<std::size_t>(written));
   }
+}
+
+// Opens a regular file of at most `max_bytes` bytes for reading, and tells its size.
+inline Descriptor open_regular(const std::filesystem::path& path, std::uint64_t max_bytes, const SystemCalls& calls,
+                               std::size_t& size) {
+  // O_NONBLOCK: opening a named pipe must not wait for its other end.
+  Descriptor file(calls, uninterrupted([&] { return calls.open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0); }));
+  if (file.get() < 0) throw_file_error(path, "cannot open", errno);
+  struct stat status {};
+  if (calls.fstat(file.get(), &status) != 0) throw_file_error(path, "cannot inspect", errno);
+  check<FileError>(S_ISREG(status.st_mode), path.string(), ": not a regular file");
+  check<FileError>(status.st_size >= 0 && static_cast<std::uint64_t>(status.st_size) <= max_bytes, path.string(), ": ",
+                   status.st_size, " bytes, at most ", max_bytes, " are read");
+  size = static_cast<std::size_t>(status.st_size);
+  return file;
 }
 
 }  // namespace detail
@@ -199,17 +214,8 @@ struct FileBytes {
 inline FileBytes read_file(const std::filesystem::path& path, std::uint64_t max_bytes,
                            const SystemCalls& calls = real_system_calls()) {
   using detail::throw_file_error, detail::uninterrupted;
-  // O_NONBLOCK: opening a named pipe must not wait for its other end.
-  detail::Descriptor file(
-      calls, uninterrupted([&] { return calls.open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0); }));
-  if (file.get() < 0) throw_file_error(path, "cannot open", errno);
-  struct stat status {};
-  if (calls.fstat(file.get(), &status) != 0) throw_file_error(path, "cannot inspect", errno);
-  check<FileError>(S_ISREG(status.st_mode), path.string(), ": not a regular file");
-  check<FileError>(status.st_size >= 0 && static_cast<std::uint64_t>(status.st_size) <= max_bytes, path.string(), ": ",
-                   status.st_size, " bytes, at most ", max_bytes, " are read");
   FileBytes out;
-  out.size = static_cast<std::size_t>(status.st_size);
+  const detail::Descriptor file = detail::open_regular(path, max_bytes, calls, out.size);
   try {
     // One byte more than the file says it has, so that the last read also tells whether it has grown.
     out.data = std::make_unique_for_overwrite<std::byte[]>(out.size + 1);

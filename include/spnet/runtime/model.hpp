@@ -1,0 +1,123 @@
+// A packed network that is loaded once and shared by any number of sessions.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <filesystem>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "spnet/kernels/dispatch.hpp"
+#include "spnet/runtime/graph.hpp"
+#include "spnet/runtime/graph_check.hpp"
+#include "spnet/runtime/packed_file.hpp"
+#include "spnet/runtime/product.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace runtime {
+
+/// Which product: of a node at widths, for so many images, on an instruction set.
+struct ProductKey {
+  std::uint32_t node = 0;
+  Precision widths;
+  std::int64_t images = 1;
+  ops::CodesProduct choice = ops::CodesProduct::kFastest;
+  const kernels::KernelTable* table = nullptr;
+
+  friend auto operator<=>(const ProductKey&, const ProductKey&) = default;
+};
+
+struct ModelOptions {
+  LoadOptions load;
+  /// Expanded weights that no session is using are kept up to so many bytes, the latest used first.
+  std::int64_t cache_bytes = std::int64_t{1} << 30;
+};
+
+/// A graph that was checked, and the weights expanded so far. Its members may be called from several threads at once.
+class Model {
+ public:
+  /// Throws ValueError where the graph cannot run.
+  explicit Model(Graph graph, const ModelOptions& options = {})
+      : graph_(std::move(graph)),
+        shapes_(check_graph(graph_)),
+        consumers_(graph_.nodes.size()),
+        cache_bytes_(options.cache_bytes) {
+    for (std::uint32_t i = 0; i < graph_.nodes.size(); ++i)
+      for (const std::uint32_t input : graph_.nodes[i].inputs) consumers_[input].push_back(i);
+  }
+  /// Throws FileError, naming the file and what is wrong with it.
+  static std::shared_ptr<const Model> load(const std::filesystem::path& path, const ModelOptions& options = {}) {
+    return std::make_shared<const Model>(load_packed(path, options.load), options);
+  }
+
+  const Graph& graph() const { return graph_; }
+  /// Of the nodes' results, for one image.
+  const std::vector<Shape>& shapes() const { return shapes_; }
+  /// The nodes that read the result of node i, once for each time they do.
+  const std::vector<std::uint32_t>& consumers(std::size_t i) const { return consumers_[i]; }
+  /// The place of `p` in the graph's precisions; throws ValueError, listing them, where it is none of them.
+  std::size_t precision_index(Precision p) const {
+    const auto& known = graph_.precisions;
+    const auto at = std::find(known.begin(), known.end(), p);
+    check<ValueError>(at != known.end(), "engine: ", p, " given, the network was packed for ", join(known));
+    return static_cast<std::size_t>(at - known.begin());
+  }
+
+  /// The product, expanded now unless it still is from before.
+  std::shared_ptr<const Product> product(const ProductKey& key) const {
+    {
+      const std::lock_guard lock(mutex_);
+      if (auto found = find(key)) return found;
+    }
+    const Node& node = graph_.nodes[key.node];
+    const Shape x = detail::with_batch(shapes_[node.inputs[0]], key.images);
+    auto made = std::make_shared<const Product>(make_product(graph_, node, x, key.widths, key.choice));
+    const std::lock_guard lock(mutex_);
+    if (auto found = find(key)) return found;  // another session was faster
+    latest_.push_front({key, made});
+    products_[key] = latest_.begin();
+    cached_bytes_ += made->bytes;
+    while (cached_bytes_ > cache_bytes_ && !latest_.empty()) {
+      cached_bytes_ -= latest_.back().product->bytes;
+      products_.erase(latest_.back().key);
+      latest_.pop_back();
+    }
+    return made;
+  }
+  /// Bytes of the expanded weights that are kept.
+  std::int64_t cached_bytes() const {
+    const std::lock_guard lock(mutex_);
+    return cached_bytes_;
+  }
+
+ private:
+  struct Entry {
+    ProductKey key;
+    std::shared_ptr<const Product> product;
+  };
+  std::shared_ptr<const Product> find(const ProductKey& key) const {
+    const auto at = products_.find(key);
+    if (at == products_.end()) return nullptr;
+    latest_.splice(latest_.begin(), latest_, at->second);
+    return at->second->product;
+  }
+
+  Graph graph_;
+  std::vector<Shape> shapes_;
+  std::vector<std::vector<std::uint32_t>> consumers_;
+  std::int64_t cache_bytes_;
+  mutable std::mutex mutex_;
+  mutable std::list<Entry> latest_;  // the latest used first
+  mutable std::map<ProductKey, std::list<Entry>::iterator> products_;
+  mutable std::int64_t cached_bytes_ = 0;
+};
+
+}  // namespace runtime
+}  // namespace v0
+}  // namespace spnet

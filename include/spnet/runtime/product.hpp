@@ -1,0 +1,96 @@
+// A convolution or a linear layer at one precision, its weights expanded for the kernels.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "spnet/ops/conv2d.hpp"
+#include "spnet/ops/conv2d_codes.hpp"
+#include "spnet/ops/matmul.hpp"
+#include "spnet/runtime/bit_planes.hpp"
+#include "spnet/runtime/graph.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace runtime {
+
+/// Bits of a layer's weight and of its input at `p`: 32 where the weight, or the input, is float at every precision.
+inline Precision widths_at(const Graph& graph, const Node& node, Precision p) {
+  const CodeRules* rules = rules_of(node.op);
+  const std::uint32_t* weight = nullptr;
+  if (const auto* conv = std::get_if<Conv2d>(&node.op)) weight = &conv->weight;
+  if (const auto* linear = std::get_if<Linear>(&node.op)) weight = &linear->weight;
+  return {!weight || graph.weights[*weight].codes.empty() ? kFloatBits : p.weight_bits,
+          !rules || rules->empty() ? kFloatBits : p.activation_bits};
+}
+
+/// The rule for the input's codes at `bits`; null at 32.
+inline const CodeRule* rule_at(const Operator& op, int bits) {
+  const CodeRules* rules = rules_of(op);
+  if (!rules || bits == kFloatBits) return nullptr;
+  const auto at = rules->find(bits);
+  return at == rules->end() ? nullptr : &at->second;
+}
+
+/// One way of multiplying, as the differentiable operators choose it for the same operands: results have the same bits.
+struct Product {
+  /// Codes by codes gives sums; codes or floats by floats give floats.
+  std::variant<ops::PackedCodesConv2d, ops::PackedConv2d, ops::PackedLinear> kernel;
+  bool reads_codes = false;  ///< else floats: the codes' values where the input has codes
+  std::int64_t bytes = 0;
+
+  std::string name() const {
+    if (const auto* codes = std::get_if<ops::PackedCodesConv2d>(&kernel)) return codes->kernel_name();
+    if (const auto* conv = std::get_if<ops::PackedConv2d>(&kernel))
+      return conv->kernel_name() + (reads_codes ? " of codes" : "");
+    return "linear";
+  }
+};
+
+namespace detail {
+
+inline Tensor<float> weight_values(const Weight& weight, int bits) {
+  return bits == kFloatBits ? float_weight(weight) : ops::decode(unpack_weight(weight, bits));
+}
+
+}  // namespace detail
+
+/// True where the product of these operands is one of codes by codes.
+inline bool gives_sums(const Graph& graph, const Node& node, Precision widths) {
+  const auto* conv = std::get_if<Conv2d>(&node.op);
+  const CodeRule* rule = rule_at(node.op, widths.activation_bits);
+  const AffineCodes* codes = rule ? std::get_if<AffineCodes>(&rule->map) : nullptr;
+  if (!conv || !codes || widths.weight_bits == kFloatBits) return false;
+  const Weight& weight = graph.weights[conv->weight];
+  return !ops::integer_form_obstacle(*codes, weight.codes.at(widths.weight_bits).map, weight.shape);
+}
+
+/// The product of node `node`, which is a Conv2d or a Linear, for inputs of `x` [N,...] at `widths`.
+inline Product make_product(const Graph& graph, const Node& node, const Shape& x, Precision widths,
+                            ops::CodesProduct choice) {
+  const auto finished = [](Product product) {
+    product.bytes = std::visit([](const auto& kernel) { return kernel.bytes(); }, product.kernel);
+    return product;
+  };
+  if (const auto* linear = std::get_if<Linear>(&node.op))
+    return finished(
+        {ops::PackedLinear(x[0], detail::weight_values(graph.weights[linear->weight], widths.weight_bits))});
+  const auto& conv = std::get<Conv2d>(node.op);
+  const Weight& weight = graph.weights[conv.weight];
+  const CodeRule* rule = rule_at(node.op, widths.activation_bits);
+  const AffineCodes* codes = rule ? std::get_if<AffineCodes>(&rule->map) : nullptr;
+  if (!codes) return finished({ops::PackedConv2d(x, detail::weight_values(weight, widths.weight_bits), conv.options)});
+  if (gives_sums(graph, node, widths))
+    return finished(
+        {ops::PackedCodesConv2d(x, *codes, unpack_weight(weight, widths.weight_bits), conv.options, choice), true});
+  const Tensor<float> scaled =
+      ops::affine(detail::weight_values(weight, widths.weight_bits), ops::detail::scale_of(*codes));
+  return finished({ops::PackedConv2d(x, scaled, conv.options, ops::detail::IntegerRange(*codes).largest()), true});
+}
+
+}  // namespace runtime
+}  // namespace v0
+}  // namespace spnet

@@ -1,0 +1,141 @@
+#include "spnet/runtime/engine.hpp"
+
+#include <doctest/doctest.h>
+
+#include <limits>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../counted_news.hpp"
+#include "../pack/own_network.hpp"
+#include "../temporary_folder.hpp"
+#include "spnet/models/resnet.hpp"
+#include "spnet/pack/pack.hpp"
+#include "spnet/testing/compare.hpp"
+
+using namespace spnet;
+using test::error_of;
+
+namespace {
+
+const std::vector<Precision> kSwitches = parse_switches("w1a1,w2a2,w8a8,w32a32");
+
+runtime::Graph resnet() {
+  const auto net = models::make_model("resnet20", {.width = 0.5, .quantization = {.switches = kSwitches}});
+  test::settle(*net, kSwitches, {4, 16, 16, 3});
+  return pack::pack(*net, {16, 16, 3}, kSwitches);
+}
+Tensor<float> images(std::int64_t count) { return testing::random_normal<float>({count, 16, 16, 3}, 5); }
+
+}  // namespace
+
+TEST_CASE("engine: an image alone and among others has the same logits, with any number of threads") {
+  const auto model = std::make_shared<const runtime::Model>(resnet());
+  const Tensor<float> x = images(9);
+  for (const Precision p : kSwitches) {
+    runtime::Engine all(model, {.threads = 1});
+    all.set_precision(p);
+    const Tensor<float> expected = all.run(x);
+    for (const int threads : {1, 2, 3, 4, 8}) {
+      runtime::Engine one(model, {.threads = threads});
+      one.set_precision(p);
+      CHECK(testing::bit_equal(one.run(x), expected));
+      for (const std::int64_t i : {0, 8})
+        CHECK(testing::bit_equal(one.run(x.narrow(0, i, 1)), expected.narrow(0, i, 1)));
+    }
+  }
+}
+
+TEST_CASE("engine: switching back and forth changes no bit, whatever the cache holds") {
+  const runtime::Graph graph = resnet();
+  const Tensor<float> x = images(1);
+  std::vector<Tensor<float>> expected;
+  std::int64_t largest = 0;
+  for (const Precision p : kSwitches) {
+    runtime::Engine fresh(std::make_shared<const runtime::Model>(graph));
+    fresh.set_precision(p);
+    expected.push_back(fresh.run(x));
+    largest = std::max(largest, fresh.model().cached_bytes());
+  }
+  for (const std::int64_t cache_bytes : {std::int64_t{0}, largest, std::int64_t{1} << 30}) {
+    const auto model =
+        std::make_shared<const runtime::Model>(graph, runtime::ModelOptions{.load = {}, .cache_bytes = cache_bytes});
+    runtime::Engine engine(model, {.plans = 3});
+    Random random(8);
+    for (int i = 0; i < 40; ++i) {
+      const std::size_t at = random.below(static_cast<std::uint32_t>(kSwitches.size()));
+      engine.set_precision(kSwitches[at]);
+      CHECK(testing::bit_equal(engine.run(x), expected[at]));
+      CHECK(model->cached_bytes() <= cache_bytes);
+    }
+  }
+}
+
+TEST_CASE("engine: sessions at several precisions share one model") {
+  const auto model = std::make_shared<const runtime::Model>(resnet());
+  const Tensor<float> x = images(1);
+  std::vector<Tensor<float>> expected;
+  for (const Precision p : kSwitches) {
+    runtime::Engine engine(model, {.threads = 1});
+    engine.set_precision(p);
+    expected.push_back(engine.run(x));
+  }
+  std::vector<int> wrong(4);
+  std::vector<std::thread> threads;
+  for (std::size_t session = 0; session < 4; ++session)
+    threads.emplace_back([&, session] {
+      runtime::Engine engine(model, {.threads = 1});
+      Random random(session);
+      for (int i = 0; i < 30; ++i) {
+        const std::size_t at = random.below(static_cast<std::uint32_t>(kSwitches.size()));
+        engine.set_precision(kSwitches[at]);
+        wrong[session] += !testing::bit_equal(engine.run(x), expected[at]);
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == std::vector<int>(4));
+}
+
+TEST_CASE("engine: a run allocates nothing, and neither does a switch to what was used before") {
+  runtime::Engine engine(std::make_shared<const runtime::Model>(resnet()), {.threads = 1});
+  const Tensor<float> x = images(1);
+  const auto run_all = [&] {
+    for (const Precision p : {Precision{1, 1}, Precision{8, 8}, Precision{32, 32}}) {
+      engine.set_precision(p);
+      engine.run(x);
+    }
+  };
+  run_all();
+  run_all();
+  const auto before = MemoryPool::global().statistics().heap_allocations;
+  engine.set_precision({8, 8});
+  engine.run(x);
+  const std::int64_t news = test::news;
+  engine.run(x);
+  CHECK(test::news == news);
+  run_all();
+  CHECK(MemoryPool::global().statistics().heap_allocations == before);
+}
+
+TEST_CASE("engine: wrong images and precisions are refused, and change nothing") {
+  runtime::Engine engine(std::make_shared<const runtime::Model>(resnet()));
+  CHECK(error_of<ShapeError>([&] {
+          engine.run(Tensor<float>::ones({1, 8, 16, 3}));
+        }) == "engine: images [1,8,16,3] given, expected [-1,16,16,3]");
+  CHECK(error_of<ShapeError>([&] { engine.run(Tensor<float>::ones({0, 16, 16, 3})); }) != "");
+  CHECK(error_of<ValueError>([&] {
+          engine.set_precision({3, 3});
+        }) == "engine: w3a3 given, the network was packed for w1a1, w2a2, w8a8, w32a32");
+  CHECK(error_of<ValueError>([&] {
+          runtime::Engine(std::make_shared<const runtime::Model>(resnet()), {.threads = -1});
+        }) == "engine: -1 threads given, expected 0 to 1024");
+  engine.set_precision({2, 2});
+  Tensor<float> x = images(1);
+  const Tensor<float> expected = engine.run(x);
+  Tensor<float> bad = x.clone();
+  bad(0, 3, 3, 0) = std::numeric_limits<float>::quiet_NaN();
+  CHECK(error_of<NumericError>([&] { engine.run(bad); }) ==
+        "engine: values that become codes after node 2 (normalize) are not finite");
+  CHECK(testing::bit_equal(engine.run(x), expected));
+}
