@@ -60,6 +60,43 @@ class Program(unittest.TestCase):
         self.assertEqual(self.checkpoint(a).read_bytes(), self.checkpoint(b).read_bytes())
         self.assertEqual((self.folder / a / "metrics.jsonl").read_bytes(), (self.folder / b / "metrics.jsonl").read_bytes())
 
+    def test_packed(self):
+        run, packed = self.folder / "run", self.folder / "model.spn"
+        self.ok(*TRAIN, "--out", run)
+        self.assertIn("w32a32", self.ok("pack", run, "--out", packed).stdout)
+        of_run = [json.loads(line) for line in self.ok("eval", "--run", run, "--json").stdout.splitlines()]
+        of_file = [json.loads(line) for line in self.ok("eval", packed, "--data", DATA, "--json").stdout.splitlines()]
+        for one, other in zip(of_run, of_file, strict=True):
+            self.assertEqual([one[key] for key in ("switch", "top1", "images")], [other[key] for key in ("switch", "top1", "images")])
+        info = self.ok("info", packed).stdout
+        self.assertIn(f"{of_run[0]['top1']:.2f}", info)
+        for index, level in enumerate((0, 128)):
+            (self.folder / f"{index}.png").write_bytes(png(20, level))
+        images = [self.folder / "0.png", self.folder / "1.png"]
+        seen = self.ok("run", packed, "--switch", "w2a2", *images).stdout.splitlines()
+        self.assertEqual(len(seen), 12)
+        self.assertEqual(seen[0], str(images[0]))
+        line = json.loads(self.ok("run", packed, "--json", "--top", "3", images[0]).stdout)
+        self.assertEqual(len(line["top"]), 3)
+        self.assertGreaterEqual(line["top"][0]["share"], line["top"][1]["share"])
+        lines = [json.loads(line) for line in self.ok("bench", packed, "--runs", "5", "--threads", "1", "--json").stdout.splitlines()]
+        self.assertEqual([line["switch"] for line in lines], ["w1a1", "w2a2", "w32a32"])
+        for line in lines:
+            self.assertLessEqual(line["median_ms"], line["p99_ms"])
+            self.assertEqual(sum(line["kernels"].values()), 22)
+        self.assertLess(lines[0]["weight_bytes"], lines[1]["weight_bytes"])
+        only = self.folder / "only.spn"
+        self.ok("pack", run, "--out", only, "--switches", "w2a2", "--no-eval")
+        self.assertLess(only.stat().st_size, packed.stat().st_size)
+        self.fails(1, "w1a1 given, the network was packed for w2a2", "run", only, "--switch", "w1a1", images[0])
+        self.fails(1, "no such file", "run", packed, self.folder / "none.png")
+        self.fails(1, "made for", "pack", run, "--out", self.folder / "x.spn", "--switches", "w5a5")
+        self.fails(2, "--data", "eval", packed)
+        self.fails(2, "--run", "eval")
+        packed.write_bytes(packed.read_bytes()[:-1])
+        self.fails(1, "cut short", "info", packed)
+        self.fails(1, "cannot open its folder", "pack", run, "--out", self.folder / "none" / "x.spn", "--no-eval")
+
     def test_train_eval_info(self):
         run = self.folder / "a run"
         self.ok(*TRAIN, "--out", run)
@@ -107,7 +144,7 @@ class Program(unittest.TestCase):
 
     def test_the_options_of_the_readme_are_known(self):
         readme = (Path(__file__).resolve().parents[2] / "README.md").read_text().replace("\\\n", " ")
-        commands = re.findall(r"spnet (train|eval|info) (.*)", readme)
+        commands = re.findall(r"spnet (train|eval|info|pack|run|bench) (.*)", readme)
         self.assertGreater(len(commands), 3)
         for command, rest in commands:
             known = self.ok(command, "--help").stdout
@@ -352,7 +389,7 @@ class Program(unittest.TestCase):
         self.assertRegex(done.stderr, "'nonesuch' is not available here, expected one of .*simd")
 
     def test_help(self):
-        for command in ([], ["train"], ["eval"], ["info"]):
+        for command in ([], ["train"], ["eval"], ["info"], ["pack"], ["run"], ["bench"]):
             self.assertIn("--help", self.ok(*command, "--help").stdout)
         self.assertRegex(self.ok("--version").stdout, r"^\d+\.\d+\.\d+")
 

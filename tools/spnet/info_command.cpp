@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "commands.hpp"
+#include "packed_model.hpp"
 #include "run_folder.hpp"
 #include "spnet/nn/size.hpp"
 
@@ -37,9 +38,9 @@ int print_info(const std::string& path) {
 
 void add_info_command(CLI::App& app, std::function<int()>& chosen) {
   auto run = std::make_shared<std::string>();
-  CLI::App* command = app.add_subcommand("info", "What a run is and how far it has come");
-  command->add_option("run", *run, "folder of the run")->required();
-  command->callback([=, &chosen] { chosen = [run] { return print_info(*run); }; });
+  CLI::App* command = app.add_subcommand("info", "What a run or a packed network is");
+  command->add_option("run", *run, "folder of the run, or the packed file")->required();
+  command->callback([=, &chosen] { chosen = [run] { return is_packed(*run) ? print_packed(*run) : print_info(*run); }; });
 }
 
 }  // namespace spnet::program

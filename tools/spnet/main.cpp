@@ -1,4 +1,4 @@
-// spnet: train, evaluate and inspect networks that switch their precision.
+// spnet: train, evaluate, pack and run networks that switch their precision.
 // Exit codes: 0, 1 for a run that failed, 2 for wrong usage.
 
 #include <CLI/CLI.hpp>
@@ -17,6 +17,9 @@ int main(int argc, char** argv) {
   std::function<int()> chosen;
   add_train_command(app, chosen);
   add_eval_command(app, chosen);
+  add_pack_command(app, chosen);
+  add_run_command(app, chosen);
+  add_bench_command(app, chosen);
   add_info_command(app, chosen);
   try {
     app.parse(argc, argv);

@@ -86,6 +86,7 @@ class Engine {
   }
 
   const Model& model() const { return *model_; }
+  const std::shared_ptr<const Model>& shared_model() const { return model_; }
   const Configuration& configuration() const { return configuration_; }
   /// What runs for batches of `images` at the present precision: for reports.
   const Plan& plan(std::int64_t images = 1) {

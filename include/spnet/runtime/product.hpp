@@ -17,13 +17,18 @@ namespace spnet {
 inline namespace v0 {
 namespace runtime {
 
+/// The weight of an operator; null where it has none.
+inline const Weight* weight_of(const Graph& graph, const Operator& op) {
+  if (const auto* conv = std::get_if<Conv2d>(&op)) return &graph.weights[conv->weight];
+  if (const auto* linear = std::get_if<Linear>(&op)) return &graph.weights[linear->weight];
+  return nullptr;
+}
+
 /// Bits of a layer's weight and of its input at `p`: 32 where the weight, or the input, is float at every precision.
 inline Precision widths_at(const Graph& graph, const Node& node, Precision p) {
   const CodeRules* rules = rules_of(node.op);
-  const std::uint32_t* weight = nullptr;
-  if (const auto* conv = std::get_if<Conv2d>(&node.op)) weight = &conv->weight;
-  if (const auto* linear = std::get_if<Linear>(&node.op)) weight = &linear->weight;
-  return {!weight || graph.weights[*weight].codes.empty() ? kFloatBits : p.weight_bits,
+  const Weight* weight = weight_of(graph, node.op);
+  return {!weight || weight->codes.empty() ? kFloatBits : p.weight_bits,
           !rules || rules->empty() ? kFloatBits : p.activation_bits};
 }
 

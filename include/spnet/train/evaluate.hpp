@@ -24,27 +24,22 @@ struct Evaluation {
   double ms_per_image() const { return images ? 1e3 * seconds / static_cast<double>(images) : 0; }
 };
 
-/// Runs every batch of `loader`'s current epoch through every switch, in evaluation mode and without a tape.
-/// `progress(images)` is called after each batch and may return false to stop early. The network is left in its former
-/// mode, at the last of `switches`. Throws ValueError at a switch that the network was not made for, NumericError, naming
-/// the switch, where logits or what leads to them are not finite, and what the loader throws.
-inline std::vector<Evaluation> evaluate(nn::Module& model, const std::vector<Precision>& switches, data::Loader& loader,
+/// Runs every batch of `loader`'s current epoch through logits(precision, images [N,H,W,C]) → [N,classes] at every switch.
+/// `progress(images)` is called after each batch and may return false to stop early. Throws NumericError, naming the
+/// switch, where logits or what leads to them are not finite, and what `logits` and the loader throw.
+template <class Logits>
+std::vector<Evaluation> evaluate_logits(const Logits& logits, const std::vector<Precision>& switches, data::Loader& loader,
                                         const std::function<bool(std::int64_t)>& progress = {}) {
-  NoGradGuard no_grad;
-  const bool training = model.training();
-  model.eval();
   std::vector<Evaluation> results;
   for (Precision p : switches) results.push_back({.precision = p});
   std::int64_t images = 0;
   while (auto batch = loader.next()) {
-    const Variable<float> x(batch->images);
     for (auto& result : results) {
-      model.set_precision(result.precision);
       try {
         const auto begin = std::chrono::steady_clock::now();
-        const Variable<float> logits = model(x);
+        const Tensor<float> found = logits(result.precision, batch->images);
         result.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-        result.correct += count_correct(logits.value(), batch->labels);
+        result.correct += count_correct(found, batch->labels);
       } catch (const NumericError& error) {
         throw NumericError(message("evaluate: at switch ", result.precision, ": ", error.what()));
       }
@@ -53,6 +48,21 @@ inline std::vector<Evaluation> evaluate(nn::Module& model, const std::vector<Pre
     images += batch->labels.size();
     if (progress && !progress(images)) break;
   }
+  return results;
+}
+
+/// The same of a network in evaluation mode, without a tape. It is left in its former mode, at the last of `switches`.
+/// Throws ValueError also at a switch that the network was not made for.
+inline std::vector<Evaluation> evaluate(nn::Module& model, const std::vector<Precision>& switches, data::Loader& loader,
+                                        const std::function<bool(std::int64_t)>& progress = {}) {
+  NoGradGuard no_grad;
+  const bool training = model.training();
+  model.eval();
+  const auto logits = [&](Precision p, const Tensor<float>& images) {
+    model.set_precision(p);
+    return model(Variable<float>(images)).value();
+  };
+  auto results = evaluate_logits(logits, switches, loader, progress);
   model.train(training);
   return results;
 }

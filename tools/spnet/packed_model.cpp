@@ -1,0 +1,87 @@
+#include "packed_model.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "commands.hpp"
+#include "progress.hpp"
+#include "spnet/data/loader.hpp"
+#include "spnet/runtime/engine.hpp"
+#include "spnet/runtime/size.hpp"
+
+namespace spnet::program {
+
+bool is_packed(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::is_regular_file(path, error);
+}
+
+std::vector<Precision> chosen_switches(const runtime::Graph& graph, const std::string& switches) {
+  if (switches.empty()) return graph.precisions;
+  std::vector<Precision> chosen;
+  try {
+    chosen = parse_switches(switches);
+  } catch (const ValueError& error) {
+    throw UsageError(error.what());
+  }
+  for (const Precision p : chosen)
+    check<ValueError>(std::find(graph.precisions.begin(), graph.precisions.end(), p) != graph.precisions.end(), p,
+                      " given, the network was packed for ", join(graph.precisions));
+  return chosen;
+}
+
+data::Augmentation preparation(const runtime::Graph& graph) {
+  check<FileError>(graph.input.rank() == 3 && graph.input[2] == 3 && graph.preparation.mean.size() == 3, graph.name,
+                   ": the network does not take colour images");
+  data::Augmentation out{.size = {graph.input[0], graph.input[1]}, .centre_share = graph.preparation.centre_share};
+  std::copy_n(graph.preparation.mean.begin(), 3, out.mean.begin());
+  std::copy_n(graph.preparation.deviation.begin(), 3, out.deviation.begin());
+  return out;
+}
+
+std::vector<train::Evaluation> evaluate_packed(const std::shared_ptr<const runtime::Model>& model,
+                                               const std::vector<Precision>& switches, const data::DataSplits& splits,
+                                               std::int64_t batch) {
+  const runtime::Graph& graph = model->graph();
+  check<FileError>(splits.test->classes().size() == graph.classes.size(), "eval: the data has ",
+                   splits.test->classes().size(), " classes, the network has ", graph.classes.size());
+  data::Loader loader(splits.test, {.batch_size = batch, .shuffle = false, .augmentation = preparation(graph)});
+  runtime::Engine engine(model);
+  Progress progress("evaluating", splits.test->size(), "images");
+  return train::evaluate_logits(
+      [&](Precision p, const Tensor<float>& images) {
+        engine.set_precision(p);
+        return engine.run(images);
+      },
+      switches, loader,
+      [&](std::int64_t images) {
+        progress.update(images);
+        return true;
+      });
+}
+
+std::int64_t weight_bytes(const runtime::Model& model, Precision p) {
+  const std::vector<std::uint8_t> uniform(model.graph().layers.size(),
+                                          static_cast<std::uint8_t>(model.precision_index(p)));
+  return runtime::weight_bytes(model.graph(), uniform);
+}
+
+int print_packed(const std::string& path) {
+  const runtime::Model model(runtime::load_packed(path));
+  const runtime::Graph& g = model.graph();
+  std::printf("model       %s, %zu classes, %zu layers, %zu operators\n", g.name.c_str(), g.classes.size(),
+              g.layers.size(), g.nodes.size());
+  std::printf("images      %s\n", message(g.input).c_str());
+  std::printf("file        %llu bytes\n", static_cast<unsigned long long>(std::filesystem::file_size(path)));
+  std::printf("switch      top-1 %%   weight bytes\n");
+  for (std::size_t i = 0; i < g.precisions.size(); ++i) {
+    char accuracy[32] = "-";
+    if (g.accuracies[i]) std::snprintf(accuracy, sizeof accuracy, "%.2f", g.accuracies[i]->top1_percent);
+    std::printf("%-8s %10s %14lld\n", to_string(g.precisions[i]).c_str(), accuracy,
+                static_cast<long long>(weight_bytes(model, g.precisions[i])));
+  }
+  return 0;
+}
+
+}  // namespace spnet::program
