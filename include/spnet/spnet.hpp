@@ -65,6 +65,7 @@
 #include "spnet/data/synthetic.hpp"
 #include "spnet/data/tiny_imagenet.hpp"
 #include "spnet/runtime/engine.hpp"
+#include "spnet/runtime/governed_engine.hpp"
 #include "spnet/pack/pack.hpp"
 #include "spnet/train/distillation.hpp"
 #include "spnet/train/evaluate.hpp"

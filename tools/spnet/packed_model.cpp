@@ -8,7 +8,7 @@
 #include "progress.hpp"
 #include "spnet/data/loader.hpp"
 #include "spnet/runtime/engine.hpp"
-#include "spnet/runtime/size.hpp"
+#include "spnet/runtime/cost.hpp"
 
 namespace spnet::program {
 
@@ -64,7 +64,7 @@ std::vector<train::Evaluation> evaluate_packed(const std::shared_ptr<const runti
 std::int64_t weight_bytes(const runtime::Model& model, Precision p) {
   const std::vector<std::uint8_t> uniform(model.graph().layers.size(),
                                           static_cast<std::uint8_t>(model.precision_index(p)));
-  return runtime::weight_bytes(model.graph(), uniform);
+  return runtime::cost_of(model, uniform).weight_bytes;
 }
 
 int print_packed(const std::string& path) {

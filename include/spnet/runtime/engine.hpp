@@ -59,6 +59,17 @@ class Engine {
     current_ = nullptr;
   }
 
+  /// The same by the places of the precisions in the graph's list.
+  void set_configuration(const Configuration& configuration) {
+    check<ValueError>(configuration.size() == configuration_.size(), "engine: ", configuration.size(),
+                      " precisions given for ", configuration_.size(), " layers");
+    for (const std::uint8_t p : configuration)
+      check<ValueError>(p < model_->graph().precisions.size(), "engine: precision number ", int{p}, " of ",
+                        model_->graph().precisions.size());
+    configuration_ = configuration;
+    current_ = nullptr;
+  }
+
   /// Makes ready for batches of `images` at the present precision, so that the next `run` only runs.
   void prepare(std::int64_t images = 1) {
     const ThreadCount threads(options_.threads);

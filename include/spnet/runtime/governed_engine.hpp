@@ -1,0 +1,128 @@
+// An engine whose precision a governor chooses, image by image.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "spnet/runtime/cost.hpp"
+#include "spnet/runtime/engine.hpp"
+#include "spnet/runtime/governor.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace runtime {
+
+/// Milliseconds from some point in time on.
+using ClockMs = std::function<double()>;
+
+inline ClockMs steady_clock_ms() {
+  return [] {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  };
+}
+
+/// A configuration that may be chosen; higher accuracies are better.
+struct Choice {
+  std::string name;
+  Configuration configuration;
+  double accuracy = 0;
+};
+
+/// All layers at one precision, for each of the model's. Accuracies are those measured at packing; where one is
+/// missing, all are ranked by their bits instead.
+inline std::vector<Choice> uniform_choices(const Model& model) {
+  const Graph& graph = model.graph();
+  const bool measured =
+      std::all_of(graph.accuracies.begin(), graph.accuracies.end(), [](const auto& a) { return a.has_value(); });
+  std::vector<Choice> choices;
+  for (std::size_t i = 0; i < graph.precisions.size(); ++i) {
+    const Precision p = graph.precisions[i];
+    const double accuracy = measured
+                                ? graph.accuracies[i]->top1_percent
+                                : 64.0 * std::min(p.weight_bits, p.activation_bits) + p.weight_bits + p.activation_bits;
+    choices.push_back({to_string(p), Configuration(graph.layers.size(), static_cast<std::uint8_t>(i)), accuracy});
+  }
+  return choices;
+}
+
+struct GovernedEngineOptions {
+  EngineOptions engine;
+  GovernorOptions governor;
+  int calibration_runs = 8;  ///< of every choice, when the session begins, on an image of zeros; at least 1
+  ClockMs clock = steady_clock_ms();
+};
+
+/// A session that keeps a budget. One image at a time.
+class GovernedEngine {
+ public:
+  /// Measures every choice. Throws ValueError, naming the nearest choice, where none keeps the budgets of memory and
+  /// energy.
+  GovernedEngine(std::shared_ptr<const Model> model, std::vector<Choice> choices, const Budget& budget,
+                 const GovernedEngineOptions& options = {})
+      : engine_(std::move(model), options.engine),
+        choices_(std::move(choices)),
+        clock_(options.clock),
+        governor_(candidates(options.calibration_runs), budget, options.governor) {
+    engine_.set_configuration(choices_[governor_.current()].configuration);
+  }
+
+  /// image [1,H,W,C] → logits [1,classes], at the choice that the governor is at. Throws as Engine::run.
+  Tensor<float> run(const Tensor<float>& image) {
+    const double begin = clock_();
+    Tensor<float> logits = engine_.run(image);
+    last_ms_ = clock_() - begin;
+    last_ = governor_.current();
+    // The next choice is made ready after the clock has stopped.
+    if (governor_.record(last_ms_)) {
+      engine_.set_configuration(choices_[governor_.current()].configuration);
+      engine_.prepare();
+    }
+    return logits;
+  }
+
+  /// What the last image ran at, and took.
+  const Choice& last_choice() const { return choices_[last_]; }
+  double last_ms() const { return last_ms_; }
+  const Governor& governor() const { return governor_; }
+  const std::vector<Candidate>& candidates() const { return candidates_; }
+
+ private:
+  const std::vector<Candidate>& candidates(int runs) {
+    const Tensor<float> image = Tensor<float>::zeros(detail::with_batch(engine_.model().graph().input));
+    for (const Choice& choice : choices_) {
+      engine_.set_configuration(choice.configuration);
+      engine_.run(image);
+      Candidate& c = candidates_.emplace_back();
+      c.name = choice.name;
+      c.accuracy = choice.accuracy;
+      c.latency_ms = std::numeric_limits<double>::infinity();
+      for (int i = 0; i < std::max(runs, 1); ++i) {
+        const double begin = clock_();
+        engine_.run(image);
+        c.latency_ms = std::min(c.latency_ms, clock_() - begin);
+      }
+      c.bytes = engine_.plan().memory.bytes;
+      for (const auto& product : engine_.products()) c.bytes += product->bytes;
+      c.energy = cost_of(engine_.model(), choice.configuration).energy_pj();
+    }
+    return candidates_;
+  }
+
+  Engine engine_;
+  std::vector<Choice> choices_;
+  ClockMs clock_;
+  std::vector<Candidate> candidates_;
+  Governor governor_;
+  std::size_t last_ = 0;
+  double last_ms_ = 0;
+};
+
+}  // namespace runtime
+}  // namespace v0
+}  // namespace spnet

@@ -1,0 +1,74 @@
+#include "spnet/runtime/governed_engine.hpp"
+
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <string>
+
+#include "../pack/own_network.hpp"
+#include "../temporary_folder.hpp"
+#include "spnet/models/resnet.hpp"
+#include "spnet/pack/pack.hpp"
+#include "spnet/testing/compare.hpp"
+
+using namespace spnet;
+
+namespace {
+
+const std::vector<Precision> kGoverned = parse_switches("w1a1,w4a4,w32a32");
+
+std::shared_ptr<const runtime::Model> governed_model() {
+  const auto net = models::make_model("resnet20", {.width = 0.25, .quantization = {.switches = kGoverned}});
+  test::settle(*net, kGoverned, {4, 16, 16, 3});
+  runtime::Graph graph = pack::pack(*net, {16, 16, 3}, kGoverned);
+  for (std::size_t i = 0; i < 3; ++i)
+    graph.accuracies[i] = runtime::Accuracy{100, 60.0 + 10.0 * static_cast<double>(i)};
+  return std::make_shared<const runtime::Model>(std::move(graph));
+}
+
+}  // namespace
+
+TEST_CASE("governed_engine: runs what the governor chooses, by any clock") {
+  const auto shared = governed_model();
+  // A clock that goes on by what the running choice is said to take.
+  auto now = std::make_shared<double>(0);
+  auto calls = std::make_shared<int>(0);
+  auto load = std::make_shared<double>(1);
+  // Calibration asks for 3 choices twice each; later each image asks twice.
+  const auto clock = [=] {
+    const int call = (*calls)++;
+    if (call % 2 == 1) *now += call < 12 ? 2.0 * (1 + call / 4) : *load;
+    return *now;
+  };
+  runtime::GovernedEngine engine(shared, runtime::uniform_choices(*shared), {.latency_ms = 5},
+                                 {.engine = {.threads = 1}, .governor = {}, .calibration_runs = 2, .clock = clock});
+  REQUIRE(engine.candidates().size() == 3);
+  CHECK(engine.candidates()[0].latency_ms == 2);
+  CHECK(engine.candidates()[2].latency_ms == 6);
+  CHECK(engine.candidates()[0].bytes < engine.candidates()[2].bytes);
+  CHECK(engine.candidates()[0].energy < engine.candidates()[1].energy);
+  CHECK(engine.candidates()[1].energy < engine.candidates()[2].energy);
+  const Tensor<float> x = testing::random_normal<float>({1, 16, 16, 3}, 5);
+  runtime::Engine plain(shared, {.threads = 1});
+  const auto expect = [&](Precision p) {
+    plain.set_precision(p);
+    const Tensor<float> logits = engine.run(x);
+    CHECK(engine.last_choice().name == to_string(p));
+    CHECK(testing::bit_equal(logits, plain.run(x)));
+  };
+  *load = 4;
+  for (int i = 0; i < 10; ++i) expect({4, 4});
+  CHECK(engine.last_ms() == 4);
+  *load = 8;
+  for (int i = 0; i < 2; ++i) expect({4, 4});
+  expect({1, 1});
+}
+
+TEST_CASE("governed_engine: without measured accuracies choices are ranked by their bits") {
+  const auto shared = governed_model();
+  runtime::Graph graph = shared->graph();
+  graph.accuracies[1].reset();
+  const auto choices = runtime::uniform_choices(runtime::Model(graph));
+  CHECK(choices[0].accuracy < choices[1].accuracy);
+  CHECK(choices[1].accuracy < choices[2].accuracy);
+}
