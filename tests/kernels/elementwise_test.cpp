@@ -201,6 +201,10 @@ TEST_CASE("kernels: add, relu and its gradient have the bits of the reference") 
     k.add(sum.data(), b.data(), a.size());
     kernels::reference::add(sum_ref.data(), b.data(), a.size());
     CHECK(testing::bit_equal(sum, sum_ref));
+    Tensor<float> most = b.clone(), most_ref = b.clone();
+    k.maximum(most.data(), a.data(), a.size());
+    kernels::reference::maximum(most_ref.data(), a.data(), a.size());
+    CHECK(testing::bit_equal(most, most_ref));
     k.relu(a.data(), y.data(), a.size());
     kernels::reference::relu(a.data(), y_ref.data(), a.size());
     CHECK(testing::bit_equal(y, y_ref));

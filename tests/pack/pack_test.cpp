@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
 #include <memory>
 #include <string>
 
@@ -69,6 +70,22 @@ TEST_CASE("pack: a network and quantizers of a user's own") {
     CHECK(graph.layers == std::vector<std::string>{"stem", "wide", "deep", "mix", "shortcut", "fc"});
     check_parity(net, graph);
   }
+}
+
+TEST_CASE("pack: codes by float weights have the bits of training in convolutions of every kind") {
+  const auto switches = parse_switches("w32a2,w32a8,w8a8");
+  for (const std::int64_t channels : {3, 16, 20, 40})
+    for (const auto& [kernel, stride, groups] :
+         {std::array{3, 1, 1}, {3, 2, 1}, {1, 1, 1}, {1, 2, 1}, {5, 1, 1}, {3, 1, 2}}) {
+      if (channels % groups) continue;
+      CAPTURE(channels);
+      CAPTURE(kernel);
+      CAPTURE(stride);
+      Random random(4);
+      nn::Conv2d conv(channels, 32, kernel, {.stride = stride, .padding = kernel / 2, .groups = groups},
+                      {.switches = switches}, random);
+      check_parity(conv, pack::pack(conv, {12, 12, channels}, switches));
+    }
 }
 
 TEST_CASE("pack: every layer may have a precision of its own") {

@@ -105,6 +105,8 @@ struct ElementwiseFunctions {
   void (*moments)(const MomentsArgs<T>&);
   NormalizeFunctions<T> of_values;
   NormalizeFunctions<T, std::int32_t> of_sums;
+  /// largest[i] = x[i] > largest[i] or x[i] is NaN ? x[i] : largest[i]
+  void (*maximum)(T* largest, const T* x, std::int64_t count);
   /// sum[i] += term[i]
   void (*add)(T* sum, const T* term, std::int64_t count);
   /// y[i] = x[i] < 0 ? 0 : x[i]; NaN stays. y may be x.

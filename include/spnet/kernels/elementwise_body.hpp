@@ -335,6 +335,25 @@ SPNET_INLINE void normalize_gradient(const NormalizeGradientArgs<float, X>& a) {
 }
 
 template <class L>
+struct Maximum {
+  float* largest;
+  const float* x;
+  template <class Move>
+  SPNET_INLINE void step(std::int64_t i, const Move& move) {
+    typename L::Float a, b;
+    move.load(a, largest + i);
+    move.load(b, x + i);
+    a = (b > a) | (b != b) ? b : a;
+    move.store(largest + i, a);
+  }
+};
+template <class L>
+SPNET_INLINE void maximum(float* largest, const float* x, std::int64_t count) {
+  Maximum<L> pass{largest, x};
+  sweep<L>(pass, count);
+}
+
+template <class L>
 struct Add {
   float* sum;
   const float* term;

@@ -108,6 +108,11 @@ void normalize_gradient(const NormalizeGradientArgs<T, X>& a) {
 }
 
 template <class T>
+void maximum(T* largest, const T* x, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) largest[i] = x[i] > largest[i] || std::isnan(x[i]) ? x[i] : largest[i];
+}
+
+template <class T>
 void add(T* sum, const T* term, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) sum[i] += term[i];
 }
@@ -128,7 +133,7 @@ inline constexpr NormalizeFunctions<T, X> kNormalize{normalize<T, X>, normalize_
 
 template <class T>
 inline constexpr ElementwiseFunctions<T> kElementwise{moments<T>, kNormalize<T, T>, kNormalize<T, std::int32_t>,
-                                                      add<T>, relu<T>, relu_gradient<T>};
+                                                      maximum<T>, add<T>, relu<T>, relu_gradient<T>};
 
 }  // namespace kernels::reference
 }  // namespace v0

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "spnet/core/parallel.hpp"
+#include "spnet/ops/elementwise.hpp"
 #include "spnet/tensor/tensor.hpp"
 
 namespace spnet {
@@ -52,7 +53,23 @@ inline PoolGeometry pool_geometry(const char* op, const Shape& x, const Pool2dOp
   return {x[0], x[1], x[2], x[3], out(x[1]), out(x[2]), options.kernel, stride, options.padding};
 }
 
-// x and y are row-major; `index` may be null.
+// x and y are row-major.
+template <class T>
+void max_pool2d(const PoolGeometry& s, const T* x, T* value) {
+  const auto maximum = elementwise_kernels<T>().maximum;
+  parallel_for(s.n * s.out_h, [&](std::int64_t row) {
+    const T* image = x + row / s.out_h * s.h * s.w * s.c;
+    const auto ys = s.window(row % s.out_h, s.h);
+    for (std::int64_t ox = 0; ox < s.out_w; ++ox) {
+      const auto xs = s.window(ox, s.w);
+      T* best = value + (row * s.out_w + ox) * s.c;
+      std::copy_n(image + (ys.begin * s.w + xs.begin) * s.c, s.c, best);
+      for (std::int64_t y = ys.begin; y < ys.end; ++y)
+        for (std::int64_t px = xs.begin; px < xs.end; ++px) maximum(best, image + (y * s.w + px) * s.c, s.c);
+    }
+  });
+}
+// And which element of the image each is.
 template <class T>
 void max_pool2d(const PoolGeometry& s, const T* x, T* value, std::int32_t* index) {
   parallel_for(s.n * s.out_h, [&](std::int64_t row) {
@@ -61,10 +78,10 @@ void max_pool2d(const PoolGeometry& s, const T* x, T* value, std::int32_t* index
     for (std::int64_t ox = 0; ox < s.out_w; ++ox) {
       const auto xs = s.window(ox, s.w);
       T* best = value + (row * s.out_w + ox) * s.c;
-      std::int32_t* which = index ? index + (row * s.out_w + ox) * s.c : nullptr;
+      std::int32_t* which = index + (row * s.out_w + ox) * s.c;
       const std::int64_t first = ys.begin * s.w + xs.begin;
       std::copy_n(image + first * s.c, s.c, best);
-      if (which) std::fill_n(which, s.c, static_cast<std::int32_t>(first));
+      std::fill_n(which, s.c, static_cast<std::int32_t>(first));
       for (std::int64_t y = ys.begin; y < ys.end; ++y) {
         for (std::int64_t px = xs.begin; px < xs.end; ++px) {
           const std::int64_t at = y * s.w + px;
@@ -72,7 +89,7 @@ void max_pool2d(const PoolGeometry& s, const T* x, T* value, std::int32_t* index
           for (std::int64_t c = 0; c < s.c; ++c) {
             const bool wins = v[c] > best[c] || (std::isnan(v[c]) && !std::isnan(best[c]));
             best[c] = wins ? v[c] : best[c];
-            if (which) which[c] = wins ? static_cast<std::int32_t>(at) : which[c];
+            which[c] = wins ? static_cast<std::int32_t>(at) : which[c];
           }
         }
       }

@@ -214,13 +214,15 @@ class PlanBuilder {
     }
     BufferId x = kNoBuffer;
     const AffineCodes* map = rule ? std::get_if<AffineCodes>(&rule->map) : nullptr;
-    const bool reads_codes = map && std::holds_alternative<Conv2d>(node.op);
+    const bool is_conv = std::holds_alternative<Conv2d>(node.op);
+    const bool reads_codes = map && is_conv && !reads_codes_as_floats();
     if (reads_codes) {
       x = codes_of(source, *rule);
     } else if (rule) {
       const BufferId codes = codes_of(source, *rule);
       x = new_floats(source);
-      emit<DecodeStep>(CodesOutput{rule, codes}, count_of(source), x);
+      // The weights are scaled in place of evenly spaced codes.
+      emit<DecodeStep>(CodesOutput{rule, codes}, count_of(source), x, map && is_conv);
       use(x);
     } else {
       x = floats_of(source);

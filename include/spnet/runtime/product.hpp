@@ -44,7 +44,7 @@ inline const CodeRule* rule_at(const Operator& op, int bits) {
 struct Product {
   /// Codes by codes gives sums; codes or floats by floats give floats.
   std::variant<ops::PackedCodesConv2d, ops::PackedConv2d, ops::PackedLinear> kernel;
-  bool reads_codes = false;  ///< else floats: the codes' values where the input has codes
+  bool reads_codes = false;  ///< else floats
   std::int64_t bytes = 0;
 
   std::string name() const {
@@ -73,6 +73,10 @@ inline bool gives_sums(const Graph& graph, const Node& node, Precision widths) {
   return !ops::integer_form_obstacle(*codes, weight.codes.at(widths.weight_bits).map, weight.shape);
 }
 
+/// True where codes by floats are multiplied as floats, which are the codes' integers: as the differentiable operators
+/// do, but for where these leave out products of bf16.
+inline bool reads_codes_as_floats() { return ops::float32_matmul_precision() == ops::Float32Precision::kHighest; }
+
 /// The product of node `node`, which is a Conv2d or a Linear, for inputs of `x` [N,...] at `widths`.
 inline Product make_product(const Graph& graph, const Node& node, const Shape& x, Precision widths,
                             ops::CodesProduct choice) {
@@ -93,6 +97,7 @@ inline Product make_product(const Graph& graph, const Node& node, const Shape& x
         {ops::PackedCodesConv2d(x, *codes, unpack_weight(weight, widths.weight_bits), conv.options, choice), true});
   const Tensor<float> scaled =
       ops::affine(detail::weight_values(weight, widths.weight_bits), ops::detail::scale_of(*codes));
+  if (reads_codes_as_floats()) return finished({ops::PackedConv2d(x, scaled, conv.options)});
   return finished({ops::PackedConv2d(x, scaled, conv.options, ops::detail::IntegerRange(*codes).largest()), true});
 }
 

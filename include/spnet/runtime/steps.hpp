@@ -247,17 +247,19 @@ class EncodeStep final : public Step {
   CodesOutput output_;
 };
 
-/// Codes to floats.
+/// Codes to floats, or to the integers that the scale stands before.
 class DecodeStep final : public Step {
  public:
-  DecodeStep(CodesOutput input, std::int64_t count, BufferId y) : input_(input), count_(count), y_(y) {}
+  DecodeStep(CodesOutput input, std::int64_t count, BufferId y, bool integers = false)
+      : input_(input), count_(count), y_(y), integers_(integers) {}
   bool run(const Memory& memory, const Product*) const override {
     const auto* const codes = memory.at<const std::uint8_t>(input_.codes);
     auto* const y = memory.at<float>(y_);
     parallel_ranges(count_, ops::kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
       if (const auto* affine = std::get_if<AffineCodes>(&input_.rule->map)) {
+        const float scale = integers_ ? 1.0f : affine->scale.data()[0];
         kernels::active().quantize.decode(
-            {codes + begin, end - begin, affine->step, affine->zero_point, affine->scale.data()[0], y + begin});
+            {codes + begin, end - begin, affine->step, affine->zero_point, scale, y + begin});
       } else {
         const float* const table = std::get<LutCodes>(input_.rule->map).table.data();
         for (std::int64_t i = begin; i < end; ++i) y[i] = table[codes[i]];
@@ -270,6 +272,7 @@ class DecodeStep final : public Step {
   CodesOutput input_;
   std::int64_t count_;
   BufferId y_;
+  bool integers_;
 };
 
 class PoolStep final : public Step {
@@ -278,7 +281,7 @@ class PoolStep final : public Step {
       : x_(x), geometry_(ops::detail::pool_geometry("pool2d", shape, pool.options)), pool_(pool), y_(y) {}
   bool run(const Memory& memory, const Product*) const override {
     if (pool_.kind == PoolKind::kMax) {
-      ops::detail::max_pool2d(geometry_, memory.at<const float>(x_), memory.at<float>(y_), nullptr);
+      ops::detail::max_pool2d(geometry_, memory.at<const float>(x_), memory.at<float>(y_));
     } else {
       ops::detail::avg_pool2d(geometry_, pool_.options.count_include_pad, memory.at<const float>(x_),
                               memory.at<float>(y_));

@@ -28,6 +28,9 @@ template <class X>
 SPNET_AVX2 inline void normalize_gradient(const NormalizeGradientArgs<float, X>& a) {
   body::normalize_gradient<Lanes>(a);
 }
+SPNET_AVX2 inline void maximum(float* largest, const float* x, std::int64_t count) {
+  body::maximum<Lanes>(largest, x, count);
+}
 SPNET_AVX2 inline void add(float* sum, const float* term, std::int64_t count) { body::add<Lanes>(sum, term, count); }
 SPNET_AVX2 inline void relu(const float* x, float* y, std::int64_t count) { body::relu<Lanes>(x, y, count); }
 SPNET_AVX2 inline void relu_gradient(const float* gradient, const float* y, float* dx, std::int64_t count) {
@@ -39,7 +42,7 @@ constexpr NormalizeFunctions<float, X> normalize_functions() {
   return {normalize<X>, normalize_codes<X>, normalize_sums<X>, normalize_gradient<X>};
 }
 constexpr ElementwiseKernels elementwise_kernels() {
-  return {moments, normalize_functions<float>(), normalize_functions<std::int32_t>(), add, relu, relu_gradient};
+  return {moments, normalize_functions<float>(), normalize_functions<std::int32_t>(), maximum, add, relu, relu_gradient};
 }
 
 }  // namespace kernels::avx2

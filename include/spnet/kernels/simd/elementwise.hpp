@@ -27,6 +27,9 @@ template <class X>
 inline void normalize_gradient(const NormalizeGradientArgs<float, X>& a) {
   body::normalize_gradient<Lanes>(a);
 }
+inline void maximum(float* largest, const float* x, std::int64_t count) {
+  body::maximum<Lanes>(largest, x, count);
+}
 inline void add(float* sum, const float* term, std::int64_t count) { body::add<Lanes>(sum, term, count); }
 inline void relu(const float* x, float* y, std::int64_t count) { body::relu<Lanes>(x, y, count); }
 inline void relu_gradient(const float* gradient, const float* y, float* dx, std::int64_t count) {
@@ -38,7 +41,7 @@ constexpr NormalizeFunctions<float, X> normalize_functions() {
   return {normalize<X>, normalize_codes<X>, normalize_sums<X>, normalize_gradient<X>};
 }
 constexpr ElementwiseKernels elementwise_kernels() {
-  return {moments, normalize_functions<float>(), normalize_functions<std::int32_t>(), add, relu, relu_gradient};
+  return {moments, normalize_functions<float>(), normalize_functions<std::int32_t>(), maximum, add, relu, relu_gradient};
 }
 
 }  // namespace kernels::simd
