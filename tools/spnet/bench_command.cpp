@@ -20,7 +20,7 @@ struct BenchArguments {
   std::string model, switches;
   std::int64_t batch = 1;
   int threads = 0, runs = 100;
-  bool json = false;
+  bool json = false, no_tune = false;
 };
 
 // What one switch took, batch by batch.
@@ -39,7 +39,7 @@ struct Timing {
 
 // The switches take turns, so that what disturbs the machine for a while disturbs all of them.
 std::vector<Timing> measure(const BenchArguments& arguments, const std::shared_ptr<const runtime::Model>& model) {
-  runtime::Engine engine(model, {.threads = arguments.threads});
+  runtime::Engine engine(model, {.threads = arguments.threads, .tune = !arguments.no_tune});
   const std::vector<Precision> switches = chosen_switches(model->graph(), arguments.switches);
   Tensor<float> images(runtime::detail::with_batch(model->graph().input, arguments.batch));
   Random random(1);
@@ -66,7 +66,16 @@ std::vector<Timing> measure(const BenchArguments& arguments, const std::shared_p
 }
 
 int bench(const BenchArguments& arguments) {
-  const auto timings = measure(arguments, runtime::Model::load(arguments.model));
+  const auto model = runtime::Model::load(arguments.model);
+  const std::size_t known = model->choices().size();
+  const auto timings = measure(arguments, model);
+  if (model->choices().size() > known) {
+    try {
+      model->save_choices(arguments.model);
+    } catch (const FileError& error) {
+      std::fprintf(stderr, "warning: the fastest kernels are not kept: %s\n", error.what());
+    }
+  }
   if (!arguments.json) std::printf("switch    median ms     p99 ms   images/s   weight bytes   kernels\n");
   for (const Timing& t : timings) {
     const double median = t.quantile(0.5), p99 = t.quantile(0.99);
@@ -105,6 +114,9 @@ void add_bench_command(CLI::App& app, std::function<int()>& chosen) {
   command->add_option("--runs", arguments->runs, "batches timed for each switch")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
+  command->add_flag(
+      "--no-tune", arguments->no_tune,
+      "take the kernels that are faster as a rule; otherwise the fastest are measured once and kept beside the model");
   command->add_flag("--json", arguments->json,
                     "an object a line: switch, median_ms, p99_ms, images_per_s, weight_bytes, kernels, …");
   command->callback([=, &chosen] { chosen = [arguments] { return bench(*arguments); }; });

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstring>
 #include <span>
 
 #if defined(__x86_64__)
@@ -98,6 +99,23 @@ struct Available {
 SPNET_KERNELS_INLINE std::span<const KernelTable* const> available() {
   static const detail::Available all;
   return {all.tables.data(), all.count};
+}
+
+/// What the processor calls itself, for what is remembered of one; plain text, perhaps empty.
+SPNET_KERNELS_INLINE const char* cpu_name() {
+  static const std::array<char, 49> name = [] {
+    std::array<char, 49> out{};
+#if defined(__x86_64__)
+    for (unsigned leaf = 0; leaf < 3; ++leaf) {
+      unsigned words[4] = {};
+      if (!__get_cpuid(0x80000002U + leaf, &words[0], &words[1], &words[2], &words[3])) break;
+      std::memcpy(out.data() + 16 * leaf, words, sizeof words);
+    }
+#endif
+    for (char& c : out) c = c == 0 || (c >= ' ' && c <= '~') ? c : '?';
+    return out;
+  }();
+  return name.data();
 }
 
 }  // namespace kernels

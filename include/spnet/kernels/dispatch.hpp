@@ -23,6 +23,8 @@ namespace kernels {
 
 /// The tables that run on this machine, best first.
 std::span<const KernelTable* const> available();
+/// What the processor calls itself, for what is remembered of one; plain text, perhaps empty.
+const char* cpu_name();
 
 namespace detail {
 

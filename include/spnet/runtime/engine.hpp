@@ -2,7 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <list>
 #include <memory>
@@ -21,6 +24,9 @@ namespace runtime {
 
 struct EngineOptions {
   int threads = 0;  ///< of this session's loops: 1 opens no parallel region at all; 0: one per processor
+  /// Measures which kernel is fastest where several have the same results, when a plan is first made; else, and where
+  /// it was measured before, nothing is measured.
+  bool tune = false;
   /// Plans for precisions and batch sizes that were used before are kept, so many.
   std::size_t plans = 64;
   /// What the values of a batch may take; larger batches, and networks from strangers that ask for more, are refused.
@@ -137,10 +143,17 @@ class Engine {
                         plan.memory.bytes, " bytes, at most ", options_.max_bytes, " are allowed");
       sessions_.push_front({configuration_, images, std::move(plan), {}});
       at = sessions_.begin();
-      at->products.resize(at->plan.products.size());
       if (sessions_.size() > std::max<std::size_t>(options_.plans, 1)) sessions_.pop_back();
     } else {
       sessions_.splice(sessions_.begin(), sessions_, at);
+    }
+    if (block_.size_bytes() < static_cast<std::size_t>(at->plan.memory.bytes)) {
+      block_ = {};
+      block_ = Buffer(static_cast<std::size_t>(at->plan.memory.bytes));
+    }
+    if (at->products.empty()) {
+      at->products.resize(at->plan.products.size());
+      choose_kernels(at->plan);
     }
     // What both this plan and the one before use is never given up.
     std::vector<std::shared_ptr<const Product>> products;
@@ -151,11 +164,45 @@ class Engine {
       products.push_back(std::move(product));
     }
     products_ = std::move(products);
-    if (block_.size_bytes() < static_cast<std::size_t>(at->plan.memory.bytes)) {
-      block_ = {};
-      block_ = Buffer(static_cast<std::size_t>(at->plan.memory.bytes));
-    }
     return *at;
+  }
+
+  // Sets the choice of each product: what was measured, before or now, else what is faster as a rule.
+  void choose_kernels(Plan& plan) {
+    for (const auto& step : plan.steps) {
+      if (step->product < 0) continue;
+      ProductKey& key = plan.products[static_cast<std::size_t>(step->product)];
+      if (!has_choice(model_->graph(), model_->graph().nodes[key.node], key.widths)) continue;
+      const ChoiceKey choice{key.node, key.widths, key.images, num_threads()};
+      if (const auto known = model_->choices().find(choice)) {
+        key.choice = *known;
+      } else if (options_.tune) {
+        key.choice = faster(plan, *step, key);
+        model_->choices().set(choice, key.choice);
+      }
+    }
+  }
+  // Whatever lies in the buffers, a step takes as long.
+  ops::CodesProduct faster(const Plan& plan, const Step& step, ProductKey key) const {
+    const Memory memory(block_, plan.memory.offsets);
+    std::memset(block_.data(), 0, block_.size_bytes());
+    constexpr std::array kChoices{ops::CodesProduct::kBytes, ops::CodesProduct::kBits};
+    std::array<std::shared_ptr<const Product>, 2> products;
+    std::array<double, 2> best{1e9, 1e9};
+    for (std::size_t i = 0; i < 2; ++i) {
+      key.choice = kChoices[i];
+      products[i] = model_->product(key);
+    }
+    constexpr int kRuns = 6;  // in turn, the first of them to warm up
+    for (int run = 0; run < kRuns; ++run) {
+      for (std::size_t i = 0; i < 2; ++i) {
+        const auto begin = std::chrono::steady_clock::now();
+        step.run(memory, products[i].get());
+        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        if (run > 0) best[i] = std::min(best[i], seconds);
+      }
+    }
+    return best[1] < best[0] ? kChoices[1] : kChoices[0];
   }
   [[noreturn]] void throw_not_finite(const Step& step) const {
     const Graph& graph = model_->graph();

@@ -177,6 +177,7 @@ struct Graph {
   std::vector<std::string> layers;                  ///< the names of what may have a precision of its own
   std::vector<Weight> weights;
   std::vector<Node> nodes;
+  std::uint64_t checksum = 0;  ///< of the file that it was read from; not part of it
 };
 
 /// The name of an operator, for messages.

@@ -15,6 +15,7 @@
 #include "spnet/kernels/dispatch.hpp"
 #include "spnet/runtime/graph.hpp"
 #include "spnet/runtime/graph_check.hpp"
+#include "spnet/runtime/kernel_choices.hpp"
 #include "spnet/runtime/packed_file.hpp"
 #include "spnet/runtime/product.hpp"
 
@@ -35,6 +36,9 @@ struct ProductKey {
 
 struct ModelOptions {
   LoadOptions load;
+  /// Takes the kernels that were found to be fastest here before from the file beside the packed one, where there is
+  /// such.
+  bool read_choices = true;
   /// Expanded weights that no session is using are kept up to so many bytes, the latest used first.
   std::int64_t cache_bytes = std::int64_t{1} << 30;
 };
@@ -53,10 +57,15 @@ class Model {
   }
   /// Throws FileError, naming the file and what is wrong with it.
   static std::shared_ptr<const Model> load(const std::filesystem::path& path, const ModelOptions& options = {}) {
-    return std::make_shared<const Model>(load_packed(path, options.load), options);
+    auto model = std::make_shared<Model>(load_packed(path, options.load), options);
+    if (options.read_choices) model->choices_.load(choices_path(path), model->graph_.checksum);
+    return model;
   }
+  /// Keeps the kernels that were found to be fastest beside the packed file, for Model::load to find. Throws FileError.
+  void save_choices(const std::filesystem::path& packed) const { choices_.save(choices_path(packed), graph_.checksum); }
 
   const Graph& graph() const { return graph_; }
+  KernelChoices& choices() const { return choices_; }
   /// Of the nodes' results, for one image.
   const std::vector<Shape>& shapes() const { return shapes_; }
   /// The nodes that read the result of node i, once for each time they do.
@@ -112,6 +121,7 @@ class Model {
   std::vector<Shape> shapes_;
   std::vector<std::vector<std::uint32_t>> consumers_;
   std::int64_t cache_bytes_;
+  mutable KernelChoices choices_;
   mutable std::mutex mutex_;
   mutable std::list<Entry> latest_;  // the latest used first
   mutable std::map<ProductKey, std::list<Entry>::iterator> products_;

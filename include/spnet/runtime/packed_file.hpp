@@ -312,6 +312,7 @@ inline Graph parse_packed(const std::string& source, const Bytes& file, const Lo
   GraphReader reader(source, text, {file.owner, file.span.subspan(header.data)});
   Graph graph;
   reader(graph);
+  graph.checksum = header.checksum;
   require(reader.is_done(), "its graph ends before its part of the file does");
   require(reader.data_bytes() == header.data_bytes, header.data_bytes - reader.data_bytes(),
           " bytes of data belong to nothing");

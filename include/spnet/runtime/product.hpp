@@ -73,6 +73,16 @@ inline bool gives_sums(const Graph& graph, const Node& node, Precision widths) {
   return !ops::integer_form_obstacle(*codes, weight.codes.at(widths.weight_bits).map, weight.shape);
 }
 
+/// True where there is a choice among products of codes.
+inline bool has_choice(const Graph& graph, const Node& node, Precision widths) {
+  if (!gives_sums(graph, node, widths)) return false;
+  const auto& conv = std::get<Conv2d>(node.op);
+  const Weight& weight = graph.weights[conv.weight];
+  const auto& x = std::get<AffineCodes>(rule_at(node.op, widths.activation_bits)->map);
+  const auto& w = std::get<AffineCodes>(weight.codes.at(widths.weight_bits).map);
+  return ops::detail::WeightForm::has_planes(x, w, weight.shape[3]);
+}
+
 /// True where codes by floats are multiplied as floats, which are the codes' integers: as the differentiable operators
 /// do, but for where these leave out products of bf16.
 inline bool reads_codes_as_floats() { return ops::float32_matmul_precision() == ops::Float32Precision::kHighest; }
