@@ -51,7 +51,7 @@ std::vector<Timing> measure(const BenchArguments& arguments, const std::shared_p
     timing.weight_bytes = weight_bytes(*model, p);
     engine.set_precision(p);
     engine.run(images);
-    for (const auto& product : engine.products()) ++timing.kernels[product->name()];
+    for (const auto& product : engine.products(arguments.batch)) ++timing.kernels[product->name()];
   }
   for (int run = 0; run < arguments.runs; ++run) {
     for (Timing& timing : timings) {

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <list>
+#include <iterator>
 #include <memory>
 #include <span>
 #include <string>
@@ -95,7 +95,8 @@ class Engine {
     const Memory memory(block_, plan.memory.offsets);
     images.copy_to(memory.at<float>(plan.input));
     for (const auto& step : plan.steps) {
-      const Product* product = step->product < 0 ? nullptr : products_[static_cast<std::size_t>(step->product)].get();
+      const Product* product =
+          step->product < 0 ? nullptr : current_->products[static_cast<std::size_t>(step->product)].get();
       if (!step->run(memory, product)) throw_not_finite(*step);
     }
     const Shape shape = detail::with_batch(model_->shapes().back(), images.dim(0));
@@ -110,7 +111,11 @@ class Engine {
     prepare(images);
     return current_->plan;
   }
-  const std::vector<std::shared_ptr<const Product>>& products() const { return products_; }
+  /// Those of the plan for batches of `images` at the present precision.
+  const std::vector<std::shared_ptr<const Product>>& products(std::int64_t images = 1) {
+    prepare(images);
+    return current_->products;
+  }
 
  private:
   // For as long as one lives, loops called from this thread use so many threads.
@@ -126,44 +131,58 @@ class Engine {
    private:
     int before_;
   };
-  // A plan that was used, and the products that it used: others may take their memory while it is not.
+  // A plan that was used, and its products as long as nothing else needs their memory.
   struct Session {
     Configuration configuration;
     std::int64_t images;
     Plan plan;
-    std::vector<std::weak_ptr<const Product>> products;
+    std::vector<std::shared_ptr<const Product>> products = {};
   };
+  // Side by side in memory: a switch between two images finds nothing else in the cache.
+  struct Entry {
+    std::uint64_t key;
+    std::uint64_t used;  // when, in switches
+    std::unique_ptr<Session> session;
+  };
+  std::uint64_t key_of(std::int64_t images) const {
+    std::uint64_t key = static_cast<std::uint64_t>(images);
+    for (const std::uint8_t p : configuration_) key = (key ^ p) * 0x100000001B3;
+    return key;
+  }
 
   Session& session(std::int64_t images) {
-    auto at = std::find_if(sessions_.begin(), sessions_.end(),
-                           [&](const Session& s) { return s.images == images && s.configuration == configuration_; });
-    if (at == sessions_.end()) {
+    const std::uint64_t key = key_of(images);
+    auto found = std::find_if(sessions_.begin(), sessions_.end(), [&](const Entry& e) {
+      return e.key == key && e.session->images == images && e.session->configuration == configuration_;
+    });
+    if (found == sessions_.end()) {
       Plan plan = make_plan(*model_, configuration_, images);
       check<ValueError>(plan.memory.bytes <= options_.max_bytes, "engine: the values of ", images, " images take ",
                         plan.memory.bytes, " bytes, at most ", options_.max_bytes, " are allowed");
-      sessions_.push_front({configuration_, images, std::move(plan), {}});
-      at = sessions_.begin();
-      if (sessions_.size() > std::max<std::size_t>(options_.plans, 1)) sessions_.pop_back();
-    } else {
-      sessions_.splice(sessions_.begin(), sessions_, at);
+      if (sessions_.size() >= std::max<std::size_t>(options_.plans, 1))
+        sessions_.erase(std::min_element(sessions_.begin(), sessions_.end(),
+                                         [](const Entry& a, const Entry& b) { return a.used < b.used; }));
+      sessions_.push_back({key, 0, std::make_unique<Session>(Session{configuration_, images, std::move(plan)})});
+      found = std::prev(sessions_.end());
     }
+    found->used = ++switches_;
+    Session* const at = found->session.get();
     if (block_.size_bytes() < static_cast<std::size_t>(at->plan.memory.bytes)) {
       block_ = {};
       block_ = Buffer(static_cast<std::size_t>(at->plan.memory.bytes));
     }
     if (at->products.empty()) {
-      at->products.resize(at->plan.products.size());
       choose_kernels(at->plan);
+      std::vector<std::shared_ptr<const Product>> products;
+      for (const ProductKey& key : at->plan.products) products.push_back(model_->product(key));
+      at->products = std::move(products);
     }
-    // What both this plan and the one before use is never given up.
-    std::vector<std::shared_ptr<const Product>> products;
-    products.reserve(at->products.size());
-    for (std::size_t i = 0; i < at->products.size(); ++i) {
-      auto product = at->products[i].lock();
-      if (!product) at->products[i] = product = model_->product(at->plan.products[i]);
-      products.push_back(std::move(product));
+    // Where the cache had to give something up, plans that are not in use let go of it.
+    if (const std::uint64_t evictions = model_->evictions(); evictions != evictions_) {
+      evictions_ = evictions;
+      for (Entry& other : sessions_)
+        if (other.session.get() != at) other.session->products.clear();
     }
-    products_ = std::move(products);
     return *at;
   }
 
@@ -216,9 +235,10 @@ class Engine {
   std::shared_ptr<const Model> model_;
   EngineOptions options_;
   Configuration configuration_;
-  std::list<Session> sessions_;  // the latest used first
+  std::vector<Entry> sessions_;
+  std::uint64_t switches_ = 0;
   Session* current_ = nullptr;
-  std::vector<std::shared_ptr<const Product>> products_;  // of the current plan
+  std::uint64_t evictions_ = 0;  // of the model's, when this session last looked
   Buffer block_;
 };
 

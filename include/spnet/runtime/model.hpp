@@ -1,6 +1,7 @@
 // A packed network that is loaded once and shared by any number of sessions.
 #pragma once
 
+#include <atomic>
 #include <compare>
 #include <cstdint>
 #include <filesystem>
@@ -96,9 +97,12 @@ class Model {
       cached_bytes_ -= latest_.back().product->bytes;
       products_.erase(latest_.back().key);
       latest_.pop_back();
+      evictions_.fetch_add(1, std::memory_order_relaxed);
     }
     return made;
   }
+  /// How many expanded weights were given up so far; sessions that hold some may still use them.
+  std::uint64_t evictions() const { return evictions_.load(std::memory_order_relaxed); }
   /// Bytes of the expanded weights that are kept.
   std::int64_t cached_bytes() const {
     const std::lock_guard lock(mutex_);
@@ -126,6 +130,7 @@ class Model {
   mutable std::list<Entry> latest_;  // the latest used first
   mutable std::map<ProductKey, std::list<Entry>::iterator> products_;
   mutable std::int64_t cached_bytes_ = 0;
+  mutable std::atomic<std::uint64_t> evictions_{0};
 };
 
 }  // namespace runtime
