@@ -343,7 +343,7 @@ struct Maximum {
     typename L::Float a, b;
     move.load(a, largest + i);
     move.load(b, x + i);
-    a = (b > a) | (b != b) ? b : a;
+    a = ((b > a) | (b != b)) ? b : a;
     move.store(largest + i, a);
   }
 };

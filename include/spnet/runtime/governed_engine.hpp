@@ -52,8 +52,8 @@ inline std::vector<Choice> uniform_choices(const Model& model) {
 }
 
 struct GovernedEngineOptions {
-  EngineOptions engine;
-  GovernorOptions governor;
+  EngineOptions engine = {};
+  GovernorOptions governor = {};
   int calibration_runs = 8;  ///< of every choice, when the session begins, on an image of zeros; at least 1
   ClockMs clock = steady_clock_ms();
 };

@@ -36,7 +36,7 @@ struct ProductKey {
 };
 
 struct ModelOptions {
-  LoadOptions load;
+  LoadOptions load = {};
   /// Takes the kernels that were found to be fastest here before from the file beside the packed one, where there is
   /// such.
   bool read_choices = true;
