@@ -343,7 +343,12 @@ struct Maximum {
     typename L::Float a, b;
     move.load(a, largest + i);
     move.load(b, x + i);
-    a = ((b > a) | (b != b)) ? b : a;
+    a = a < b ? b : a;
+    // NaNs of b, by the sign: see lanes.hpp.
+    using Int = typename L::Int;
+    const Int bits = reinterpret_cast<Int>(b);
+    const Int is_nan = (0x7F800000 - (bits & 0x7FFFFFFF)) >> 31;
+    a = reinterpret_cast<typename L::Float>((reinterpret_cast<Int>(a) & ~is_nan) | (bits & is_nan));
     move.store(largest + i, a);
   }
 };
