@@ -89,7 +89,7 @@ class OwnNetwork : public nn::Module {
   Variable<float> forward(const Variable<float>& x) override {
     const Variable<float> a = stem_.forward_relu(x);
     const Variable<float> wide = wide_.forward_relu(a), deep = prelu(deep_.forward(a), slope_);
-    const Variable<float> joined = concat<float>({wide, deep}, -1);
+    const Variable<float> joined = concat<float>({wide, deep, a}, -1);
     const Variable<float> gate = sigmoid(affine(avg_pool2d(joined, {.kernel = 8}), 2.0f, -0.5f));
     const Variable<float> half = narrow(joined * gate, 3, 4, 24);
     const Variable<float> mixed =

@@ -107,19 +107,32 @@ class PlanBuilder {
     for (const Node& node : graph_.nodes) {
       for (std::size_t k = 0; k < node.inputs.size(); ++k) {
         const CodeRule* rule = k == 0 ? rule_of(node) : nullptr;
-        if (rule)
-          need_codes(values_[node.inputs[k]], *rule);
-        else
-          values_[node.inputs[k]].needs_floats = true;
+        Value& value = values_[node.inputs[k]];
+        if (rule) {
+          need_codes(value, *rule, decoding_of(node));
+        } else {
+          value.needs_floats = true;
+        }
       }
     }
     for (std::size_t i = graph_.nodes.size(); i-- > 0;)
       if (std::holds_alternative<Reshape>(graph_.nodes[i].op)) values_[graph_.nodes[i].inputs[0]].needs_floats = true;
   }
-  static void need_codes(Value& value, const CodeRule& rule) {
-    for (const CodesOutput& known : value.codes)
-      if (same_rule(*known.rule, rule)) return;
-    value.codes.push_back({&rule, kNoBuffer});
+  // What a node that has a rule for its input reads of the codes.
+  Decoding decoding_of(const Node& node) const {
+    if (gives_sums(graph_, node, widths_of(node))) return Decoding::kNone;
+    const bool scales_weights =
+        std::holds_alternative<Conv2d>(node.op) && std::holds_alternative<AffineCodes>(rule_of(node)->map);
+    if (!scales_weights) return Decoding::kValues;
+    return reads_codes_as_floats() ? Decoding::kIntegers : Decoding::kNone;
+  }
+  static void need_codes(Value& value, const CodeRule& rule, Decoding decoding) {
+    for (CodesOutput& known : value.codes) {
+      if (!same_rule(*known.rule, rule)) continue;
+      if (known.decoding == Decoding::kNone) known.decoding = decoding;
+      return;
+    }
+    value.codes.push_back({.rule = &rule, .decoding = decoding});
     // Others than forms are found from floats.
     if (!std::holds_alternative<ops::UniformForm>(rule.codes)) value.needs_floats = true;
   }
@@ -139,10 +152,18 @@ class PlanBuilder {
     return buffer;
   }
   BufferId floats_of(std::uint32_t node) { return use(values_[node].floats); }
-  BufferId codes_of(std::uint32_t node, const CodeRule& rule) {
-    for (const CodesOutput& output : values_[node].codes)
-      if (same_rule(*output.rule, rule)) return use(output.codes);
-    return kNoBuffer;
+  const CodesOutput& output_of(std::uint32_t node, const CodeRule& rule) const {
+    return *std::find_if(values_[node].codes.begin(), values_[node].codes.end(),
+                         [&](const CodesOutput& output) { return same_rule(*output.rule, rule); });
+  }
+  BufferId codes_of(std::uint32_t node, const CodeRule& rule) { return use(output_of(node, rule).codes); }
+  // They were made with the codes, unless these are wanted in more than one way.
+  BufferId decoded_of(std::uint32_t node, const CodeRule& rule, Decoding decoding) {
+    const CodesOutput& output = output_of(node, rule);
+    if (output.decoding == decoding) return use(output.decoded);
+    const BufferId codes = use(output.codes), decoded = new_floats(node);
+    emit<DecodeStep>(rule, decoding, codes, count_of(node), decoded);
+    return use(decoded);
   }
   template <class S, class... Args>
   void emit_product(std::int32_t product, Args&&... args) {
@@ -162,9 +183,13 @@ class PlanBuilder {
     for (CodesOutput& output : value.codes) {
       if (output.codes != kNoBuffer) continue;
       const BufferId x = use(value.floats);
-      output.codes = new_buffer(count_of(node_));
+      add_buffers(output);
       emit<EncodeStep>(x, count_of(node_), output);
     }
+  }
+  void add_buffers(CodesOutput& output) {
+    output.codes = new_buffer(count_of(node_));
+    if (output.decoding != Decoding::kNone) output.decoded = new_floats(node_);
   }
   BufferId make_floats() { return values_[node_].floats = new_floats(node_); }
 
@@ -172,13 +197,14 @@ class PlanBuilder {
   NormalizeStage stage(const ops::ChannelAffine<float>& affine, const Tensor<float>& unit, bool relu, BufferId residual,
                        BufferId x = kNoBuffer) {
     Value& value = values_[node_];
-    if (value.needs_floats) value.floats = x == kNoBuffer ? new_floats(node_) : x;
     std::vector<CodesOutput> outputs;
     for (CodesOutput& output : value.codes) {
       if (!std::holds_alternative<ops::UniformForm>(output.rule->codes)) continue;
-      output.codes = new_buffer(count_of(node_));
+      add_buffers(output);
       outputs.push_back(output);
     }
+    // Codes of a second kind need x once more.
+    if (value.needs_floats) value.floats = x == kNoBuffer || outputs.size() > 1 ? new_floats(node_) : x;
     return NormalizeStage(affine, unit, relu, count_of(node_) / images_ / affine.scale.size(), use(residual),
                           value.floats, std::move(outputs));
   }
@@ -213,22 +239,17 @@ class PlanBuilder {
       return encode();
     }
     BufferId x = kNoBuffer;
-    const AffineCodes* map = rule ? std::get_if<AffineCodes>(&rule->map) : nullptr;
-    const bool is_conv = std::holds_alternative<Conv2d>(node.op);
-    const bool reads_codes = map && is_conv && !reads_codes_as_floats();
-    if (reads_codes) {
-      x = codes_of(source, *rule);
-    } else if (rule) {
-      const BufferId codes = codes_of(source, *rule);
-      x = new_floats(source);
-      // The weights are scaled in place of evenly spaced codes.
-      emit<DecodeStep>(CodesOutput{rule, codes}, count_of(source), x, map && is_conv);
-      use(x);
-    } else {
+    const AffineCodes* codes = nullptr;
+    if (!rule) {
       x = floats_of(source);
+    } else if (const Decoding decoding = decoding_of(node); decoding != Decoding::kNone) {
+      x = decoded_of(source, *rule, decoding);
+    } else {
+      x = codes_of(source, *rule);
+      codes = &std::get<AffineCodes>(rule->map);
     }
     const BufferId y = new_floats(index);
-    emit_product<FloatProductStep>(number, x, reads_codes ? map : nullptr, y);
+    emit_product<FloatProductStep>(number, x, codes, y);
     use(y);
     if (affine) {
       emit<NormalizeStep>(y, images_, stage(*affine, {}, relu, residual, y));
@@ -267,8 +288,7 @@ class PlanBuilder {
   }
   void add(const Quantize&, const Node& node) {
     if (const CodeRule* rule = rule_of(node)) {
-      const BufferId codes = codes_of(node.inputs[0], *rule);
-      emit<DecodeStep>(CodesOutput{rule, codes}, count_of(node_), make_floats());
+      values_[node_].floats = decoded_of(node.inputs[0], *rule, Decoding::kValues);
     } else {
       values_[node_].floats = values_[node.inputs[0]].floats;
     }

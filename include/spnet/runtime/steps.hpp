@@ -52,11 +52,30 @@ class Memory {
   std::span<const std::int64_t> offsets_;
 };
 
-/// Codes that a step leaves for a later one.
+/// What codes are to be as floats, if anything: the values that they stand for, or the integers that the scale stands
+/// before.
+enum class Decoding : std::uint8_t { kNone, kValues, kIntegers };
+
+/// Codes that a step leaves for a later one, and floats of them.
 struct CodesOutput {
   const CodeRule* rule = nullptr;
-  BufferId codes = kNoBuffer;
+  Decoding decoding = Decoding::kNone;
+  BufferId codes = kNoBuffer, decoded = kNoBuffer;
 };
+
+namespace detail {
+
+inline void decode(const CodeRule& rule, Decoding decoding, const std::uint8_t* codes, std::int64_t count, float* y) {
+  if (const auto* affine = std::get_if<AffineCodes>(&rule.map)) {
+    const float scale = decoding == Decoding::kIntegers ? 1.0f : affine->scale.data()[0];
+    kernels::active().quantize.decode({codes, count, affine->step, affine->zero_point, scale, y});
+    return;
+  }
+  const float* const table = std::get<LutCodes>(rule.map).table.data();
+  for (std::int64_t i = 0; i < count; ++i) y[i] = table[codes[i]];
+}
+
+}  // namespace detail
 
 /// x·scale + shift, plus the residual, through relu, as floats and as codes by the forms of `outputs`.
 class NormalizeStage {
@@ -120,6 +139,12 @@ class NormalizeStage {
       finite &= kernel.normalize_codes({args, form.sign, form.factor, static_cast<float>(form.low),
                                         static_cast<float>(form.high), memory.at<std::uint8_t>(output.codes) + at});
       args.y = nullptr;  // written once
+      if (output.decoded == kNoBuffer) continue;
+      // While the codes are in the cache; rows follow each other unless they are a part of the channels.
+      const std::int64_t runs = y_step == 0 ? 1 : count, length = y_step == 0 ? count * channels : channels;
+      for (std::int64_t r = 0, i = at; r < runs; ++r, i += y_step)
+        detail::decode(*output.rule, output.decoding, memory.at<const std::uint8_t>(output.codes) + i, length,
+                       memory.at<float>(output.decoded) + i);
     }
     return finite;
   }
@@ -218,9 +243,11 @@ class EncodeStep final : public Step {
   bool run(const Memory& memory, const Product*) const override {
     const auto* const x = memory.at<const float>(x_);
     auto* const codes = memory.at<std::uint8_t>(output_.codes);
+    auto* const decoded = memory.at<float>(output_.decoded);
     std::atomic<bool> finite{true};
     parallel_ranges(count_, ops::kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
       if (!encode(x + begin, end - begin, codes + begin)) finite.store(false, std::memory_order_relaxed);
+      if (decoded) detail::decode(*output_.rule, output_.decoding, codes + begin, end - begin, decoded + begin);
     });
     return finite.load();
   }
@@ -247,32 +274,26 @@ class EncodeStep final : public Step {
   CodesOutput output_;
 };
 
-/// Codes to floats, or to the integers that the scale stands before.
+/// Codes to floats.
 class DecodeStep final : public Step {
  public:
-  DecodeStep(CodesOutput input, std::int64_t count, BufferId y, bool integers = false)
-      : input_(input), count_(count), y_(y), integers_(integers) {}
+  DecodeStep(const CodeRule& rule, Decoding decoding, BufferId codes, std::int64_t count, BufferId y)
+      : rule_(rule), decoding_(decoding), codes_(codes), count_(count), y_(y) {}
   bool run(const Memory& memory, const Product*) const override {
-    const auto* const codes = memory.at<const std::uint8_t>(input_.codes);
+    const auto* const codes = memory.at<const std::uint8_t>(codes_);
     auto* const y = memory.at<float>(y_);
     parallel_ranges(count_, ops::kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
-      if (const auto* affine = std::get_if<AffineCodes>(&input_.rule->map)) {
-        const float scale = integers_ ? 1.0f : affine->scale.data()[0];
-        kernels::active().quantize.decode(
-            {codes + begin, end - begin, affine->step, affine->zero_point, scale, y + begin});
-      } else {
-        const float* const table = std::get<LutCodes>(input_.rule->map).table.data();
-        for (std::int64_t i = begin; i < end; ++i) y[i] = table[codes[i]];
-      }
+      detail::decode(rule_, decoding_, codes + begin, end - begin, y + begin);
     });
     return true;
   }
 
  private:
-  CodesOutput input_;
+  const CodeRule& rule_;
+  Decoding decoding_;
+  BufferId codes_;
   std::int64_t count_;
   BufferId y_;
-  bool integers_;
 };
 
 class PoolStep final : public Step {
