@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <limits>
 #include <string>
@@ -76,6 +77,34 @@ TEST_CASE("kernels: normalize has the bits of the reference on every instruction
           if (!same) CHECK_MESSAGE(same, "element ", i, ": ", y.data()[i], ", expected ", expected.data()[i]);
         }
       }
+    }
+  });
+}
+
+TEST_CASE("kernels: normalize of a part of the channels writes that part alone") {
+  for_every_table([](const kernels::ElementwiseKernels& k, std::int64_t rows, std::int64_t channels) {
+    const std::int64_t x_step = channels + 3, y_step = channels + 5;
+    const auto x = normal(rows, x_step, 2), residual = normal(rows, y_step, 3);
+    const auto scale = normal(1, channels, 4), shift = normal(1, channels, 5);
+    Tensor<float> y = Tensor<float>::full({rows, y_step}, 7.0f);
+    Tensor<std::uint8_t> codes = Tensor<std::uint8_t>::full({rows, y_step}, 77);
+    const kernels::NormalizeArgs<float> args{x.data(), residual.data(), scale.data(), shift.data(), true,
+                                             y.data(), rows,            channels,     x_step,       y_step};
+    CHECK(k.of_values.normalize_codes({args, false, 15, 0, 15, codes.data()}));
+    Tensor<float> plain = Tensor<float>::full({rows, y_step}, 7.0f);
+    auto without_codes = args;
+    without_codes.y = plain.data();
+    k.of_values.normalize(without_codes);
+    CHECK(testing::bit_equal(plain, y));
+    for (std::int64_t r = 0; r < rows; ++r) {
+      Tensor<float> row({channels});
+      Tensor<std::uint8_t> row_codes({channels});
+      kernels::reference::normalize_codes<float, float>({{x.data() + r * x_step, residual.data() + r * y_step, scale.data(),
+                                                          shift.data(), true, row.data(), 1, channels},
+                                                         false, 15, 0, 15, row_codes.data()});
+      CHECK(std::equal(row.span().begin(), row.span().end(), y.data() + r * y_step));
+      CHECK(std::equal(row_codes.span().begin(), row_codes.span().end(), codes.data() + r * y_step));
+      for (std::int64_t i = channels; i < y_step; ++i) CHECK((y(r, i) == 7.0f && codes(r, i) == 77));
     }
   });
 }

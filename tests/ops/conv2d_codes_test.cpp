@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -329,4 +330,35 @@ TEST_CASE("ops: a convolution of codes packed once takes the codes that it was p
   const ops::PackedCodesConv2d empty({0, 6, 7, 32}, unsigned_map(8), random_codes({24, 3, 3, 32}, centered_map(8), 2));
   CHECK(empty({Tensor<std::uint8_t>({0, 6, 7, 32}), unsigned_map(8)}).sums.shape() == Shape{0, 4, 5, 24});
   CHECK(empty.kernel_name() == "none");
+}
+
+TEST_CASE("conv2d_codes: blocks cover every sum once") {
+  for (const kernels::KernelTable* table : kernels::available()) {
+    const ForcedIsa forced(table->name);
+    INFO(std::string(table->name));
+    std::uint64_t seed = 50;
+    for (const Problem& p : {Problem{{3, 9, 7, 20}, {24, 3, 3, 20}, {.padding = 1}},
+                             {{1, 14, 14, 64}, {300, 3, 3, 64}, {.stride = 2, .padding = 1}},
+                             {{2, 8, 8, 32}, {64, 1, 1, 16}, {.groups = 2}},
+                             {{2, 9, 9, 24}, {24, 3, 3, 1}, {.padding = 1, .groups = 24}}}) {
+      for (const int bits : {1, 8}) {
+        const Quantized x = random_codes(p.x, unsigned_map(bits), ++seed), w = random_codes(p.w, centered_map(bits), ++seed);
+        const ops::PackedCodesConv2d conv(p.x, std::get<AffineCodes>(x.map), w, p.options);
+        const Sums expected = conv(x);
+        const std::int64_t channels = expected.sums.dim(3), pixels = expected.sums.dim(1) * expected.sums.dim(2);
+        Tensor<std::int32_t> found = Tensor<std::int32_t>::zeros(expected.sums.shape());
+        Tensor<std::uint8_t> times = Tensor<std::uint8_t>::zeros(expected.sums.shape());
+        conv.for_each_block(x.codes.data(), [&](const ops::detail::SumsBlock& b) {
+          for (std::int64_t i = 0; i < b.pixels; ++i)
+            for (std::int64_t c = 0; c < b.channels; ++c) {
+              const std::int64_t at = (b.image * pixels + b.pixel + i) * channels + b.channel + c;
+              found.data()[at] = b.sums[i * b.step + c];
+              ++times.data()[at];
+            }
+        });
+        CHECK(testing::bit_equal(found, expected.sums));
+        CHECK(std::all_of(times.span().begin(), times.span().end(), [](std::uint8_t t) { return t == 1; }));
+      }
+    }
+  }
 }

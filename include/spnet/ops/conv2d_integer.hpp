@@ -19,6 +19,7 @@
 #include <iterator>
 #include <mutex>
 #include <optional>
+#include <type_traits>
 
 #include "spnet/ops/channel_totals.hpp"
 #include "spnet/ops/conv2d_direct.hpp"
@@ -230,8 +231,10 @@ class IntegerCorrelation {
   }
   template <class Element>
   void pack_all(const std::uint8_t* w) {
-    const auto step = static_cast<std::int32_t>(form_.step), shift = static_cast<std::int32_t>(form_.shift);
-    const auto element_at = [=](std::int64_t i) { return static_cast<Element>(step * w[i] - shift); };
+    // Modulo the element's size, for more of them to fit a vector.
+    using Unsigned = std::make_unsigned_t<Element>;
+    const auto step = static_cast<Unsigned>(form_.step), shift = static_cast<Unsigned>(form_.shift);
+    const auto element_at = [=](std::int64_t i) { return static_cast<Element>(static_cast<Unsigned>(step * w[i] - shift)); };
     const std::int64_t count = c_.outputs * c_.w_output;
     const Buffer buffer(static_cast<std::size_t>(count) * sizeof(Element));
     auto* elements = static_cast<Element*>(buffer.data());

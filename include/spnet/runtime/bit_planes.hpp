@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "spnet/core/parallel.hpp"
@@ -51,6 +52,10 @@ inline const std::array<std::uint64_t, 256>& spread_bits() {
   return table;
 }
 
+struct AsTheyAre {
+  std::uint8_t operator()(std::uint8_t t) const { return t; }
+};
+
 // map(t) of the `planes` highest bits t of every element.
 template <int kPlanes, class Map>
 void unpack_prefix(const std::byte* from, std::int64_t count, std::uint8_t* to, const Map& map) {
@@ -60,10 +65,17 @@ void unpack_prefix(const std::byte* from, std::int64_t count, std::uint8_t* to, 
     for (std::int64_t i = begin; i < end; ++i) {
       std::uint64_t eight = 0;
       for (int p = 0; p < kPlanes; ++p) eight = eight << 1 | spread[std::to_integer<std::size_t>(from[p * length + i])];
-      std::array<std::uint8_t, 8> codes;
-      std::memcpy(codes.data(), &eight, 8);
-      for (std::uint8_t& code : codes) code = map(code);
-      std::memcpy(to + 8 * i, codes.data(), static_cast<std::size_t>(std::min<std::int64_t>(8, count - 8 * i)));
+      if constexpr (!std::is_same_v<Map, AsTheyAre>) {
+        std::array<std::uint8_t, 8> codes;
+        std::memcpy(codes.data(), &eight, 8);
+        for (std::uint8_t& code : codes) code = map(code);
+        std::memcpy(&eight, codes.data(), 8);
+      }
+      if (8 * i + 8 <= count) {
+        std::memcpy(to + 8 * i, &eight, 8);
+      } else {
+        std::memcpy(to + 8 * i, &eight, static_cast<std::size_t>(count - 8 * i));
+      }
     }
   });
 }
@@ -121,7 +133,7 @@ inline Tensor<std::uint8_t> unpack_codes(const Planes& planes, Derivation deriva
   } else if (most < (1 << needed) - 1) {
     unpack([most](std::uint8_t t) { return static_cast<std::uint8_t>(std::min<int>(t, most)); });
   } else {
-    unpack([](std::uint8_t t) { return t; });
+    unpack(detail::AsTheyAre{});
   }
   return codes;
 }
