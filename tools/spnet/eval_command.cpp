@@ -59,12 +59,7 @@ int evaluate_file(const EvalArguments& arguments) {
 
 int evaluate_run(EvalArguments& arguments) {
   set_num_threads(arguments.threads);
-  std::vector<Precision> switches;
-  try {
-    if (!arguments.switches.empty()) switches = parse_switches(arguments.switches);
-  } catch (const ValueError& error) {
-    throw UsageError(error.what());
-  }
+  std::vector<Precision> switches = parse_switches_option(arguments.switches);
   LoadedRun run = load_run(arguments.run, arguments.best);
   if (switches.empty()) switches = run.config.switches;
   for (Precision p : switches) run.model->set_precision(p);  // refuse before data is read

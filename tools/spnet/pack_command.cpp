@@ -21,12 +21,7 @@ struct PackArguments {
 
 int pack_run(const PackArguments& arguments) {
   set_num_threads(arguments.threads);
-  std::vector<Precision> switches;
-  try {
-    if (!arguments.switches.empty()) switches = parse_switches(arguments.switches);
-  } catch (const ValueError& error) {
-    throw UsageError(error.what());
-  }
+  std::vector<Precision> switches = parse_switches_option(arguments.switches);
   LoadedRun run = load_run(arguments.run, arguments.best);
   RunConfig& config = run.config;
   config.skip_bad = config.skip_bad || arguments.skip_bad;

@@ -7,8 +7,8 @@
 #include "commands.hpp"
 #include "progress.hpp"
 #include "spnet/data/loader.hpp"
-#include "spnet/runtime/engine.hpp"
 #include "spnet/runtime/cost.hpp"
+#include "spnet/runtime/engine.hpp"
 
 namespace spnet::program {
 
@@ -17,14 +17,17 @@ bool is_packed(const std::string& path) {
   return std::filesystem::is_regular_file(path, error);
 }
 
-std::vector<Precision> chosen_switches(const runtime::Graph& graph, const std::string& switches) {
-  if (switches.empty()) return graph.precisions;
-  std::vector<Precision> chosen;
+std::vector<Precision> parse_switches_option(const std::string& switches) {
+  if (switches.empty()) return {};
   try {
-    chosen = parse_switches(switches);
+    return parse_switches(switches);
   } catch (const ValueError& error) {
     throw UsageError(error.what());
   }
+}
+
+std::vector<Precision> chosen_switches(const runtime::Graph& graph, const std::string& switches) {
+  const std::vector<Precision> chosen = switches.empty() ? graph.precisions : parse_switches_option(switches);
   for (const Precision p : chosen)
     check<ValueError>(std::find(graph.precisions.begin(), graph.precisions.end(), p) != graph.precisions.end(), p,
                       " given, the network was packed for ", join(graph.precisions));

@@ -15,6 +15,9 @@ namespace spnet::program {
 /// True where `path` is a file rather than the folder of a run.
 bool is_packed(const std::string& path);
 
+/// Reads "w2a2,w4a4"; empty: none. Throws UsageError on another form.
+std::vector<Precision> parse_switches_option(const std::string& switches);
+
 /// Reads "w2a2,w4a4" as some of the network's precisions; empty: all. Throws UsageError on another form, ValueError on
 /// a precision that the network was not packed for.
 std::vector<Precision> chosen_switches(const runtime::Graph& graph, const std::string& switches);

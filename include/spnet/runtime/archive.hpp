@@ -187,7 +187,6 @@ class Reader : public Archive<Derived> {
     check<FileError>(condition, source_, ": at byte ", at_, " of its graph: ", args...);
   }
   bool is_done() const { return at_ == from_.size(); }
-  const std::string& source() const { return source_; }
 
  private:
   void spend(std::size_t bytes) {

@@ -41,9 +41,7 @@ inline Cost cost_of(const Model& model, std::span<const std::uint8_t> configurat
     }
     const Weight* weight = weight_of(graph, node.op);
     if (!weight) continue;
-    const Precision p =
-        node.layer < 0 ? Precision{} : graph.precisions[configuration[static_cast<std::size_t>(node.layer)]];
-    const Precision widths = widths_at(graph, node, p);
+    const Precision widths = widths_at(graph, node, configuration);
     const std::int64_t count = element_count(weight->shape);
     if (widths.weight_bits == kFloatBits) {
       cost.weight_bytes += static_cast<std::int64_t>(sizeof(float)) * count;

@@ -57,12 +57,9 @@ class Engine {
   /// Sets each layer, in the order of the graph's. Throws ValueError on another number, or where the network was not
   /// packed for one of them; nothing has changed then.
   void set_precisions(std::span<const Precision> precisions) {
-    check<ValueError>(precisions.size() == configuration_.size(), "engine: ", precisions.size(),
-                      " precisions given for ", configuration_.size(), " layers");
     Configuration next;
     for (const Precision p : precisions) next.push_back(static_cast<std::uint8_t>(model_->precision_index(p)));
-    configuration_ = std::move(next);
-    current_ = nullptr;
+    set_configuration(next);
   }
 
   /// The same by the places of the precisions in the graph's list.
@@ -104,7 +101,6 @@ class Engine {
   }
 
   const Model& model() const { return *model_; }
-  const std::shared_ptr<const Model>& shared_model() const { return model_; }
   const Configuration& configuration() const { return configuration_; }
   /// What runs for batches of `images` at the present precision: for reports.
   const Plan& plan(std::int64_t images = 1) {

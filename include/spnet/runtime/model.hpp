@@ -48,17 +48,12 @@ struct ModelOptions {
 class Model {
  public:
   /// Throws ValueError where the graph cannot run.
-  explicit Model(Graph graph, const ModelOptions& options = {})
-      : graph_(std::move(graph)),
-        shapes_(check_graph(graph_)),
-        consumers_(graph_.nodes.size()),
-        cache_bytes_(options.cache_bytes) {
-    for (std::uint32_t i = 0; i < graph_.nodes.size(); ++i)
-      for (const std::uint32_t input : graph_.nodes[i].inputs) consumers_[input].push_back(i);
-  }
+  explicit Model(const Graph& graph, const ModelOptions& options = {}) : Model(graph, check_graph(graph), options) {}
   /// Throws FileError, naming the file and what is wrong with it.
   static std::shared_ptr<const Model> load(const std::filesystem::path& path, const ModelOptions& options = {}) {
-    auto model = std::make_shared<Model>(load_packed(path, options.load), options);
+    std::vector<Shape> shapes;
+    Graph graph = load_packed(path, options.load, &shapes);
+    const std::shared_ptr<Model> model(new Model(std::move(graph), std::move(shapes), options));
     if (options.read_choices) model->choices_.load(choices_path(path), model->graph_.checksum);
     return model;
   }
@@ -110,6 +105,16 @@ class Model {
   }
 
  private:
+  // Of a graph that was checked, which gave the shapes.
+  Model(Graph graph, std::vector<Shape> shapes, const ModelOptions& options)
+      : graph_(std::move(graph)),
+        shapes_(std::move(shapes)),
+        consumers_(graph_.nodes.size()),
+        cache_bytes_(options.cache_bytes) {
+    for (std::uint32_t i = 0; i < graph_.nodes.size(); ++i)
+      for (const std::uint32_t input : graph_.nodes[i].inputs) consumers_[input].push_back(i);
+  }
+
   struct Entry {
     ProductKey key;
     std::shared_ptr<const Product> product;

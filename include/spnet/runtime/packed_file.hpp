@@ -287,8 +287,10 @@ struct LoadOptions {
   std::uint64_t max_bytes = std::uint64_t{8} << 30;
 };
 
-/// The graph in the bytes of a packed file, whose data stay where they are. Throws FileError, naming `source`.
-inline Graph parse_packed(const std::string& source, const Bytes& file, const LoadOptions& options = {}) {
+/// The graph in the bytes of a packed file, whose data stay where they are, and where asked for its shapes: see
+/// check_graph. Throws FileError, naming `source`.
+inline Graph parse_packed(const std::string& source, const Bytes& file, const LoadOptions& options = {},
+                          std::vector<Shape>* shapes = nullptr) {
   using namespace detail;
   const auto require = [&](bool condition, const auto&... args) { check<FileError>(condition, source, ": ", args...); };
   PackedHeader header;
@@ -320,7 +322,8 @@ inline Graph parse_packed(const std::string& source, const Bytes& file, const Lo
   for (const std::string& name : graph.classes) check_name(source, name);
   check_name(source, graph.name);
   try {
-    check_graph(graph);
+    std::vector<Shape> found = check_graph(graph);
+    if (shapes) *shapes = std::move(found);
   } catch (const Error& error) {
     throw FileError(message(source, ": ", error.what()));
   }
@@ -328,13 +331,14 @@ inline Graph parse_packed(const std::string& source, const Bytes& file, const Lo
 }
 
 /// The graph of a packed file. Throws FileError, naming the file and what is wrong with it.
-inline Graph load_packed(const std::filesystem::path& path, const LoadOptions& options = {}) {
+inline Graph load_packed(const std::filesystem::path& path, const LoadOptions& options = {},
+                         std::vector<Shape>* shapes = nullptr) {
   if (options.mapped) {
     const auto file = std::make_shared<const files::MappedFile>(path, options.max_bytes);
-    return parse_packed(path.string(), {file, file->span()}, options);
+    return parse_packed(path.string(), {file, file->span()}, options, shapes);
   }
   const auto file = std::make_shared<const files::FileBytes>(files::read_file(path, options.max_bytes));
-  return parse_packed(path.string(), {file, file->span()}, options);
+  return parse_packed(path.string(), {file, file->span()}, options, shapes);
 }
 
 }  // namespace runtime

@@ -80,21 +80,14 @@ class PlanBuilder {
     std::vector<CodesOutput> codes;
   };
 
-  Precision precision_of(const Node& node) const {
-    return node.layer < 0 ? Precision{} : graph_.precisions[configuration_[static_cast<std::size_t>(node.layer)]];
-  }
-  Precision widths_of(const Node& node) const { return widths_at(graph_, node, precision_of(node)); }
+  Precision widths_of(const Node& node) const { return widths_at(graph_, node, configuration_); }
   const CodeRule* rule_of(const Node& node) const { return rule_at(node.op, widths_of(node).activation_bits); }
   Shape shape_of(std::size_t i) const { return with_batch(model_.shapes()[i], images_); }
   std::int64_t count_of(std::size_t i) const { return element_count(shape_of(i)); }
   static bool is_product(const Operator& op) {
     return std::holds_alternative<Conv2d>(op) || std::holds_alternative<Linear>(op);
   }
-  // The product whose results nothing but this normalisation reads; null otherwise.
-  const Node* product_before(const Node& node) const {
-    const Node& before = graph_.nodes[node.inputs[0]];
-    return is_product(before.op) && model_.consumers(node.inputs[0]).size() == 1 ? &before : nullptr;
-  }
+  // True for a product whose results nothing but a normalisation reads.
   bool is_joined(std::size_t i) const {
     const auto& readers = model_.consumers(i);
     if (!is_product(graph_.nodes[i].op) || readers.size() != 1) return false;
@@ -281,7 +274,7 @@ class PlanBuilder {
                           },
                           " and "));
     const BufferId residual = node.inputs.size() > 1 ? floats_of(node.inputs[1]) : kNoBuffer;
-    if (product_before(node)) return add_product(node.inputs[0], &affine, op.relu, residual);
+    if (is_joined(node.inputs[0])) return add_product(node.inputs[0], &affine, op.relu, residual);
     const BufferId x = floats_of(node.inputs[0]);
     emit<NormalizeStep>(x, images_, stage(affine, {}, op.relu, residual));
     encode();

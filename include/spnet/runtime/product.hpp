@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <variant>
@@ -24,8 +25,11 @@ inline const Weight* weight_of(const Graph& graph, const Operator& op) {
   return nullptr;
 }
 
-/// Bits of a layer's weight and of its input at `p`: 32 where the weight, or the input, is float at every precision.
-inline Precision widths_at(const Graph& graph, const Node& node, Precision p) {
+/// Bits of a node's weight and of its input with layer l at precision configuration[l]: 32 where the weight, or the
+/// input, is float at every precision.
+inline Precision widths_at(const Graph& graph, const Node& node, std::span<const std::uint8_t> configuration) {
+  const Precision p =
+      node.layer < 0 ? Precision{} : graph.precisions[configuration[static_cast<std::size_t>(node.layer)]];
   const CodeRules* rules = rules_of(node.op);
   const Weight* weight = weight_of(graph, node.op);
   return {!weight || weight->codes.empty() ? kFloatBits : p.weight_bits,

@@ -110,7 +110,6 @@ class NormalizeStage {
   }
   std::int64_t channels() const { return channels_; }
   std::int64_t pixels() const { return pixels_; }
-  const std::vector<CodesOutput>& outputs() const { return outputs_; }
 
  private:
   template <class X>
