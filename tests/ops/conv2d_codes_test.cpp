@@ -184,7 +184,8 @@ TEST_CASE("ops: counted bits and multiplied codes have the same sums") {
               for (const auto& form : {ops::detail::WeightForm::of_planes(x_map, w_map), ops::detail::WeightForm::of_bytes(x_map, w_map)}) {
                 Sums sums{Tensor<std::int32_t>(ops::detail::output_shape(s)), {}};
                 for (std::int64_t g = 0; g < s.groups; ++g)
-                  ops::detail::IntegerCorrelation(c, x_map, w.codes.data() + g * c.outputs * c.w_output, w_map, form)(
+                  ops::detail::IntegerCorrelation(c, x_map, ops::codes_in_memory(w.codes.data() + g * c.outputs * c.w_output),
+                                                  w_map, form)(
                       x.codes.data() + g * c.channels, sums.sums.data() + g * c.outputs);
                 CHECK(count_wrong(sums, expected) == 0);
               }

@@ -71,6 +71,36 @@ struct ValueGatherArgs {
   return static_cast<std::uint8_t>(((eight >> bit & 0x0101010101010101) * 0x0102040810204080) >> 56);
 }
 
+/// How a code follows from t, the number that a prefix of its bits holds.
+enum class PrefixCode : std::uint8_t {
+  kAsIs,
+  kRounded,  ///< (t + 1) / 2
+  kLowered,  ///< t - 1, of 0 none
+};
+
+/// codes[i] = what follows from the number of bit i of each plane, the first plane's the highest; at most `most`. Bit i
+/// of a plane is bit i % 8 of its byte i / 8. Planes are at most 8, and lie `plane_step` bytes apart.
+struct UnpackPlanesArgs {
+  const std::byte* planes;
+  std::int64_t plane_step, plane_count;
+  std::int64_t count;
+  PrefixCode code;
+  std::uint8_t most;
+  std::uint8_t* codes;
+};
+
+/// A panel of weights in the order of IntegerProductArgs::w: elements step * code - shift, modulo their size, of
+/// `channels` codes of each of `outputs` outputs, `code_step` apart; zeros up to `padded` channels, a multiple of 4,
+/// and up to `width` outputs, a multiple of IntegerKernels::lanes.
+struct PackWeightsArgs {
+  const std::uint8_t* codes;
+  std::int64_t code_step;
+  std::int64_t outputs, channels;
+  int step, shift;
+  std::byte* panel;
+  std::int64_t width, padded;
+};
+
 /// One way to multiply codes on one instruction set.
 struct IntegerKernels {
   const char* name;
@@ -149,6 +179,9 @@ struct CodeKernels {
   void (*sum_windows)(const WindowSumArgs&);
   void (*totals)(const TotalsArgs&);
   void (*gather_values)(const ValueGatherArgs&);
+  void (*unpack_planes)(const UnpackPlanesArgs&);
+  void (*pack_bytes)(const PackWeightsArgs&);  ///< to elements of one byte
+  void (*pack_words)(const PackWeightsArgs&);  ///< of two
   /// Output pixels from which on `small` is faster than `bits`.
   std::int64_t many_pixels = std::numeric_limits<std::int64_t>::max();
 };

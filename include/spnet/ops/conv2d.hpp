@@ -87,17 +87,19 @@ class PackedConv2d {
   /// For floats [N,H,W,C] = x_shape, or for codes of integers up to `largest`, as those of conv2d. Throws as conv2d.
   PackedConv2d(const Shape& x_shape, const Tensor<float>& w, const Conv2dOptions& options = {},
                std::optional<std::int64_t> largest = {})
-      : x_shape_(x_shape), s_(detail::conv_sizes("conv2d", x_shape, w.shape(), options)) {
+      : PackedConv2d(x_shape, w.shape(), w.contiguous().data(), options, largest) {}
+  /// The same for row-major weights of `w_shape`, which may go when this returns.
+  PackedConv2d(const Shape& x_shape, const Shape& w_shape, const float* w, const Conv2dOptions& options = {},
+               std::optional<std::int64_t> largest = {})
+      : x_shape_(x_shape), s_(detail::conv_sizes("conv2d", x_shape, w_shape, options)) {
     if (element_count(detail::output_shape(s_)) == 0) return;
-    const Tensor<float> dense = w.contiguous();
     const detail::Correlation c = detail::forward_correlation(s_);
     if (detail::is_depthwise(s_)) {
-      engines_.push_back(
-          std::make_unique<detail::DepthwiseCorrelation>(detail::depthwise(c, s_), s_.kh * s_.kw, dense.data()));
+      engines_.push_back(std::make_unique<detail::DepthwiseCorrelation>(detail::depthwise(c, s_), s_.kh * s_.kw, w));
       return;
     }
     for (std::int64_t g = 0; g < s_.groups; ++g)
-      engines_.push_back(detail::make_engine(c, dense.data() + g * c.outputs * c.w_output, largest));
+      engines_.push_back(detail::make_engine(c, w + g * c.outputs * c.w_output, largest));
   }
   /// Throws ShapeError where x has another shape.
   Tensor<float> operator()(const Tensor<float>& x) const {

@@ -86,24 +86,35 @@ class PackedCodesConv2d {
   /// For inputs x [N,H,W,C] of the codes `x_map`. Throws as conv2d_sums.
   PackedCodesConv2d(const Shape& x_shape, const AffineCodes& x_map, const Quantized& w,
                     const Conv2dOptions& options = {}, CodesProduct product = CodesProduct::kFastest)
+      : PackedCodesConv2d(x_shape, x_map, w.codes.shape(), w.map, codes_in_memory(w.codes.contiguous().data()), options,
+                          product) {}
+  /// For weights of `w_shape` and `w` whose codes are read now, a panel at a time.
+  PackedCodesConv2d(const Shape& x_shape, const AffineCodes& x_map, const Shape& w_shape,
+                    const std::variant<AffineCodes, LutCodes>& w, const CodesReader& codes,
+                    const Conv2dOptions& options = {}, CodesProduct product = CodesProduct::kFastest)
       : x_shape_(x_shape), x_map_(x_map) {
-    if (const char* obstacle = integer_form_obstacle(x_map, w))
-      throw ValueError(
-          message("conv2d: codes ", x_shape, " and ", w.codes.shape(), " have no integer form: ", obstacle));
-    s_ = detail::conv_sizes("conv2d", x_shape, w.codes.shape(), options);
-    const auto& w_map = std::get<AffineCodes>(w.map);
-    largest_ = detail::largest_sum(x_map, w_map, w.codes.size() / s_.o);
+    if (const char* obstacle = integer_form_obstacle(x_map, w, w_shape))
+      throw ValueError(message("conv2d: codes ", x_shape, " and ", w_shape, " have no integer form: ", obstacle));
+    s_ = detail::conv_sizes("conv2d", x_shape, w_shape, options);
+    const auto& w_map = std::get<AffineCodes>(w);
+    const std::int64_t count = element_count(w_shape);
+    largest_ = detail::largest_sum(x_map, w_map, count / s_.o);
     scale_ = sums_scale(x_map, w_map, s_.o);
     if (element_count(detail::output_shape(s_)) == 0) return;
-    const Tensor<std::uint8_t> codes = w.codes.contiguous();
     const detail::Correlation c = detail::forward_correlation(s_);
     if (detail::is_depthwise(s_) && detail::IntegerDepthwise::takes(x_map, w_map)) {
-      depthwise_.emplace(detail::depthwise(c, s_), s_.kh * s_.kw, x_map, codes.data(), w_map);
+      const Buffer scratch(static_cast<std::size_t>(count + 8));
+      depthwise_.emplace(detail::depthwise(c, s_), s_.kh * s_.kw, x_map,
+                         codes(0, count, static_cast<std::uint8_t*>(scratch.data())), w_map);
       return;
     }
     const auto form = detail::WeightForm::choose(x_map, w_map, c, product);
-    for (std::int64_t g = 0; g < s_.groups; ++g)
-      groups_.emplace_back(c, x_map, codes.data() + g * c.outputs * c.w_output, w_map, form);
+    for (std::int64_t first = 0; first < count; first += c.outputs * c.w_output) {
+      const auto of_group = [&codes, first](std::int64_t begin, std::int64_t n, std::uint8_t* scratch) {
+        return codes(first + begin, n, scratch);
+      };
+      groups_.emplace_back(c, x_map, of_group, w_map, form);
+    }
   }
 
   /// With the channels' totals where asked for. Throws ShapeError where x has another shape, ValueError where its codes

@@ -15,11 +15,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <functional>
 #include <iterator>
 #include <mutex>
 #include <optional>
-#include <type_traits>
+#include <span>
+#include <utility>
 
 #include "spnet/ops/channel_totals.hpp"
 #include "spnet/ops/conv2d_direct.hpp"
@@ -30,7 +31,18 @@
 
 namespace spnet {
 inline namespace v0 {
-namespace ops::detail {
+namespace ops {
+
+/// Gives the `count` codes of weights from number `begin` on, where they are or in `scratch`, which has room for 8
+/// more. Calls come from several threads at once.
+using CodesReader = std::function<const std::uint8_t*(std::int64_t begin, std::int64_t count, std::uint8_t* scratch)>;
+
+/// Of row-major codes, for as long as they are there.
+inline CodesReader codes_in_memory(const std::uint8_t* codes) {
+  return [codes](std::int64_t begin, std::int64_t, std::uint8_t*) { return codes + begin; };
+}
+
+namespace detail {
 
 /// Weights that lines of pixels read one after the other. They come from the second-level cache as fast as they are
 /// needed; shorter runs would leave more partial sums.
@@ -46,10 +58,10 @@ struct SumsBlock {
 };
 
 /// One group of a convolution of codes, its weights packed once. `c` is its forward correlation; x, y and totals point
-/// at the group's first channel, w at its first weight.
+/// at the group's first channel; w counts from its first weight.
 class IntegerCorrelation {
  public:
-  IntegerCorrelation(const Correlation& c, const AffineCodes& x_map, const std::uint8_t* w, const AffineCodes& w_map,
+  IntegerCorrelation(const Correlation& c, const AffineCodes& x_map, const CodesReader& w, const AffineCodes& w_map,
                      const WeightForm& form)
       : form_(form),
         codes_(c),
@@ -72,14 +84,12 @@ class IntegerCorrelation {
       if (planes.size() > 1) runs_.back().repeat(planes);
     });
     packed_ = Buffer(static_cast<std::size_t>(panels_.total() * packed_rows() * form_.k.element_bytes));
-    if (form_.is_of_bits()) {
-      pack_planes(w);
-    } else if (form_.k.element_bytes == 1) {
-      pack_all<std::int8_t>(w);
-    } else {
-      pack_all<std::int16_t>(w);
-    }
-    if (x_map.zero_point != 0 || form_.is_of_bits()) add_offsets(w, x_map, w_map);
+    // [tap][output]: Σ c.
+    PoolVector<std::int32_t> sums;
+    if (x_map.zero_point != 0 || form_.is_of_bits())
+      sums.resize(phase().taps.size() * static_cast<std::size_t>(c_.outputs));
+    pack(w, sums.empty() ? nullptr : sums.data());
+    if (!sums.empty()) add_offsets(sums, x_map, w_map);
   }
   const char* kernel_name() const { return form_.k.name; }
 
@@ -215,82 +225,61 @@ class IntegerCorrelation {
     }
     return pairs;
   }
-  void pack_planes(const std::uint8_t* w) {
-    const std::int64_t count = c_.outputs * c_.w_output, runs = count / c_.channels;
-    const Buffer buffer(static_cast<std::size_t>(count));
-    auto* const bits = static_cast<std::byte*>(buffer.data());
-    const auto* const elements = static_cast<const std::int8_t*>(buffer.data());
-    const std::int64_t codes = c_.channels * form_.k.element_codes;
-    for (std::int64_t plane = 0; plane < form_.w_planes; ++plane) {
-      parallel_ranges(runs, chunk_count(1 << 14, c_.channels), [&](std::int64_t begin, std::int64_t end) {
-        form_.k.elements({w + begin * codes, codes, end - begin, c_.channels, c_.channels, bits + begin * c_.channels,
-                          static_cast<int>(plane)});
-      });
-      parallel_for(panels_.count(), [&](std::int64_t p) { pack(elements, p, plane); });
-    }
-  }
-  template <class Element>
-  void pack_all(const std::uint8_t* w) {
-    // Modulo the element's size, for more of them to fit a vector.
-    using Unsigned = std::make_unsigned_t<Element>;
-    const auto step = static_cast<Unsigned>(form_.step), shift = static_cast<Unsigned>(form_.shift);
-    const auto element_at = [=](std::int64_t i) { return static_cast<Element>(static_cast<Unsigned>(step * w[i] - shift)); };
-    const std::int64_t count = c_.outputs * c_.w_output;
-    const Buffer buffer(static_cast<std::size_t>(count) * sizeof(Element));
-    auto* elements = static_cast<Element*>(buffer.data());
-    parallel_ranges(count, 1 << 14, [&](std::int64_t begin, std::int64_t end) {
-      std::int64_t i = begin;
-      for (; i + kBlock <= end; i += kBlock)  // of constant length, for the compiler to see vectors
-        for (std::int64_t j = 0; j < kBlock; ++j) elements[i + j] = element_at(i + j);
-      for (; i < end; ++i) elements[i] = element_at(i);
+  // A panel's codes stay in the cache on their way. With the taps' sums of codes, where asked for.
+  void pack(const CodesReader& w, std::int32_t* sums) {
+    const std::int64_t row = codes_.w_output, codes = ceil_div(std::min(panels_.panel, c_.outputs) * row + 8, 64) * 64;
+    const std::int64_t bits = form_.is_of_bits() ? codes / form_.k.element_codes : 0;
+    parallel_for_scratch<std::uint8_t>(panels_.count(), codes + bits, [&](std::int64_t p, std::uint8_t* scratch) {
+      const std::int64_t first = p * panels_.panel, valid = panels_.valid(p);
+      const std::uint8_t* const from = w(first * row, valid * row, scratch);
+      for (std::size_t t = 0; sums && t < phase().taps.size(); ++t)
+        kernels::active().codes.sum_pixels({from + codes_.phases[0].taps[t].weight, row, codes_.channels, valid,
+                                            sums + static_cast<std::int64_t>(t) * c_.outputs + first});
+      if (!form_.is_of_bits()) return pack_panel(from, p, 0, form_.step, form_.shift);
+      for (std::int64_t plane = 0; plane < form_.w_planes; ++plane) {
+        const std::int64_t runs = valid * c_.w_output / c_.channels;
+        form_.k.elements({from, c_.channels * form_.k.element_codes, runs, c_.channels, c_.channels,
+                          reinterpret_cast<std::byte*>(scratch + codes), static_cast<int>(plane)});
+        pack_panel(scratch + codes, p, plane, 1, 0);
+      }
     });
-    parallel_for(panels_.count(), [&](std::int64_t p) { pack(elements, p, 0); });
   }
 
-  // As [tap][unit of channels][width of the panel], channels padded with zeros to a multiple of 4. `elements` are those
-  // of the weights, in their order.
-  template <class Element>
-  void pack(const Element* elements, std::int64_t p, std::int64_t plane) {
-    constexpr std::int64_t kUnit = 4 / sizeof(Element);
-    const std::int64_t width = panels_.width(p), valid = panels_.valid(p), padded = padded_channels();
-    const std::int64_t whole = c_.channels / kUnit * kUnit;
-    Element* to =
-        static_cast<Element*>(packed_.data()) + p * panels_.panel * packed_rows() + plane * plane_rows() * width;
+  // As [tap][unit of channels][width of the panel], channels padded with zeros to a multiple of 4. `codes` are those of
+  // the panel's outputs, or the bits of a plane.
+  void pack_panel(const std::uint8_t* codes, std::int64_t p, std::int64_t plane, std::int64_t step,
+                  std::int64_t shift) {
+    const std::int64_t width = panels_.width(p), bytes = form_.k.element_bytes;
+    const auto kernel = bytes == 1 ? kernels::active().codes.pack_bytes : kernels::active().codes.pack_words;
+    kernels::PackWeightsArgs a{codes,
+                               c_.w_output,
+                               panels_.valid(p),
+                               c_.channels,
+                               static_cast<int>(step),
+                               static_cast<int>(shift),
+                               static_cast<std::byte*>(packed_.data()) +
+                                   (p * panels_.panel * packed_rows() + plane * plane_rows() * width) * bytes,
+                               width,
+                               padded_channels()};
+    if (c_.channels == padded_channels() && c_.w_output == plane_rows()) {  // all taps follow each other on both sides
+      a.channels = a.padded = plane_rows();
+      return kernel(a);
+    }
     for (const Tap& tap : phase().taps) {
-      const Element* const from = elements + p * panels_.panel * c_.w_output + tap.weight;
-      // A cache line of each output's weights at a time.
-      for (std::int64_t begin = 0; begin < padded; begin += kBlock) {
-        const std::int64_t end = std::min(padded, begin + kBlock);
-        for (std::int64_t o = 0; o < width; ++o) {
-          Element* unit = to + o * kUnit;
-          for (std::int64_t i = begin; i < end; i += kUnit, unit += width * kUnit) {
-            if (o < valid && i < whole) {
-              std::memcpy(unit, from + o * c_.w_output + i, 4);
-            } else {
-              for (std::int64_t j = 0; j < kUnit; ++j)
-                unit[j] = o < valid && i + j < c_.channels ? from[o * c_.w_output + i + j] : Element{0};
-            }
-          }
-        }
-        to += width * (end - begin);
-      }
+      a.codes = codes + tap.weight;
+      kernel(a);
+      a.panel += a.padded * width * bytes;
     }
   }
 
   // −za · Σ W over the taps of every pair of spans, and form_.weights · Σ c: [row span][column
   // span][output, up to whole vectors].
-  void add_offsets(const std::uint8_t* w, const AffineCodes& x_map, const AffineCodes& w_map) {
-    const std::int64_t codes = form_.k.element_codes, channels = c_.channels * codes, za = x_map.zero_point;
-    PoolVector<std::int64_t> of_tap(phase().taps.size() * static_cast<std::size_t>(c_.outputs));
-    for (std::size_t t = 0; t < phase().taps.size(); ++t) {
-      for (std::int64_t o = 0; o < c_.outputs; ++o) {
-        const std::uint8_t* const from = w + (o * c_.w_output + phase().taps[t].weight) * codes;
-        std::int64_t sum = 0;
-        for (std::int64_t channel = 0; channel < channels; ++channel) sum += from[channel];
-        of_tap[t * static_cast<std::size_t>(c_.outputs) + static_cast<std::size_t>(o)] =
-            form_.weights * sum - za * (w_map.step * sum - channels * w_map.zero_point);
-      }
-    }
+  void add_offsets(std::span<const std::int32_t> sums, const AffineCodes& x_map, const AffineCodes& w_map) {
+    const std::int64_t za = x_map.zero_point;
+    PoolVector<std::int64_t> of_tap(sums.size());
+    for (std::size_t i = 0; i < sums.size(); ++i)
+      of_tap[i] =
+          form_.weights * sums[i] - za * (std::int64_t{w_map.step} * sums[i] - codes_.channels * w_map.zero_point);
     spans_.for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) {
       for (std::int64_t o = 0; o < panels_.total(); ++o) {
         std::int64_t sum = 0;
@@ -354,6 +343,7 @@ class IntegerCorrelation {
   PoolVector<std::int32_t> offsets_;
 };
 
-}  // namespace ops::detail
+}  // namespace detail
+}  // namespace ops
 }  // namespace v0
 }  // namespace spnet

@@ -40,7 +40,8 @@ struct Panels {
   std::int64_t total() const { return ceil_div(outputs, lanes) * lanes; }
 };
 
-/// Packs the weights w[channel * w_channel + output * w_output] of `channels` of a tap as [channel][width of the panel].
+/// Packs the weights w[channel * w_channel + output * w_output] of `channels` of a tap as [channel][width of the
+/// panel]; one of the two steps is 1.
 inline void pack_tap(const Correlation& c, const Tap& tap, std::int64_t channels, const float* w, std::int64_t first,
                      std::int64_t valid, std::int64_t width, float* to) {
   const float* from = w + tap.weight + first * c.w_output;
@@ -49,14 +50,11 @@ inline void pack_tap(const Correlation& c, const Tap& tap, std::int64_t channels
       std::fill_n(std::copy_n(from + channel * c.w_channel, valid, to + channel * width), width - valid, 0.0f);
     return;
   }
-  // Blocks keep the transposition within a few cache lines.
-  for (std::int64_t begin = 0; begin < channels; begin += kBlock) {
-    const std::int64_t end = std::min(channels, begin + kBlock);
-    for (std::int64_t o = 0; o < width; ++o) {
-      for (std::int64_t channel = begin; channel < end; ++channel)
-        to[channel * width + o] = o < valid ? from[channel * c.w_channel + o * c.w_output] : 0.0f;
-    }
-  }
+  // A float is a unit of four bytes.
+  constexpr std::int64_t kBytes = sizeof(float);
+  kernels::active().codes.pack_bytes({reinterpret_cast<const std::uint8_t*>(from), kBytes * c.w_output, valid,
+                                      kBytes * channels, 1, 0, reinterpret_cast<std::byte*>(to), width,
+                                      kBytes * channels});
 }
 /// Those of every tap, as [tap][channel][width of the panel].
 inline void pack_panel(const Correlation& c, const Phase& phase, const float* w, std::int64_t first,

@@ -77,11 +77,13 @@ Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, bool transpose_a = fals
 class PackedLinear {
  public:
   /// Throws ShapeError where w is no matrix or something is empty.
-  PackedLinear(std::int64_t rows, const Tensor<float>& w) {
-    check<ShapeError>(w.rank() == 2 && w.size() > 0 && rows > 0, "linear: ", rows, " rows and weight ", w.shape(),
-                      " given, expected rows and [out,in]");
+  PackedLinear(std::int64_t rows, const Tensor<float>& w) : PackedLinear(rows, w.shape(), w.contiguous().data()) {}
+  /// The same for row-major weights of `shape`, which may go when this returns.
+  PackedLinear(std::int64_t rows, const Shape& shape, const float* w) {
+    check<ShapeError>(shape.rank() == 2 && element_count(shape) > 0 && rows > 0, "linear: ", rows, " rows and weight ",
+                      shape, " given, expected rows and [out,in]");
     engine_ = std::make_unique<detail::PointwiseCorrelation>(
-        detail::matmul_correlation(rows, w.dim(0), w.dim(1), 1, w.dim(1)), w.contiguous().data());
+        detail::matmul_correlation(rows, shape[0], shape[1], 1, shape[1]), w);
   }
   /// x and y are row-major.
   void operator()(const float* x, float* y) const { (*engine_)(x, y); }

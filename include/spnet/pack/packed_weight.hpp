@@ -40,18 +40,13 @@ inline std::optional<Tensor<std::uint8_t>> master_of(const Quantized& q, int bit
   return master;
 }
 
-inline int largest_code(const runtime::CodeMap& map) {
-  if (const auto* lut = std::get_if<LutCodes>(&map)) return static_cast<int>(lut->table.size()) - 1;
-  return std::get<AffineCodes>(map).qmax;
-}
-
 inline bool follows(const runtime::Planes& planes, runtime::Derivation derivation, int bits, const Quantized& q) {
   using runtime::Derivation;
   if (!std::holds_alternative<AffineCodes>(q.map)) return false;
   if (derivation == Derivation::kStored ? planes.count > bits : derivation == Derivation::kSign && bits != 1)
     return false;
   if (runtime::planes_needed(derivation, bits, planes.count) > planes.count) return false;
-  const auto derived = runtime::unpack_codes(planes, derivation, bits, q.codes.shape(), largest_code(q.map));
+  const auto derived = runtime::unpack_codes(planes, derivation, bits, q.codes.shape(), runtime::largest_code(q.map));
   return std::ranges::equal(derived.span(), q.codes.span());
 }
 
@@ -78,8 +73,8 @@ class WeightPacker {
   }
   void add(int bits, const Quantized& given) {
     const Quantized q{given.codes.contiguous(), given.map};
-    check<ValueError>(largest_code(q.map) < 1 << bits, "pack: a weight's quantizer has codes up to ",
-                      largest_code(q.map), " at ", bits, " bits");
+    check<ValueError>(runtime::largest_code(q.map) < 1 << bits, "pack: a weight's quantizer has codes up to ",
+                      runtime::largest_code(q.map), " at ", bits, " bits");
     if (derive(bits, q)) return;
     if (masters_ == kNone && bits > 1) {
       if (const auto master = master_of(q, bits)) {
@@ -90,7 +85,8 @@ class WeightPacker {
         masters_ = kNone;
       }
     }
-    const int count = std::max(static_cast<int>(std::bit_width(static_cast<unsigned>(largest_code(q.map)))), 1);
+    const int count =
+        std::max(static_cast<int>(std::bit_width(static_cast<unsigned>(runtime::largest_code(q.map)))), 1);
     runtime::CodeMap map = q.map;
     fill_table(map, count);
     const auto planes = static_cast<std::uint32_t>(store(q.codes, count));

@@ -61,8 +61,31 @@ struct Product {
 
 namespace detail {
 
-inline Tensor<float> weight_values(const Weight& weight, int bits) {
-  return bits == kFloatBits ? float_weight(weight) : ops::decode(unpack_weight(weight, bits));
+// The values of a weight at `bits`: its floats where they lie, or its codes decoded.
+class WeightValues {
+ public:
+  WeightValues(const Weight& weight, int bits) : weight_(weight) {
+    if (bits != kFloatBits) decoded_ = ops::decode(unpack_weight(weight, bits));
+  }
+  const float* data() const {
+    return decoded_.size() > 0 ? decoded_.data() : reinterpret_cast<const float*>(weight_.floats.span.data());
+  }
+  Tensor<float> tensor() const { return decoded_.size() > 0 ? decoded_ : float_weight(weight_); }
+
+ private:
+  const Weight& weight_;
+  Tensor<float> decoded_;
+};
+
+// Reads the codes of `weight` at `bits`, one of its widths, for as long as the weight is there.
+inline ops::CodesReader codes_reader(const Weight& weight, int bits) {
+  return [&weight, bits](std::int64_t begin, std::int64_t count, std::uint8_t* scratch) {
+    const WeightCodes& codes = weight.codes.at(bits);
+    const std::int64_t before = begin % 8;
+    unpack_range(weight.planes[codes.planes], element_count(weight.shape), codes.derivation, bits,
+                 largest_code(codes.map), begin - before, count + before, scratch);
+    return scratch + before;
+  };
 }
 
 }  // namespace detail
@@ -98,19 +121,21 @@ inline Product make_product(const Graph& graph, const Node& node, const Shape& x
     product.bytes = std::visit([](const auto& kernel) { return kernel.bytes(); }, product.kernel);
     return product;
   };
-  if (const auto* linear = std::get_if<Linear>(&node.op))
-    return finished(
-        {ops::PackedLinear(x[0], detail::weight_values(graph.weights[linear->weight], widths.weight_bits))});
+  if (const auto* linear = std::get_if<Linear>(&node.op)) {
+    const Weight& weight = graph.weights[linear->weight];
+    return finished({ops::PackedLinear(x[0], weight.shape, detail::WeightValues(weight, widths.weight_bits).data())});
+  }
   const auto& conv = std::get<Conv2d>(node.op);
   const Weight& weight = graph.weights[conv.weight];
   const CodeRule* rule = rule_at(node.op, widths.activation_bits);
   const AffineCodes* codes = rule ? std::get_if<AffineCodes>(&rule->map) : nullptr;
-  if (!codes) return finished({ops::PackedConv2d(x, detail::weight_values(weight, widths.weight_bits), conv.options)});
   if (gives_sums(graph, node, widths))
-    return finished(
-        {ops::PackedCodesConv2d(x, *codes, unpack_weight(weight, widths.weight_bits), conv.options, choice), true});
-  const Tensor<float> scaled =
-      ops::affine(detail::weight_values(weight, widths.weight_bits), ops::detail::scale_of(*codes));
+    return finished({ops::PackedCodesConv2d(x, *codes, weight.shape, weight.codes.at(widths.weight_bits).map,
+                                            detail::codes_reader(weight, widths.weight_bits), conv.options, choice),
+                     true});
+  const detail::WeightValues values(weight, widths.weight_bits);
+  if (!codes) return finished({ops::PackedConv2d(x, weight.shape, values.data(), conv.options)});
+  const Tensor<float> scaled = ops::affine(values.tensor(), ops::detail::scale_of(*codes));
   if (reads_codes_as_floats()) return finished({ops::PackedConv2d(x, scaled, conv.options)});
   return finished({ops::PackedConv2d(x, scaled, conv.options, ops::detail::IntegerRange(*codes).largest()), true});
 }

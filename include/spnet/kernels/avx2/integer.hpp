@@ -9,6 +9,7 @@
 #include "spnet/kernels/depthwise_body.hpp"
 #include "spnet/kernels/integer_body.hpp"
 #include "spnet/kernels/totals_body.hpp"
+#include "spnet/kernels/weights_body.hpp"
 
 #define SPNET_AVX2_VNNI __attribute__((target("avx2,fma,avxvnni")))
 #define SPNET_AVX2_VNNI_EVEX __attribute__((target("avx2,fma,avx512vl,avx512vnni")))
@@ -219,14 +220,26 @@ SPNET_AVX2 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); 
 SPNET_AVX2 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 SPNET_AVX2 inline void totals(const TotalsArgs& a) { body::totals<Units>(a); }
 SPNET_AVX2 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
+SPNET_AVX2 inline void unpack_planes(const UnpackPlanesArgs& a) { body::unpack_planes<Units>(a); }
+SPNET_AVX2 inline void pack_bytes(const PackWeightsArgs& a) { body::pack_weights<Units, std::int8_t>(a); }
+SPNET_AVX2 inline void pack_words(const PackWeightsArgs& a) { body::pack_weights<Units, std::int16_t>(a); }
 
 constexpr CodeKernels code_kernels() {
-  return {{"avx2 maddubs int16", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 32767, byte_elements, short_product},
-          {"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 0, byte_elements, byte_product},
-          {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
-          {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, Differences::kCodes, 255, 255, bit_elements,
-           bit_product},
-          2, 96, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
+  return {
+      {"avx2 maddubs int16", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 32767, byte_elements, short_product},
+      {"avx2 maddubs", Units::kLanes, 2 * Units::kLanes, 1, 1, 255, 0, byte_elements, byte_product},
+      {"avx2 madd", Units::kLanes, 2 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
+      {"avx2 popcount", Units::kLanes, 2 * Units::kLanes, 1, Differences::kCodes, 255, 255, bit_elements, bit_product},
+      2,
+      96,
+      code_depthwise,
+      sum_pixels,
+      sum_windows,
+      totals,
+      gather_values,
+      unpack_planes,
+      pack_bytes,
+      pack_words};
 }
 constexpr CodeKernels vnni_code_kernels(void (*product)(const IntegerProductArgs&)) {
   CodeKernels kernels = code_kernels();

@@ -9,6 +9,7 @@
 #include "spnet/kernels/depthwise_body.hpp"
 #include "spnet/kernels/integer_body.hpp"
 #include "spnet/kernels/totals_body.hpp"
+#include "spnet/kernels/weights_body.hpp"
 
 #define SPNET_AVX512_VNNI __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")))
 #define SPNET_AVX512_POPCNT __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx512vpopcntdq,avx2,fma")))
@@ -194,16 +195,30 @@ SPNET_AVX512 inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a)
 SPNET_AVX512 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 SPNET_AVX512 inline void totals(const TotalsArgs& a) { body::totals<Units>(a); }
 SPNET_AVX512 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
+SPNET_AVX512 inline void unpack_planes(const UnpackPlanesArgs& a) { body::unpack_planes<Units>(a); }
+SPNET_AVX512 inline void pack_bytes(const PackWeightsArgs& a) { body::pack_weights<Units, std::int8_t>(a); }
+SPNET_AVX512 inline void pack_words(const PackWeightsArgs& a) { body::pack_weights<Units, std::int16_t>(a); }
 
 constexpr CodeKernels code_kernels() {
   return {{"avx512 maddubs int16", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 32767, byte_elements, short_product},
           {"avx512 maddubs", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, byte_elements, byte_product},
           {"avx512 madd", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
-          {}, 0, 0, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
+          {},
+          0,
+          0,
+          code_depthwise,
+          sum_pixels,
+          sum_windows,
+          totals,
+          gather_values,
+          unpack_planes,
+          pack_bytes,
+          pack_words};
 }
 constexpr CodeKernels vnni_code_kernels() {
   constexpr IntegerKernels vnni{"avx512 vnni", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, byte_elements, vnni_product};
-  return {{}, vnni, vnni, {}, 0, 0, vnni_depthwise, sum_pixels, sum_windows, totals, gather_values};
+  return {{},     vnni,          vnni,          {},         0,         0, vnni_depthwise, sum_pixels, sum_windows,
+          totals, gather_values, unpack_planes, pack_bytes, pack_words};
 }
 constexpr CodeKernels popcnt_code_kernels(std::int64_t plane_pairs) {
   CodeKernels kernels = vnni_code_kernels();

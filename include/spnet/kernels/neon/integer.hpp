@@ -8,6 +8,7 @@
 #include "spnet/kernels/integer_body.hpp"
 #include "spnet/kernels/simd/quantize.hpp"
 #include "spnet/kernels/totals_body.hpp"
+#include "spnet/kernels/weights_body.hpp"
 
 #define SPNET_NEON_DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
 #define SPNET_NEON_I8MM __attribute__((target("arch=armv8.2-a+dotprod+i8mm")))
@@ -130,6 +131,9 @@ inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Units>(a); }
 inline void totals(const TotalsArgs& a) { body::totals<Units>(a); }
 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<simd::Lanes>(a); }
+inline void unpack_planes(const UnpackPlanesArgs& a) { body::unpack_planes<Units>(a); }
+inline void pack_bytes(const PackWeightsArgs& a) { body::pack_weights<Units, std::int8_t>(a); }
+inline void pack_words(const PackWeightsArgs& a) { body::pack_weights<Units, std::int16_t>(a); }
 
 constexpr IntegerKernels byte_kernels(const char* name, std::int64_t largest_code, void (*product)(const IntegerProductArgs&)) {
   return {name, Units::kLanes, 4 * Units::kLanes, 1, 1, largest_code, 0, byte_elements, product};
@@ -139,7 +143,16 @@ constexpr CodeKernels code_kernels() {
           byte_kernels("neon smull", 127, byte_product),
           {"neon smull words", Units::kLanes, 4 * Units::kLanes, 2, 1, 255, 0, word_elements, word_product},
           {"neon cnt", Units::kLanes, 4 * Units::kLanes, 1, Differences::kCodes, 255, 255, bit_elements, bit_product},
-          1, 96, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
+          1,
+          96,
+          code_depthwise,
+          sum_pixels,
+          sum_windows,
+          totals,
+          gather_values,
+          unpack_planes,
+          pack_bytes,
+          pack_words};
 }
 constexpr CodeKernels dotprod_code_kernels() {
   CodeKernels kernels = code_kernels();

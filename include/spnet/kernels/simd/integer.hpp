@@ -5,6 +5,7 @@
 #include "spnet/kernels/integer_body.hpp"
 #include "spnet/kernels/simd/quantize.hpp"
 #include "spnet/kernels/totals_body.hpp"
+#include "spnet/kernels/weights_body.hpp"
 
 namespace spnet {
 inline namespace v0 {
@@ -52,10 +53,14 @@ inline void sum_pixels(const PixelSumArgs& a) { body::sum_pixels(a); }
 inline void sum_windows(const WindowSumArgs& a) { body::sum_windows<Words>(a); }
 inline void totals(const TotalsArgs& a) { body::totals<Words>(a); }
 inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>(a); }
+inline void unpack_planes(const UnpackPlanesArgs& a) { body::unpack_planes<Words>(a); }
+inline void pack_bytes(const PackWeightsArgs& a) { body::pack_weights<Words, std::int8_t>(a); }
+inline void pack_words(const PackWeightsArgs& a) { body::pack_weights<Words, std::int16_t>(a); }
 
 constexpr CodeKernels code_kernels() {
   constexpr IntegerKernels words{"simd madd", Words::kLanes, 2 * Words::kLanes, 2, 1, 255, 0, word_elements, word_product};
-  return {{}, words, words, {}, 0, 0, code_depthwise, sum_pixels, sum_windows, totals, gather_values};
+  return {{},     words,         words,         {},         0,         0, code_depthwise, sum_pixels, sum_windows,
+          totals, gather_values, unpack_planes, pack_bytes, pack_words};
 }
 
 }  // namespace kernels::simd
