@@ -186,6 +186,21 @@ TEST_CASE("kernels: codes of a normalisation have the bits of the reference on e
           CHECK(testing::bit_equal(y, y_ref));
           CHECK(testing::bit_equal(codes, expected));
           CHECK(testing::bit_equal(alone, expected));
+          // Instead of the codes what they stand for, in the place of x, and beside them.
+          Tensor<float> values = x.clone(), beside(x.shape()), values_ref(x.shape());
+          const kernels::NormalizeCodesArgs<float> decoded{without, sign, 15, 0, 15, nullptr, nullptr, 2, 7, 0.37f};
+          auto in_place = decoded, both = decoded, of_reference = decoded;
+          in_place.normalize.x = in_place.values = values.data();
+          both.codes = codes.data();
+          both.values = beside.data();
+          of_reference.values = values_ref.data();
+          std::fill_n(codes.data(), codes.size(), std::uint8_t{99});
+          CHECK(k.of_values.normalize_codes(in_place));
+          CHECK(k.of_values.normalize_codes(both));
+          CHECK(kernels::reference::normalize_codes<float, float>(of_reference));
+          CHECK(testing::bit_equal(values, values_ref));
+          CHECK(testing::bit_equal(beside, values_ref));
+          CHECK(testing::bit_equal(codes, expected));
         }
       }
     }

@@ -34,14 +34,17 @@ struct NormalizeArgs {
   std::int64_t x_step = 0, y_step = 0;
 };
 
-/// The same y, of one of T or none, and its codes at once: code = round(clamp(y·factor, low, high)) − low, half to even, or
-/// y > 0 where `sign`. Returns false where a y is not finite.
+/// The same y, of one of T or none, and its codes at once: code = round(clamp(y·factor, low, high)) − low, half to
+/// even, or y > 0 where `sign`. Returns false where a y is not finite. What the codes stand for is (step·code −
+/// zero_point)·scale, the integers of a magnitude below 2^24; `values` may be x.
 template <class T, class X = T>
 struct NormalizeCodesArgs {
   NormalizeArgs<T, X> normalize;  ///< its y may be null
   bool sign;
   T factor, low, high;
-  std::uint8_t* codes;
+  std::uint8_t* codes;  ///< or null
+  T* values = nullptr;  ///< of the codes; or null
+  T step = 1, zero_point = 0, scale = 1;
 };
 
 /// Which elements of a gradient pass a normalisation's activation.

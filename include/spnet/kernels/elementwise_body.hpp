@@ -268,15 +268,23 @@ struct NormalizeCodes {
     normalize_lanes<L, kResidual, kRelu>(v, a.normalize, c, x, i, move);
     note_flaws<L>(flaws, v);
     if (a.normalize.y) move.store(a.normalize.y + i, v);
+    typename L::Int codes;
     if constexpr (kSign) {
-      const typename L::Int positive = (v > 0.0f) & 1;
-      typename L::Byte bytes;
-      L::pack(bytes, positive);
-      move.store(a.codes + i, bytes);
+      codes = (v > 0.0f) & 1;
     } else {
       v = v * factor;
       clamp_lanes<L>(v, low, high);
-      store_codes<L>(move, a.codes + i, v, first);
+      nearest_codes<L>(codes, v, first);
+    }
+    if (a.codes) {
+      typename L::Byte bytes;
+      L::pack(bytes, codes);
+      move.store(a.codes + i, bytes);
+    }
+    if (a.values) {
+      v = __builtin_convertvector(codes, typename L::Float) * a.step - a.zero_point;
+      v = v * a.scale;
+      move.store(a.values + i, v);
     }
   }
 };

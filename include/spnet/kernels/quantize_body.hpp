@@ -13,10 +13,15 @@ namespace kernels::body {
 
 // Adding 1.5 · 2^23 leaves the integer nearest to |v| < 2^22, half to even, in the low bits. The caller's clamp stands
 // between its product and this addition, so nothing can be fused.
+template <class L>
+SPNET_INLINE void nearest_codes(typename L::Int& codes, const typename L::Float& v, std::int32_t low) {
+  const typename L::Float shifted = v + 12582912.0f;
+  codes = reinterpret_cast<typename L::Int>(shifted) - (0x4b400000 + low);
+}
 template <class L, class Move>
 SPNET_INLINE void store_codes(const Move& move, std::uint8_t* codes, const typename L::Float& v, std::int32_t low) {
-  const typename L::Float shifted = v + 12582912.0f;
-  const typename L::Int integers = reinterpret_cast<typename L::Int>(shifted) - (0x4b400000 + low);
+  typename L::Int integers;
+  nearest_codes<L>(integers, v, low);
   typename L::Byte bytes;
   L::pack(bytes, integers);
   move.store(codes, bytes);

@@ -58,11 +58,11 @@ bool normalize_codes(const NormalizeCodesArgs<T, X>& a) {
     if (n.y) n.y[i] = y;
     if (!std::isfinite(y)) {
       finite = false;
-    } else if (a.sign) {
-      a.codes[i] = y > T{0};
-    } else {
-      a.codes[i] = static_cast<std::uint8_t>(std::nearbyint(std::clamp(y * a.factor, a.low, a.high)) - a.low);
+      continue;
     }
+    const T code = a.sign ? T(y > T{0}) : std::nearbyint(std::clamp(y * a.factor, a.low, a.high)) - a.low;
+    if (a.codes) a.codes[i] = static_cast<std::uint8_t>(code);
+    if (a.values) a.values[i] = (a.step * code - a.zero_point) * a.scale;
   }
   return finite;
 }

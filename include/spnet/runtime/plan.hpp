@@ -122,10 +122,12 @@ class PlanBuilder {
   static void need_codes(Value& value, const CodeRule& rule, Decoding decoding) {
     for (CodesOutput& known : value.codes) {
       if (!same_rule(*known.rule, rule)) continue;
+      known.needs_codes |= known.decoding != decoding;
       if (known.decoding == Decoding::kNone) known.decoding = decoding;
       return;
     }
-    value.codes.push_back({.rule = &rule, .decoding = decoding});
+    const bool needs_codes = decoding == Decoding::kNone || !std::holds_alternative<AffineCodes>(rule.map);
+    value.codes.push_back({.rule = &rule, .decoding = decoding, .needs_codes = needs_codes});
     // Others than forms are found from floats.
     if (!std::holds_alternative<ops::UniformForm>(rule.codes)) value.needs_floats = true;
   }
@@ -174,15 +176,12 @@ class PlanBuilder {
   void encode() {
     Value& value = values_[node_];
     for (CodesOutput& output : value.codes) {
-      if (output.codes != kNoBuffer) continue;
+      if (output.codes != kNoBuffer || output.decoded != kNoBuffer) continue;
       const BufferId x = use(value.floats);
-      add_buffers(output);
+      output.codes = new_buffer(count_of(node_));
+      if (output.decoding != Decoding::kNone) output.decoded = new_floats(node_);
       emit<EncodeStep>(x, count_of(node_), output);
     }
-  }
-  void add_buffers(CodesOutput& output) {
-    output.codes = new_buffer(count_of(node_));
-    if (output.decoding != Decoding::kNone) output.decoded = new_floats(node_);
   }
   BufferId make_floats() { return values_[node_].floats = new_floats(node_); }
 
@@ -190,14 +189,19 @@ class PlanBuilder {
   NormalizeStage stage(const ops::ChannelAffine<float>& affine, const Tensor<float>& unit, bool relu, BufferId residual,
                        BufferId x = kNoBuffer) {
     Value& value = values_[node_];
-    std::vector<CodesOutput> outputs;
-    for (CodesOutput& output : value.codes) {
-      if (!std::holds_alternative<ops::UniformForm>(output.rule->codes)) continue;
-      add_buffers(output);
-      outputs.push_back(output);
-    }
+    std::vector<CodesOutput*> coded;
+    for (CodesOutput& output : value.codes)
+      if (std::holds_alternative<ops::UniformForm>(output.rule->codes)) coded.push_back(&output);
     // Codes of a second kind need x once more.
-    if (value.needs_floats) value.floats = x == kNoBuffer || outputs.size() > 1 ? new_floats(node_) : x;
+    if (coded.size() > 1) x = kNoBuffer;
+    const auto floats = [&] { return x == kNoBuffer ? new_floats(node_) : std::exchange(x, kNoBuffer); };
+    if (value.needs_floats) value.floats = floats();
+    std::vector<CodesOutput> outputs;
+    for (CodesOutput* output : coded) {
+      if (output->needs_codes) output->codes = new_buffer(count_of(node_));
+      if (output->decoding != Decoding::kNone) output->decoded = floats();
+      outputs.push_back(*output);
+    }
     return NormalizeStage(affine, unit, relu, count_of(node_) / images_ / affine.scale.size(), use(residual),
                           value.floats, std::move(outputs));
   }

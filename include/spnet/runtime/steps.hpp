@@ -60,15 +60,19 @@ enum class Decoding : std::uint8_t { kNone, kValues, kIntegers };
 struct CodesOutput {
   const CodeRule* rule = nullptr;
   Decoding decoding = Decoding::kNone;
+  bool needs_codes = false;  ///< else the floats are enough
   BufferId codes = kNoBuffer, decoded = kNoBuffer;
 };
 
 namespace detail {
 
+inline float decoding_scale(const AffineCodes& map, Decoding decoding) {
+  return decoding == Decoding::kIntegers ? 1.0f : map.scale.data()[0];
+}
 inline void decode(const CodeRule& rule, Decoding decoding, const std::uint8_t* codes, std::int64_t count, float* y) {
   if (const auto* affine = std::get_if<AffineCodes>(&rule.map)) {
-    const float scale = decoding == Decoding::kIntegers ? 1.0f : affine->scale.data()[0];
-    kernels::active().quantize.decode({codes, count, affine->step, affine->zero_point, scale, y});
+    kernels::active().quantize.decode(
+        {codes, count, affine->step, affine->zero_point, decoding_scale(*affine, decoding), y});
     return;
   }
   const float* const table = std::get<LutCodes>(rule.map).table.data();
@@ -135,15 +139,28 @@ class NormalizeStage {
     bool finite = true;
     for (const CodesOutput& output : outputs_) {
       const auto& form = std::get<ops::UniformForm>(output.rule->codes);
-      finite &= kernel.normalize_codes({args, form.sign, form.factor, static_cast<float>(form.low),
-                                        static_cast<float>(form.high), memory.at<std::uint8_t>(output.codes) + at});
+      const auto* const map = std::get_if<AffineCodes>(&output.rule->map);
+      auto* const codes = memory.at<std::uint8_t>(output.codes);
+      auto* const decoded = memory.at<float>(output.decoded);
+      kernels::NormalizeCodesArgs<float, X> coded{args,
+                                                  form.sign,
+                                                  form.factor,
+                                                  static_cast<float>(form.low),
+                                                  static_cast<float>(form.high),
+                                                  codes ? codes + at : nullptr};
+      if (decoded && map) {
+        coded.values = decoded + at;
+        coded.step = static_cast<float>(map->step);
+        coded.zero_point = static_cast<float>(map->zero_point);
+        coded.scale = detail::decoding_scale(*map, output.decoding);
+      }
+      finite &= kernel.normalize_codes(coded);
       args.y = nullptr;  // written once
-      if (output.decoded == kNoBuffer) continue;
-      // While the codes are in the cache; rows follow each other unless they are a part of the channels.
+      if (!decoded || map) continue;
+      // Of tables, while the codes are in the cache; rows follow each other unless they are a part of the channels.
       const std::int64_t runs = y_step == 0 ? 1 : count, length = y_step == 0 ? count * channels : channels;
       for (std::int64_t r = 0, i = at; r < runs; ++r, i += y_step)
-        detail::decode(*output.rule, output.decoding, memory.at<const std::uint8_t>(output.codes) + i, length,
-                       memory.at<float>(output.decoded) + i);
+        detail::decode(*output.rule, output.decoding, codes + i, length, decoded + i);
     }
     return finite;
   }
