@@ -1,26 +1,33 @@
 #!/usr/bin/env bash
 # Installs what spnet needs and this machine lacks: nothing where all is there, apt packages on Debian and Ubuntu;
 # elsewhere it says what to install.
-# usage: tools/setup.sh [program|tests|emulation]
+# usage: tools/setup.sh [program|tests|emulation|fuzzing]...
 #   program    what building the spnet program takes
 #   tests      (default) and the tests and benchmarks
 #   emulation  and the tests on emulated CPUs, from x86-64
+#   fuzzing    and the fuzz targets
 set -euo pipefail
 
-purpose=${1:-tests}
-case $purpose in
-  program | tests | emulation) ;;
-  *)
-    echo "usage: tools/setup.sh [program|tests|emulation]" >&2
-    exit 2
-    ;;
-esac
+[ $# -gt 0 ] || set -- tests
+for purpose in "$@"; do
+  case $purpose in
+    program | tests | emulation | fuzzing) ;;
+    *)
+      echo "usage: tools/setup.sh [program|tests|emulation|fuzzing]..." >&2
+      exit 2
+      ;;
+  esac
+done
+is_for() { case " ${purposes[*]} " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
+purposes=("$@")
 
 compiler=${CXX:-g++}
 has_command() { command -v "$1" > /dev/null 2>&1; }
 has_module() { has_command pkg-config && pkg-config --exists "$1"; }
 # Unquoted: CXX may hold flags or a launcher.
 has_header() { echo "#include <$1>" | $compiler -x c++ -std=c++20 -E - > /dev/null 2>&1; }
+
+has_fuzzer() { echo 'extern "C" int LLVMFuzzerTestOneInput() { return 0; }' | $1 -x c++ -fsanitize=fuzzer - -o /dev/null > /dev/null 2>&1; }
 
 # what to look for, how to call it where there is no apt, the package of Debian and Ubuntu
 needs=(
@@ -37,16 +44,22 @@ needs=(
   "module|libpng|libpng|libpng-dev"
   "module|zlib|zlib|zlib1g-dev"
 )
-if [ "$purpose" != program ]; then
+if [ "${purposes[*]}" != program ]; then
   needs+=(
     "header|doctest/doctest.h|doctest 2.4|doctest-dev"
     "module|benchmark|Google Benchmark|libbenchmark-dev"
   )
 fi
-if [ "$purpose" = emulation ]; then
+if is_for emulation; then
   needs+=(
     "command|aarch64-linux-gnu-g++|a C++20 compiler for AArch64 Linux|g++-aarch64-linux-gnu"
     "command|qemu-aarch64|QEMU 7.2 or newer (user mode)|qemu-user"
+  )
+fi
+if is_for fuzzing; then
+  needs+=(
+    "command|clang++|Clang 14 or newer|clang"
+    "fuzzer|clang++|its libFuzzer and sanitizers|libclang-rt-dev"
   )
 fi
 

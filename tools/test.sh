@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Sets the machine up, builds spnet and its tests in build/, and runs them all.
-# usage: tools/test.sh [--emulate] [--sanitize] [--werror]
+# usage: tools/test.sh [--emulate] [--sanitize] [--threads] [--fuzz] [--werror]
 #   --emulate   on x86-64, runs the tests of the kernels and of what stands on them once more on an emulated CPU without
 #               AVX-512, and on an emulated AArch64 CPU, built in build-aarch64/
 #   --sanitize  runs the suite once more under AddressSanitizer and UBSan, built in build-sanitize/
+#   --threads   runs the tests of the runtime once more under ThreadSanitizer, built in build-threads/
+#   --fuzz      runs each fuzz target for a minute, built in build-fuzz/ with Clang
 #   --werror    warnings are errors
 # Closes with the line "N passed, N failed" and exits with 1 where a test failed or none ran.
 set -euo pipefail
@@ -11,14 +13,18 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 emulate=false
 sanitize=false
+threads=false
+fuzz=false
 werror=false
 for argument in "$@"; do
   case $argument in
     --emulate) emulate=true ;;
     --sanitize) sanitize=true ;;
+    --threads) threads=true ;;
+    --fuzz) fuzz=true ;;
     --werror) werror=true ;;
     *)
-      echo "usage: tools/test.sh [--emulate] [--sanitize] [--werror]" >&2
+      echo "usage: tools/test.sh [--emulate] [--sanitize] [--threads] [--fuzz] [--werror]" >&2
       exit 2
       ;;
   esac
@@ -29,7 +35,10 @@ if [ "$emulate" = true ] && [ "$(uname -m)" != x86_64 ]; then
   emulate=false
 fi
 
-if [ "$emulate" = true ]; then tools/setup.sh emulation; else tools/setup.sh tests; fi
+purposes=(tests)
+[ "$emulate" = true ] && purposes+=(emulation)
+[ "$fuzz" = true ] && purposes+=(fuzzing)
+tools/setup.sh "${purposes[@]}"
 
 logs=()
 # run_tests FOLDER LOG ARGUMENT…: a failing test is counted, and the rest goes on. LOG is what Meson calls it.
@@ -65,6 +74,24 @@ if [ "$sanitize" = true ]; then
     "-Dcpp_args=-g1 -fno-omit-frame-pointer -fno-sanitize-recover=all"
   compile build-sanitize
   run_tests build-sanitize testlog --no-suite spnet:project --timeout-multiplier 4
+fi
+
+# Loops of OpenMP are left out: ThreadSanitizer does not see how its threads wait for each other. Sessions of the runtime
+# have threads of their own.
+if [ "$threads" = true ]; then
+  export TSAN_OPTIONS=halt_on_error=1
+  tools/configure.sh build-threads -Dwerror=false -Dopenmp=disabled -Dtests=enabled -Dexamples=disabled -Dbench=disabled \
+    -Dprogram=disabled -Dbuildtype=plain -Doptimization=1 -Dunity=on -Dunity_size=5 -Db_sanitize=thread -Db_lundef=false \
+    "-Dcpp_args=-g1 -fno-omit-frame-pointer"
+  compile build-threads tests/test_runtime
+  run_tests build-threads testlog --timeout-multiplier 4 runtime
+fi
+
+if [ "$fuzz" = true ]; then
+  CXX=clang++ tools/configure.sh build-fuzz -Dfuzz=true -Dwerror=false -Dopenmp=disabled -Dtests=enabled -Dexamples=disabled \
+    -Dbench=disabled -Dprogram=disabled -Dbuildtype=plain -Doptimization=1
+  compile build-fuzz fuzzers
+  run_tests build-fuzz testlog --suite spnet:fuzz
 fi
 
 python3 tools/count_tests.py "${logs[@]}"
