@@ -111,11 +111,19 @@ class PackedConv2d {
   }
   /// x, floats or a CodeSource, and y are row-major.
   template <class Source>
-  void operator()(Source x, float* y) const {
+  void operator()(Source x, float* y, const detail::OutputConsumer& consume = {}) const {
+    if (engines_.size() == 1) return (*engines_[0])(x, y, consume);
+    std::int64_t channel = 0;
+    const auto of_group = [&](const detail::OutputBlock& b) {
+      consume({b.pixel, b.pixels, channel + b.channel, b.channels});
+    };
+    const auto of_groups =
+        consume ? detail::OutputConsumer([&](const detail::OutputBlock& b) { of_group(b); }) : detail::OutputConsumer();
     for (const auto& engine : engines_) {
-      (*engine)(x, y);
+      (*engine)(x, y, of_groups);
       x = x + s_.c / s_.groups;
       y += s_.o / s_.groups;
+      channel += s_.o / s_.groups;
     }
   }
   /// Of the packed weights.

@@ -80,8 +80,10 @@ class Bf16Correlation final : public FloatEngine {
     tasks_.emplace(c_, c_.most_rows(), panels_.count(), elements * kBytes, c_.in_rows * row() * kBytes);
   }
 
-  void operator()(const float* x, float* y) const override { run(x, y); }
-  void operator()(const CodeSource& x, float* y) const override { run(x, y); }
+  void operator()(const float* x, float* y, const OutputConsumer& consume = {}) const override { run(x, y, consume); }
+  void operator()(const CodeSource& x, float* y, const OutputConsumer& consume = {}) const override {
+    run(x, y, consume);
+  }
 
   std::int64_t bytes() const override { return static_cast<std::int64_t>(packed_.size_bytes()); }
   const char* name() const override {
@@ -161,7 +163,7 @@ class Bf16Correlation final : public FloatEngine {
   }
 
   template <class Source>
-  void run(const Source& x, float* y) const {
+  void run(const Source& x, float* y, const OutputConsumer& consume) const {
     const bool clear = c_.may_clear_rows() && tasks_->has_all_panels();
     const std::int64_t floats = row_floats<Source>((c_.in_cols - 1) * x_.step + channels_);
     const std::int64_t bytes = static_cast<std::int64_t>(sizeof(float)) * floats +
@@ -177,6 +179,7 @@ class Bf16Correlation final : public FloatEngine {
       for (std::size_t i = 0; i < c_.phases.size(); ++i)
         if (!clear || !c_.phases[i].taps.empty()) multiply(i, in, task, y_image);
       if (k_->release) k_->release();
+      if (consume) tasks_->consume(c_, panels_, task, consume);
     });
   }
   template <class Source>

@@ -76,7 +76,7 @@ class PointwiseCorrelation final : public FloatEngine {
     runs_.finish();
   }
 
-  void operator()(const float* x, float* y) const override {
+  void operator()(const float* x, float* y, const OutputConsumer& consume = {}) const override {
     const std::int64_t pixels = c_.batch * c_.in_rows * c_.in_cols;
     // Short runs, so that their inputs stay in the first-level cache from panel to panel.
     const std::int64_t run =
@@ -84,19 +84,22 @@ class PointwiseCorrelation final : public FloatEngine {
     const std::int64_t split = pixels >= run * kLeastTasks ? 1 : std::min(panels_.count(), kLeastTasks);
     const std::int64_t pieces = ceil_div(pixels, run);
     float* const first = y + c_.phases[0].y;
-    const bool stream = streams(first, pixels), fetch = pixels * c_.channels >= kCachedFloats;
+    const bool stream = !consume && streams(first, pixels), fetch = pixels * c_.channels >= kCachedFloats;
     parallel_for(pieces * split, [&](std::int64_t task) {
       const std::int64_t begin = task % pieces * run, part = task / pieces, count = std::min(run, pixels - begin);
       // All at once: a tile's pixels are too many short streams for the hardware to foresee.
       for (std::int64_t p = begin; fetch && p < begin + count; ++p)
         for (std::int64_t i = 0; i < c_.channels; i += kBlock) __builtin_prefetch(x + p * c_.in_step + i);
+      const std::int64_t first_panel = part * panels_.count() / split,
+                         last_panel = (part + 1) * panels_.count() / split;
       RowProducts{*k_,        panels_, runs_,
                   weights_,   0,       x + begin * c_.in_step,
                   c_.in_step, 0,       first + begin * c_.y_step,
                   c_.y_step,  0,       1,
                   count,      0,       0,
-                  1,          stream}(part * panels_.count() / split, (part + 1) * panels_.count() / split);
+                  1,          stream}(first_panel, last_panel);
       if (stream) kernels::fence_streams();
+      if (consume) consume({begin, count, first_panel * panels_.panel, panels_.between(first_panel, last_panel)});
     });
   }
 
@@ -146,21 +149,25 @@ class ScratchCorrelation final : public FloatEngine {
     }
   }
 
-  void operator()(const float* x, float* y) const override { run(x, y); }
-  void operator()(const CodeSource& x, float* y) const override { run(x, y); }
+  void operator()(const float* x, float* y, const OutputConsumer& consume = {}) const override { run(x, y, consume); }
+  void operator()(const CodeSource& x, float* y, const OutputConsumer& consume = {}) const override {
+    run(x, y, consume);
+  }
 
   std::int64_t bytes() const override { return weights_.bytes(); }
   const char* name() const override { return "padded copy"; }
 
  private:
   template <class Source>
-  void run(const Source& x, float* y) const {
+  void run(const Source& x, float* y, const OutputConsumer& consume) const {
     const std::int64_t bands = ceil_div(c_.most_rows(), band_), image = c_.in_rows * c_.in_cols * c_.in_step;
     const bool clear = c_.may_clear_rows() && splits_ == 1;
     // Images inside, so that the threads go through them with one part of the weights after another.
     parallel_for_scratch<float>(splits_ * c_.batch * bands, layout_.elements(), [&](std::int64_t task, float* scratch) {
       const std::int64_t first = task % bands * band_, n = task / bands % c_.batch, split = task / bands / c_.batch;
       const std::int64_t count = std::min(band_, c_.most_rows() - first);
+      const std::int64_t first_panel = split * panels_.count() / splits_,
+                         last_panel = (split + 1) * panels_.count() / splits_;
       layout_.fill(copy_of(x + n * image, scratch), first, count);
       float* const y_image = y + n * c_.y_image;
       if (clear) c_.clear_rows(y_image, first, first + count);
@@ -182,8 +189,12 @@ class ScratchCorrelation final : public FloatEngine {
                     phase.cols,
                     first * c_.stride_h,
                     c_.stride_h,
-                    c_.in_rows}(split * panels_.count() / splits_, (split + 1) * panels_.count() / splits_);
+                    c_.in_rows}(first_panel, last_panel);
       }
+      const std::int64_t cols = c_.phases[0].cols;
+      if (consume)
+        consume({(n * c_.most_rows() + first) * cols, count * cols, first_panel * panels_.panel,
+                 panels_.between(first_panel, last_panel)});
     });
   }
 

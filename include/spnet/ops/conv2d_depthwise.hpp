@@ -77,8 +77,10 @@ class DepthwiseCorrelation final : public FloatEngine {
           pack_depthwise<float>(c, phase, [=](std::int64_t i, const Tap& tap) { return w[i * w_step + tap.weight]; }));
     }
   }
-  void operator()(const float* x, float* y) const override { run(x, y); }
-  void operator()(const CodeSource& x, float* y) const override { run(x, y); }
+  void operator()(const float* x, float* y, const OutputConsumer& consume = {}) const override { run(x, y, consume); }
+  void operator()(const CodeSource& x, float* y, const OutputConsumer& consume = {}) const override {
+    run(x, y, consume);
+  }
 
   std::int64_t bytes() const override {
     std::int64_t sum = 0;
@@ -89,14 +91,14 @@ class DepthwiseCorrelation final : public FloatEngine {
 
  private:
   template <class Source>
-  void run(const Source& x, float* y) const {
+  void run(const Source& x, float* y, const OutputConsumer& consume) const {
     const kernels::ConvKernels& k = kernels::active().conv;
     const std::int64_t row = c_.in_cols * c_.in_step;
     parallel_for_scratch<float>(
         tasks_.count, copied_floats<Source>(c_, tasks_.band), [&](std::int64_t task, float* scratch) {
           const std::int64_t n = task / tasks_.bands, first = task % tasks_.bands * tasks_.band;
-          const ImageRows in =
-              read_rows(c_, x + n * c_.in_rows * row, first, std::min(first + tasks_.band, tasks_.rows), scratch);
+          const std::int64_t last = std::min(first + tasks_.band, tasks_.rows), cols = c_.phases[0].cols;
+          const ImageRows in = read_rows(c_, x + n * c_.in_rows * row, first, last, scratch);
           for (std::size_t i = 0; i < c_.phases.size(); ++i) {
             const Phase& phase = c_.phases[i];
             float* const to = y + n * c_.y_image + phase.y;
@@ -109,6 +111,7 @@ class DepthwiseCorrelation final : public FloatEngine {
                         });
                       });
           }
+          if (consume) consume({(n * tasks_.rows + first) * cols, (last - first) * cols, 0, c_.channels});
         });
   }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <iterator>
 #include <utility>
 
@@ -22,6 +23,15 @@ namespace ops::detail {
 inline constexpr std::int64_t kDirectBytes = 128 * 1024;
 /// Channels, the distance of neighbouring pixels, beyond which pixels fall into too few lines of the first-level cache.
 inline constexpr std::int64_t kDirectChannels = 128;
+
+/// Outputs that are complete, while they are in the cache: `pixels` of [image][row][column] from `pixel` on, and of
+/// each `channels` from `channel` on.
+struct OutputBlock {
+  std::int64_t pixel, pixels;
+  std::int64_t channel, channels;
+};
+/// Is called once for every output, in blocks, from several threads at once; where it is empty, nothing is.
+using OutputConsumer = std::function<void(const OutputBlock&)>;
 
 /// How a convolution is cut into tasks: bands of rows of a group of images, and a part of the panels.
 class DirectTasks {
@@ -63,6 +73,14 @@ class DirectTasks {
             std::min(group_, batch_ - image),
             split * panels_ / splits_,
             (split + 1) * panels_ / splits_};
+  }
+
+  /// The outputs of a task, which are complete.
+  void consume(const Correlation& c, const Panels& panels, const Task& task, const OutputConsumer& consume) const {
+    const std::int64_t cols = c.phases[0].cols, channel = task.first_panel * panels.panel;
+    for (std::int64_t image = task.image; image < task.image + task.images; ++image)
+      consume({(image * rows_ + task.first) * cols, (task.last - task.first) * cols, channel,
+               panels.between(task.first_panel, task.last_panel)});
   }
 
  private:
@@ -147,16 +165,16 @@ inline bool may_read_directly(const Correlation& c) {
 }
 
 /// A way to compute one group of a convolution of floats, its weights packed once. x and y point at the group's first
-/// channel.
+/// channel. `consume`, whose channels are the group's, is for engines forward.
 class FloatEngine {
  public:
   FloatEngine() = default;
   FloatEngine(const FloatEngine&) = delete;
   FloatEngine& operator=(const FloatEngine&) = delete;
   virtual ~FloatEngine() = default;
-  virtual void operator()(const float* x, float* y) const = 0;
+  virtual void operator()(const float* x, float* y, const OutputConsumer& consume = {}) const = 0;
   /// The same of codes' values, for engines that were made for such.
-  virtual void operator()(const CodeSource&, float*) const {
+  virtual void operator()(const CodeSource&, float*, const OutputConsumer& = {}) const {
     throw Error(message("conv2d: ", name(), " takes no codes"));
   }
   virtual std::int64_t bytes() const = 0;  ///< of the packed weights
@@ -182,7 +200,7 @@ class DirectCorrelation final : public FloatEngine {
     }
   }
 
-  void operator()(const float* x, float* y) const override {
+  void operator()(const float* x, float* y, const OutputConsumer& consume = {}) const override {
     const bool clear = c_.may_clear_rows() && tasks_.has_all_panels();
     parallel_for(tasks_.count(), [&](std::int64_t index) {
       const DirectTasks::Task task = tasks_[index];
@@ -194,6 +212,7 @@ class DirectCorrelation final : public FloatEngine {
         if (!clear || !c_.phases[i].taps.empty())
           multiply(i, task, x + task.image * image(), y + task.image * c_.y_image);
       }
+      if (consume) tasks_.consume(c_, panels_, task, consume);
     });
   }
 

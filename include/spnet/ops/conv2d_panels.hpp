@@ -35,6 +35,10 @@ struct Panels {
   Panels(const Kernels& k, std::int64_t count) : panel(k.panel), lanes(k.lanes), outputs(count) {}
   std::int64_t count() const { return ceil_div(outputs, panel); }
   std::int64_t valid(std::int64_t p) const { return std::min(panel, outputs - p * panel); }
+  /// Outputs of the panels [first, last).
+  std::int64_t between(std::int64_t first, std::int64_t last) const {
+    return std::min(last * panel, outputs) - first * panel;
+  }
   std::int64_t width(std::int64_t p) const { return ceil_div(valid(p), lanes) * lanes; }
   /// Floats of a row of weights, over all panels.
   std::int64_t total() const { return ceil_div(outputs, lanes) * lanes; }

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <iterator>
+#include <utility>
 
 #include "spnet/core/memory.hpp"
 #include "spnet/core/parallel.hpp"
@@ -130,16 +131,18 @@ class WinogradCorrelation final : public FloatEngine {
                                 [&](std::int64_t p, float* taps) { transform_panel(w, p, taps); });
   }
 
-  void operator()(const float* x, float* y) const override { run(x, y); }
+  void operator()(const float* x, float* y, const OutputConsumer& consume = {}) const override { run(x, y, consume); }
   /// Of a group that has all channels.
-  void operator()(const CodeSource& x, float* y) const override { run(x, y); }
+  void operator()(const CodeSource& x, float* y, const OutputConsumer& consume = {}) const override {
+    run(x, y, consume);
+  }
   std::int64_t bytes() const override { return static_cast<std::int64_t>(weights_.size_bytes()); }
 
   const char* name() const override { return "winograd"; }
 
  private:
   template <class Source>
-  void run(const Source& x, float* y) const {
+  void run(const Source& x, float* y, const OutputConsumer& consume) const {
     const std::int64_t in_position = units_.position(c_.channels), out_position = units_.position(c_.outputs);
     const std::int64_t transformed = kWinogradPositions * (in_position + out_position);
     const std::int64_t scratch = transformed + copied_floats<Source>(c_, 2 * units_.band);
@@ -156,6 +159,10 @@ class WinogradCorrelation final : public FloatEngine {
                        panels_.width(p), panels_.valid(p),
                        out + position * out_position + p * panels_.panel, c_.outputs, false});
       transform_output(unit, out, out_position, y);
+      const auto [rows, cols] = std::pair(c_.phases[0].rows, c_.phases[0].cols);
+      const std::int64_t first = 2 * unit.first, last = std::min(2 * unit.last, rows);
+      for (std::int64_t n = unit.image; consume && n < unit.image + unit.images; ++n)
+        consume({(n * rows + first) * cols, (last - first) * cols, 0, c_.outputs});
     });
   }
   float* panel(std::int64_t p) const {

@@ -86,7 +86,9 @@ class PackedLinear {
         detail::matmul_correlation(rows, shape[0], shape[1], 1, shape[1]), w);
   }
   /// x and y are row-major.
-  void operator()(const float* x, float* y) const { (*engine_)(x, y); }
+  void operator()(const float* x, float* y, const detail::OutputConsumer& consume = {}) const {
+    (*engine_)(x, y, consume);
+  }
   std::int64_t bytes() const { return engine_->bytes(); }
 
  private:

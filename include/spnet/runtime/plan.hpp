@@ -246,13 +246,13 @@ class PlanBuilder {
       codes = &std::get<AffineCodes>(rule->map);
     }
     const BufferId y = new_floats(index);
-    emit_product<FloatProductStep>(number, x, codes, y);
-    use(y);
+    std::optional<NormalizeStage> normalize;
     if (affine) {
-      emit<NormalizeStep>(y, images_, stage(*affine, {}, relu, residual, y));
+      normalize.emplace(stage(*affine, {}, relu, residual, y));
     } else {
       values_[node_].floats = y;
     }
+    emit_product<FloatProductStep>(number, x, codes, y, std::move(normalize));
     encode();
   }
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -205,29 +206,40 @@ class SumsStep final : public Step {
   NormalizeStage stage_;
 };
 
-/// Floats, or codes, by floats.
+/// Floats, or codes, by floats, and what follows, if anything.
 class FloatProductStep final : public Step {
  public:
   /// `map` of the codes where the product reads such.
-  FloatProductStep(BufferId x, const AffineCodes* map, BufferId y) : x_(x), map_(map), y_(y) {}
+  FloatProductStep(BufferId x, const AffineCodes* map, BufferId y, std::optional<NormalizeStage> stage)
+      : x_(x), map_(map), y_(y), stage_(std::move(stage)) {}
   bool run(const Memory& memory, const Product* product) const override {
     float* const y = memory.at<float>(y_);
+    std::atomic<bool> finite{true};
+    const auto normalize = [&](const ops::detail::OutputBlock& b) {
+      const std::int64_t step = stage_->channels();
+      if (!(*stage_)(memory, y + b.pixel * step + b.channel, step, 0, b.pixel, b.pixels, b.channel, b.channels))
+        finite.store(false, std::memory_order_relaxed);
+    };
+    // By way of one reference, which a std::function holds without memory of its own.
+    ops::detail::OutputConsumer consume;
+    if (stage_) consume = [&normalize](const ops::detail::OutputBlock& b) { normalize(b); };
     if (const auto* linear = std::get_if<ops::PackedLinear>(&product->kernel)) {
-      (*linear)(memory.at<const float>(x_), y);
+      (*linear)(memory.at<const float>(x_), y, consume);
     } else if (const auto& conv = std::get<ops::PackedConv2d>(product->kernel); product->reads_codes) {
       conv(ops::detail::CodeSource{memory.at<const std::uint8_t>(x_), map_->step, map_->zero_point,
                                    ops::detail::IntegerRange(*map_).largest()},
-           y);
+           y, consume);
     } else {
-      conv(memory.at<const float>(x_), y);
+      conv(memory.at<const float>(x_), y, consume);
     }
-    return true;
+    return finite.load();
   }
 
  private:
   BufferId x_;
   const AffineCodes* map_;
   BufferId y_;
+  std::optional<NormalizeStage> stage_;
 };
 
 /// A normalisation of floats.
