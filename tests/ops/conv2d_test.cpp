@@ -219,6 +219,16 @@ TEST_CASE("ops: a convolution packed once gives the bits of conv2d, from several
     parallel_for(2, [&](std::int64_t i) { same[i] = same_bits(packed(i == 0 ? x : other), expected[i]); });
     CHECK(same[0]);
     CHECK(same[1]);
+    // Who consumes the outputs is shown each of them once, when it is complete.
+    Tensor<float> negated(expected[0].shape());
+    const std::int64_t channels = negated.dim(3);
+    const auto negate = [&](const ops::detail::OutputBlock& b) {
+      for (std::int64_t i = b.pixel; i < b.pixel + b.pixels; ++i)
+        for (std::int64_t c = b.channel; c < b.channel + b.channels; ++c)
+          negated.data()[i * channels + c] = -negated.data()[i * channels + c];
+    };
+    packed(x.data(), negated.data(), negate);
+    CHECK(same_bits(ops::affine(negated, -1), expected[0]));
   }
   const auto name = [](const Shape& x, const Shape& w, const ops::Conv2dOptions& options) {
     return ops::PackedConv2d(x, Tensor<float>::ones(w), options).kernel_name();

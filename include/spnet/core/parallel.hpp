@@ -38,6 +38,18 @@ inline void set_num_threads(int threads) {
   detail::requested_threads = threads;
 }
 
+/// For as long as one lives, loops called from this thread use so many threads.
+class ThreadCountGuard {
+ public:
+  explicit ThreadCountGuard(int threads) : before_(detail::requested_threads) { set_num_threads(threads); }
+  ThreadCountGuard(const ThreadCountGuard&) = delete;
+  ThreadCountGuard& operator=(const ThreadCountGuard&) = delete;
+  ~ThreadCountGuard() { detail::requested_threads = before_; }
+
+ private:
+  int before_;
+};
+
 namespace detail {
 /// Number of threads that a loop over `chunks` would use here; nested loops run in their caller.
 inline int loop_threads(std::int64_t chunks) {

@@ -114,13 +114,13 @@ class PackedConv2d {
   void operator()(Source x, float* y, const detail::OutputConsumer& consume = {}) const {
     if (engines_.size() == 1) return (*engines_[0])(x, y, consume);
     std::int64_t channel = 0;
-    const auto of_group = [&](const detail::OutputBlock& b) {
-      consume({b.pixel, b.pixels, channel + b.channel, b.channels});
-    };
-    const auto of_groups =
-        consume ? detail::OutputConsumer([&](const detail::OutputBlock& b) { of_group(b); }) : detail::OutputConsumer();
+    detail::OutputConsumer of_group;
+    if (consume)
+      of_group = [&consume, &channel](const detail::OutputBlock& b) {
+        consume({b.pixel, b.pixels, channel + b.channel, b.channels});
+      };
     for (const auto& engine : engines_) {
-      (*engine)(x, y, of_groups);
+      (*engine)(x, y, of_group);
       x = x + s_.c / s_.groups;
       y += s_.o / s_.groups;
       channel += s_.o / s_.groups;

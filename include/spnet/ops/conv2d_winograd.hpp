@@ -9,7 +9,6 @@
 #include <atomic>
 #include <cstdint>
 #include <iterator>
-#include <utility>
 
 #include "spnet/core/memory.hpp"
 #include "spnet/core/parallel.hpp"
@@ -159,10 +158,10 @@ class WinogradCorrelation final : public FloatEngine {
                        panels_.width(p), panels_.valid(p),
                        out + position * out_position + p * panels_.panel, c_.outputs, false});
       transform_output(unit, out, out_position, y);
-      const auto [rows, cols] = std::pair(c_.phases[0].rows, c_.phases[0].cols);
-      const std::int64_t first = 2 * unit.first, last = std::min(2 * unit.last, rows);
+      const Phase& phase = c_.phases[0];
+      const std::int64_t first = 2 * unit.first, last = std::min(2 * unit.last, phase.rows);
       for (std::int64_t n = unit.image; consume && n < unit.image + unit.images; ++n)
-        consume({(n * rows + first) * cols, (last - first) * cols, 0, c_.outputs});
+        consume({(n * phase.rows + first) * phase.cols, (last - first) * phase.cols, 0, c_.outputs});
     });
   }
   float* panel(std::int64_t p) const {

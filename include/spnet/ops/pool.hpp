@@ -28,6 +28,7 @@ struct PoolGeometry {
   std::int64_t n, h, w, c, out_h, out_w, kernel, stride, padding;
   struct Range {
     std::int64_t begin, end;
+    std::int64_t size() const { return end - begin; }
   };
   Range window(std::int64_t out, std::int64_t size) const {
     const std::int64_t begin = out * stride - padding;
@@ -53,66 +54,73 @@ inline PoolGeometry pool_geometry(const char* op, const Shape& x, const Pool2dOp
   return {x[0], x[1], x[2], x[3], out(x[1]), out(x[2]), options.kernel, stride, options.padding};
 }
 
-// x and y are row-major.
+// An output position: its image, where its first channel lies, and its window.
+template <class T>
+struct PoolWindow {
+  const T* image;
+  std::int64_t out, out_y, out_x;
+  PoolGeometry::Range ys, xs;
+
+  // Calls call(position in the image) for all under it, in their order.
+  template <class Call>
+  void for_each_pixel(const PoolGeometry& s, const Call& call) const {
+    for (std::int64_t y = ys.begin; y < ys.end; ++y)
+      for (std::int64_t x = xs.begin; x < xs.end; ++x) call(y * s.w + x);
+  }
+};
+// Calls call(PoolWindow) for every output position, on several threads. x is row-major.
+template <class T, class Call>
+void for_each_window(const PoolGeometry& s, const T* x, const Call& call) {
+  parallel_for(s.n * s.out_h, [&](std::int64_t row) {
+    const T* const image = x + row / s.out_h * s.h * s.w * s.c;
+    const std::int64_t out_y = row % s.out_h;
+    for (std::int64_t out_x = 0; out_x < s.out_w; ++out_x)
+      call(PoolWindow<T>{image, (row * s.out_w + out_x) * s.c, out_y, out_x, s.window(out_y, s.h),
+                         s.window(out_x, s.w)});
+  });
+}
+
+// x and `value` are row-major.
 template <class T>
 void max_pool2d(const PoolGeometry& s, const T* x, T* value) {
   const auto maximum = elementwise_kernels<T>().maximum;
-  parallel_for(s.n * s.out_h, [&](std::int64_t row) {
-    const T* image = x + row / s.out_h * s.h * s.w * s.c;
-    const auto ys = s.window(row % s.out_h, s.h);
-    for (std::int64_t ox = 0; ox < s.out_w; ++ox) {
-      const auto xs = s.window(ox, s.w);
-      T* best = value + (row * s.out_w + ox) * s.c;
-      std::copy_n(image + (ys.begin * s.w + xs.begin) * s.c, s.c, best);
-      for (std::int64_t y = ys.begin; y < ys.end; ++y)
-        for (std::int64_t px = xs.begin; px < xs.end; ++px) maximum(best, image + (y * s.w + px) * s.c, s.c);
-    }
+  for_each_window(s, x, [&](const PoolWindow<T>& window) {
+    T* const best = value + window.out;
+    std::copy_n(window.image + (window.ys.begin * s.w + window.xs.begin) * s.c, s.c, best);
+    window.for_each_pixel(s, [&](std::int64_t at) { maximum(best, window.image + at * s.c, s.c); });
   });
 }
 // And which element of the image each is.
 template <class T>
 void max_pool2d(const PoolGeometry& s, const T* x, T* value, std::int32_t* index) {
-  parallel_for(s.n * s.out_h, [&](std::int64_t row) {
-    const T* image = x + row / s.out_h * s.h * s.w * s.c;
-    const auto ys = s.window(row % s.out_h, s.h);
-    for (std::int64_t ox = 0; ox < s.out_w; ++ox) {
-      const auto xs = s.window(ox, s.w);
-      T* best = value + (row * s.out_w + ox) * s.c;
-      std::int32_t* which = index + (row * s.out_w + ox) * s.c;
-      const std::int64_t first = ys.begin * s.w + xs.begin;
-      std::copy_n(image + first * s.c, s.c, best);
-      std::fill_n(which, s.c, static_cast<std::int32_t>(first));
-      for (std::int64_t y = ys.begin; y < ys.end; ++y) {
-        for (std::int64_t px = xs.begin; px < xs.end; ++px) {
-          const std::int64_t at = y * s.w + px;
-          const T* v = image + at * s.c;
-          for (std::int64_t c = 0; c < s.c; ++c) {
-            const bool wins = v[c] > best[c] || (std::isnan(v[c]) && !std::isnan(best[c]));
-            best[c] = wins ? v[c] : best[c];
-            which[c] = wins ? static_cast<std::int32_t>(at) : which[c];
-          }
-        }
+  for_each_window(s, x, [&](const PoolWindow<T>& window) {
+    T* const best = value + window.out;
+    std::int32_t* const which = index + window.out;
+    const std::int64_t first = window.ys.begin * s.w + window.xs.begin;
+    std::copy_n(window.image + first * s.c, s.c, best);
+    std::fill_n(which, s.c, static_cast<std::int32_t>(first));
+    window.for_each_pixel(s, [&](std::int64_t at) {
+      const T* const v = window.image + at * s.c;
+      for (std::int64_t c = 0; c < s.c; ++c) {
+        const bool wins = v[c] > best[c] || (std::isnan(v[c]) && !std::isnan(best[c]));
+        best[c] = wins ? v[c] : best[c];
+        which[c] = wins ? static_cast<std::int32_t>(at) : which[c];
       }
-    }
+    });
   });
 }
 template <class T>
 void avg_pool2d(const PoolGeometry& s, bool count_include_pad, const T* x, T* value) {
-  parallel_for(s.n * s.out_h, [&](std::int64_t row) {
-    const T* image = x + row / s.out_h * s.h * s.w * s.c;
-    const std::int64_t oy = row % s.out_h;
-    const auto ys = s.window(oy, s.h);
-    for (std::int64_t ox = 0; ox < s.out_w; ++ox) {
-      const auto xs = s.window(ox, s.w);
-      T* sum = value + (row * s.out_w + ox) * s.c;
-      std::fill_n(sum, s.c, T{});
-      for (std::int64_t y = ys.begin; y < ys.end; ++y)
-        for (std::int64_t i = xs.begin * s.c; i < xs.end * s.c; i += s.c)
-          for (std::int64_t c = 0; c < s.c; ++c) sum[c] += image[y * s.w * s.c + i + c];
-      const std::int64_t count = count_include_pad ? s.padded_length(oy, s.h) * s.padded_length(ox, s.w)
-                                                   : (ys.end - ys.begin) * (xs.end - xs.begin);
-      for (std::int64_t c = 0; c < s.c; ++c) sum[c] /= static_cast<T>(count);
-    }
+  for_each_window(s, x, [&](const PoolWindow<T>& window) {
+    T* const sum = value + window.out;
+    std::fill_n(sum, s.c, T{});
+    window.for_each_pixel(s, [&](std::int64_t at) {
+      for (std::int64_t c = 0; c < s.c; ++c) sum[c] += window.image[at * s.c + c];
+    });
+    const std::int64_t count = count_include_pad
+                                   ? s.padded_length(window.out_y, s.h) * s.padded_length(window.out_x, s.w)
+                                   : window.ys.size() * window.xs.size();
+    for (std::int64_t c = 0; c < s.c; ++c) sum[c] /= static_cast<T>(count);
   });
 }
 // x [n,pixels,channels] → [n,channels].

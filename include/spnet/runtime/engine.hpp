@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -75,7 +76,7 @@ class Engine {
 
   /// Makes ready for batches of `images` at the present precision, so that the next `run` only runs.
   void prepare(std::int64_t images = 1) {
-    const ThreadCount threads(options_.threads);
+    const ThreadCountGuard threads(options_.threads);
     current_ = &session(images);
   }
 
@@ -86,7 +87,7 @@ class Engine {
     check<ShapeError>(
         images.rank() == image.rank() + 1 && detail::without_batch(images.shape()) == image && images.dim(0) > 0,
         "engine: images ", images.shape(), " given, expected ", detail::with_batch(image, -1));
-    const ThreadCount threads(options_.threads);
+    const ThreadCountGuard threads(options_.threads);
     if (!current_ || current_->images != images.dim(0)) prepare(images.dim(0));
     const Plan& plan = current_->plan;
     const Memory memory(block_, plan.memory.offsets);
@@ -114,19 +115,6 @@ class Engine {
   }
 
  private:
-  // For as long as one lives, loops called from this thread use so many threads.
-  class ThreadCount {
-   public:
-    explicit ThreadCount(int threads) : before_(spnet::detail::requested_threads) {
-      spnet::detail::requested_threads = threads;
-    }
-    ThreadCount(const ThreadCount&) = delete;
-    ThreadCount& operator=(const ThreadCount&) = delete;
-    ~ThreadCount() { spnet::detail::requested_threads = before_; }
-
-   private:
-    int before_;
-  };
   // A plan that was used, and its products as long as nothing else needs their memory.
   struct Session {
     Configuration configuration;
@@ -184,6 +172,7 @@ class Engine {
 
   // Sets the choice of each product: what was measured, before or now, else what is faster as a rule.
   void choose_kernels(Plan& plan) {
+    bool is_clear = false;
     for (const auto& step : plan.steps) {
       if (step->product < 0) continue;
       ProductKey& key = plan.products[static_cast<std::size_t>(step->product)];
@@ -192,6 +181,7 @@ class Engine {
       if (const auto known = model_->choices().find(choice)) {
         key.choice = *known;
       } else if (options_.tune) {
+        if (!std::exchange(is_clear, true)) std::memset(block_.data(), 0, block_.size_bytes());
         key.choice = faster(plan, *step, key);
         model_->choices().set(choice, key.choice);
       }
@@ -200,19 +190,18 @@ class Engine {
   // Whatever lies in the buffers, a step takes as long.
   ops::CodesProduct faster(const Plan& plan, const Step& step, ProductKey key) const {
     const Memory memory(block_, plan.memory.offsets);
-    std::memset(block_.data(), 0, block_.size_bytes());
     constexpr std::array kChoices{ops::CodesProduct::kBytes, ops::CodesProduct::kBits};
-    std::array<std::shared_ptr<const Product>, 2> products;
+    std::array<std::optional<Product>, 2> products;
     std::array<double, 2> best{1e9, 1e9};
     for (std::size_t i = 0; i < 2; ++i) {
       key.choice = kChoices[i];
-      products[i] = model_->product(key);
+      products[i].emplace(model_->expand(key));
     }
     constexpr int kRuns = 6;  // in turn, the first of them to warm up
     for (int run = 0; run < kRuns; ++run) {
       for (std::size_t i = 0; i < 2; ++i) {
         const auto begin = std::chrono::steady_clock::now();
-        step.run(memory, products[i].get());
+        step.run(memory, &*products[i]);
         const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
         if (run > 0) best[i] = std::min(best[i], seconds);
       }

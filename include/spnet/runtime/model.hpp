@@ -75,15 +75,19 @@ class Model {
     return static_cast<std::size_t>(at - known.begin());
   }
 
+  /// The product, expanded now.
+  Product expand(const ProductKey& key) const {
+    const Node& node = graph_.nodes[key.node];
+    const Shape x = detail::with_batch(shapes_[node.inputs[0]], key.images);
+    return make_product(graph_, node, x, key.widths, key.choice);
+  }
   /// The product, expanded now unless it still is from before.
   std::shared_ptr<const Product> product(const ProductKey& key) const {
     {
       const std::lock_guard lock(mutex_);
       if (auto found = find(key)) return found;
     }
-    const Node& node = graph_.nodes[key.node];
-    const Shape x = detail::with_batch(shapes_[node.inputs[0]], key.images);
-    auto made = std::make_shared<const Product>(make_product(graph_, node, x, key.widths, key.choice));
+    auto made = std::make_shared<const Product>(expand(key));
     const std::lock_guard lock(mutex_);
     if (auto found = find(key)) return found;  // another session was faster
     latest_.push_front({key, made});
