@@ -10,6 +10,7 @@
 #include "spnet/core/parallel.hpp"
 #include "spnet/core/random.hpp"
 #include "spnet/kernels/dispatch.hpp"
+#include "spnet/ops/elementwise.hpp"
 
 using namespace spnet;
 
