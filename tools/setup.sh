@@ -8,8 +8,8 @@
 #   fuzzing    and the fuzz targets
 set -euo pipefail
 
-[ $# -gt 0 ] || set -- tests
-for purpose in "$@"; do
+purposes=("${@:-tests}")
+for purpose in "${purposes[@]}"; do
   case $purpose in
     program | tests | emulation | fuzzing) ;;
     *)
@@ -18,8 +18,12 @@ for purpose in "$@"; do
       ;;
   esac
 done
-is_for() { case " ${purposes[*]} " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
-purposes=("$@")
+is_for() {
+  case " ${purposes[*]} " in
+    *" $1 "*) return 0 ;;
+    *) return 1 ;;
+  esac
+}
 
 compiler=${CXX:-g++}
 has_command() { command -v "$1" > /dev/null 2>&1; }
@@ -27,7 +31,10 @@ has_module() { has_command pkg-config && pkg-config --exists "$1"; }
 # Unquoted: CXX may hold flags or a launcher.
 has_header() { echo "#include <$1>" | $compiler -x c++ -std=c++20 -E - > /dev/null 2>&1; }
 
-has_fuzzer() { echo 'extern "C" int LLVMFuzzerTestOneInput() { return 0; }' | $1 -x c++ -fsanitize=fuzzer - -o /dev/null > /dev/null 2>&1; }
+has_fuzzer() {
+  echo 'extern "C" int LLVMFuzzerTestOneInput() { return 0; }' |
+    "$1" -x c++ -fsanitize=fuzzer - -o /dev/null > /dev/null 2>&1
+}
 
 # what to look for, how to call it where there is no apt, the package of Debian and Ubuntu
 needs=(
