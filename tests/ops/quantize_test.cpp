@@ -26,6 +26,24 @@ TEST_CASE("ops: decode is scale times the integer, for a tensor, along an axis, 
             .size() == 0);
 }
 
+TEST_CASE("ops: a range of codes decodes as it does among all") {
+  Tensor<std::uint8_t> codes({3, 2, 5});
+  for (std::int64_t i = 0; i < codes.size(); ++i) codes.data()[i] = static_cast<std::uint8_t>(7 * i % 16);
+  for (const int axis : {-1, 0, 1, 2}) {
+    const std::int64_t channels = axis < 0 ? 1 : codes.dim(axis);
+    Tensor<float> scale({channels});
+    for (std::int64_t c = 0; c < channels; ++c) scale(c) = 0.1f * static_cast<float>(c + 1);
+    const CodeMap map = AffineCodes{.scale = scale, .zero_point = 4, .qmax = 15, .channel_axis = axis};
+    const Tensor<float> all = ops::decode({codes, map});
+    const ops::Decoder decoder(map, codes.shape());
+    for (std::int64_t begin = 0; begin < codes.size(); ++begin) {
+      Tensor<float> part({codes.size() - begin});
+      decoder(codes.data() + begin, begin, part.size(), part.data());
+      CHECK(bit_equal(part, all.reshape({codes.size()}).narrow(0, begin, part.size())));
+    }
+  }
+}
+
 TEST_CASE("ops: what is not finite is reported with its quantizer, shape and place") {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
                           -std::numeric_limits<float>::infinity()}) {

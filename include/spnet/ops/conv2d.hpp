@@ -1,12 +1,14 @@
 // Convolution of images in NHWC and its two gradients.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include "spnet/core/memory.hpp"
 #include "spnet/kernels/reference.hpp"
 #include "spnet/ops/conv2d_correlate.hpp"
 #include "spnet/ops/conv2d_depthwise.hpp"
@@ -91,15 +93,22 @@ class PackedConv2d {
   /// The same for row-major weights of `w_shape`, which may go when this returns.
   PackedConv2d(const Shape& x_shape, const Shape& w_shape, const float* w, const Conv2dOptions& options = {},
                std::optional<std::int64_t> largest = {})
+      : PackedConv2d(x_shape, w_shape, floats_in_memory(w), options, largest) {}
+  /// The same for weights that are read now, a panel at a time.
+  PackedConv2d(const Shape& x_shape, const Shape& w_shape, const FloatsReader& w, const Conv2dOptions& options = {},
+               std::optional<std::int64_t> largest = {})
       : x_shape_(x_shape), s_(detail::conv_sizes("conv2d", x_shape, w_shape, options)) {
     if (element_count(detail::output_shape(s_)) == 0) return;
     const detail::Correlation c = detail::forward_correlation(s_);
     if (detail::is_depthwise(s_)) {
-      engines_.push_back(std::make_unique<detail::DepthwiseCorrelation>(detail::depthwise(c, s_), s_.kh * s_.kw, w));
+      const std::int64_t count = element_count(w_shape);
+      const Buffer scratch(static_cast<std::size_t>(count) * sizeof(float));
+      engines_.push_back(std::make_unique<detail::DepthwiseCorrelation>(detail::depthwise(c, s_), s_.kh * s_.kw,
+                                                                        w(0, count, static_cast<float*>(scratch.data()))));
       return;
     }
     for (std::int64_t g = 0; g < s_.groups; ++g)
-      engines_.push_back(detail::make_engine(c, w + g * c.outputs * c.w_output, largest));
+      engines_.push_back(detail::make_engine(c, {w, g * c.outputs * c.w_output}, largest));
   }
   /// Throws ShapeError where x has another shape.
   Tensor<float> operator()(const Tensor<float>& x) const {

@@ -54,7 +54,7 @@ inline std::optional<Bf16Parts> bf16_parts(bool is_first_exact) {
 class Bf16Correlation final : public FloatEngine {
  public:
   /// `parts` of the input and of the weights.
-  Bf16Correlation(const Correlation& c, const float* w, const Bf16Parts& parts)
+  Bf16Correlation(const Correlation& c, const WeightSource& w, const Bf16Parts& parts)
       : k_(&kernels::active().bf16),
         parts_(parts),
         x_(c),
@@ -73,10 +73,13 @@ class Bf16Correlation final : public FloatEngine {
     }
     constexpr auto kBytes = static_cast<std::int64_t>(sizeof(std::uint16_t));
     packed_ = Buffer(static_cast<std::size_t>(elements * kBytes));
-    parallel_for_scratch<float>(
-        std::ssize(c_.phases) * panels_.count(), channels_ * panels_.panel, [&](std::int64_t task, float* panel) {
-          pack(static_cast<std::size_t>(task / panels_.count()), task % panels_.count(), w, panel);
-        });
+    const std::int64_t floats = channels_ * panels_.panel;
+    parallel_for_scratch<float>(std::ssize(c_.phases) * panels_.count(), floats + w.scratch(c_, panels_.panel),
+                                [&](std::int64_t task, float* scratch) {
+                                  const std::int64_t p = task % panels_.count();
+                                  pack(static_cast<std::size_t>(task / panels_.count()), p,
+                                       w.outputs(c_, p * panels_.panel, panels_.valid(p), scratch + floats), scratch);
+                                });
     tasks_.emplace(c_, c_.most_rows(), panels_.count(), elements * kBytes, c_.in_rows * row() * kBytes);
   }
 
@@ -152,11 +155,12 @@ class Bf16Correlation final : public FloatEngine {
     runs.finish();
     return runs;
   }
+  // `w` begins with the panel's.
   void pack(std::size_t i, std::int64_t p, const float* w, float* floats) const {
     const std::int64_t width = panels_.width(p), part = c_.channels * width;
     std::uint16_t* to = weights(i, p);
     for (const Tap& tap : c_.phases[i].taps) {
-      pack_tap(c_, tap, channels_, w, p * panels_.panel, panels_.valid(p), width, floats);
+      pack_tap(c_, tap, channels_, w, panels_.valid(p), width, floats);
       k_->interleave({floats, width, channels_, width, to, parts_.second > 1 ? to + part : nullptr, width});
       to += parts_.second * part;
     }

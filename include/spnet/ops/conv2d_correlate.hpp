@@ -65,7 +65,7 @@ inline bool is_pointwise(const Correlation& c) {
 /// As DirectCorrelation, where is_pointwise: pixels are cut into runs whatever their rows.
 class PointwiseCorrelation final : public FloatEngine {
  public:
-  PointwiseCorrelation(const Correlation& c, const float* w)
+  PointwiseCorrelation(const Correlation& c, const WeightSource& w)
       : c_(c),
         k_(&kernels::active().conv),
         panels_(*k_, c.outputs),
@@ -127,7 +127,7 @@ class PointwiseCorrelation final : public FloatEngine {
 class ScratchCorrelation final : public FloatEngine {
  public:
   /// For floats or for a CodeSource, whose channels are not folded.
-  ScratchCorrelation(const Correlation& c, const float* w, bool is_float = true)
+  ScratchCorrelation(const Correlation& c, const WeightSource& w, bool is_float = true)
       : c_(c),
         k_(&kernels::active().conv),
         panels_(*k_, c.outputs),
@@ -226,7 +226,7 @@ auto with_codes_engine(const Correlation& c, std::int64_t largest, const Make& m
   return make.template operator()<ScratchCorrelation>(false);
 }
 /// The fastest engine for one group forward, of floats, or of codes of integers up to `largest`.
-inline std::unique_ptr<FloatEngine> make_engine(const Correlation& c, const float* w,
+inline std::unique_ptr<FloatEngine> make_engine(const Correlation& c, const WeightSource& w,
                                                 std::optional<std::int64_t> largest = {}) {
   const auto make = [&]<class Engine>(const auto&... more) -> std::unique_ptr<FloatEngine> {
     return std::make_unique<Engine>(c, w, more...);

@@ -184,7 +184,7 @@ class FloatEngine {
 /// The engine of this file.
 class DirectCorrelation final : public FloatEngine {
  public:
-  DirectCorrelation(const Correlation& c, const float* w)
+  DirectCorrelation(const Correlation& c, const WeightSource& w)
       : c_(c),
         k_(&kernels::active().conv),
         panels_(*k_, c.outputs),

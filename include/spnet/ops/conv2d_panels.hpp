@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <iterator>
 #include <span>
 #include <utility>
@@ -14,7 +15,18 @@
 
 namespace spnet {
 inline namespace v0 {
-namespace ops::detail {
+namespace ops {
+
+/// Gives the `count` weights from number `begin` on, where they are or in `scratch`, which has room for them. Calls come
+/// from several threads at once.
+using FloatsReader = std::function<const float*(std::int64_t begin, std::int64_t count, float* scratch)>;
+
+/// Of row-major weights, for as long as they are there.
+inline FloatsReader floats_in_memory(const float* w) {
+  return [w](std::int64_t begin, std::int64_t, float*) { return w + begin; };
+}
+
+namespace detail {
 
 using kernels::kBlock;
 using kernels::Segment;
@@ -44,11 +56,34 @@ struct Panels {
   std::int64_t total() const { return ceil_div(outputs, lanes) * lanes; }
 };
 
-/// Packs the weights w[channel * w_channel + output * w_output] of `channels` of a tap as [channel][width of the
-/// panel]; one of the two steps is 1.
-inline void pack_tap(const Correlation& c, const Tap& tap, std::int64_t channels, const float* w, std::int64_t first,
-                     std::int64_t valid, std::int64_t width, float* to) {
-  const float* from = w + tap.weight + first * c.w_output;
+/// The weights of one group: where they lie; or, forward, where those of an output follow each other, read an output at
+/// a time, from number `begin` on.
+class WeightSource {
+ public:
+  WeightSource(const float* w) : memory_(w) {}
+  WeightSource(const FloatsReader& read, std::int64_t begin) : read_(&read), begin_(begin) {}
+
+  /// Where they lie; null where they are read.
+  const float* memory() const { return memory_; }
+  /// Floats of scratch for reading `outputs`.
+  std::int64_t scratch(const Correlation& c, std::int64_t outputs) const { return memory_ ? 0 : outputs * c.w_output; }
+  /// Those of `count` outputs from `first` on.
+  const float* outputs(const Correlation& c, std::int64_t first, std::int64_t count, float* scratch) const {
+    if (memory_) return memory_ + first * c.w_output;
+    return (*read_)(begin_ + first * c.w_output, count * c.w_output, scratch);
+  }
+
+ private:
+  const float* memory_ = nullptr;
+  const FloatsReader* read_ = nullptr;
+  std::int64_t begin_ = 0;
+};
+
+/// Packs the weights w[channel * w_channel + output * w_output] of `channels` of a tap and `valid` outputs as
+/// [channel][width of the panel]; one of the two steps is 1.
+inline void pack_tap(const Correlation& c, const Tap& tap, std::int64_t channels, const float* w, std::int64_t valid,
+                     std::int64_t width, float* to) {
+  const float* from = w + tap.weight;
   if (c.w_output == 1) {
     for (std::int64_t channel = 0; channel < channels; ++channel)
       std::fill_n(std::copy_n(from + channel * c.w_channel, valid, to + channel * width), width - valid, 0.0f);
@@ -61,10 +96,10 @@ inline void pack_tap(const Correlation& c, const Tap& tap, std::int64_t channels
                                       kBytes * channels});
 }
 /// Those of every tap, as [tap][channel][width of the panel].
-inline void pack_panel(const Correlation& c, const Phase& phase, const float* w, std::int64_t first,
-                       std::int64_t valid, std::int64_t width, float* to) {
+inline void pack_panel(const Correlation& c, const Phase& phase, const float* w, std::int64_t valid,
+                       std::int64_t width, float* to) {
   for (const Tap& tap : phase.taps) {
-    pack_tap(c, tap, c.channels, w, first, valid, width, to);
+    pack_tap(c, tap, c.channels, w, valid, width, to);
     to += c.channels * width;
   }
 }
@@ -156,11 +191,11 @@ inline constexpr std::int64_t kPackedPixels = 256;
 /// of few pixels, where they lie: such are good for one call, while w is there.
 class PhaseWeights {
  public:
-  PhaseWeights(const Correlation& c, const Panels& panels, const float* w)
+  PhaseWeights(const Correlation& c, const Panels& panels, const WeightSource& w)
       : panels_(panels), channels_(c.channels), w_channel_(c.w_channel) {
-    if (c.w_output == 1 && c.channels % kBlock == 0 && c.outputs % panels.lanes == 0 &&
+    if (w.memory() && c.w_output == 1 && c.channels % kBlock == 0 && c.outputs % panels.lanes == 0 &&
         c.batch * c.phases[0].rows * c.phases[0].cols <= kPackedPixels) {
-      in_place_ = w;
+      in_place_ = w.memory();
       for (const Phase& phase : c.phases)
         bytes_ += std::ssize(phase.taps) * channels_ * c.outputs * static_cast<std::int64_t>(sizeof(float));
       return;
@@ -174,17 +209,19 @@ class PhaseWeights {
     bytes_ = floats * static_cast<std::int64_t>(sizeof(float));
     packed_ = Buffer(static_cast<std::size_t>(bytes_));
     auto* const to = static_cast<float*>(packed_.data());
-    const auto pack = [&](std::int64_t task) {
+    const auto pack = [&](std::int64_t task, float* scratch) {
       const auto i = static_cast<std::size_t>(task / panels.count());
-      const std::int64_t p = task % panels.count();
-      pack_panel(c, c.phases[i], w, p * panels_.panel, panels_.valid(p), panels_.width(p),
-                 to + starts_[i] + p * panels_.panel * rows_[i]);
+      const std::int64_t p = task % panels.count(), first = p * panels_.panel, valid = panels_.valid(p);
+      pack_panel(c, c.phases[i], w.outputs(c, first, valid, scratch), valid, panels_.width(p),
+                 to + starts_[i] + first * rows_[i]);
     };
     const std::int64_t tasks = std::ssize(c.phases) * panels.count();
+    const std::int64_t scratch = w.scratch(c, std::min(panels.panel, c.outputs));
     if (floats < 16 * 1024) {
-      for (std::int64_t task = 0; task < tasks; ++task) pack(task);
+      const Buffer buffer(static_cast<std::size_t>(scratch) * sizeof(float));
+      for (std::int64_t task = 0; task < tasks; ++task) pack(task, static_cast<float*>(buffer.data()));
     } else {
-      parallel_for(tasks, pack);
+      parallel_for_scratch<float>(tasks, scratch, pack);
     }
   }
   kernels::PanelWeights panel(std::size_t phase, std::int64_t p) const {
@@ -205,6 +242,7 @@ class PhaseWeights {
   Buffer packed_;
 };
 
-}  // namespace ops::detail
+}  // namespace detail
+}  // namespace ops
 }  // namespace v0
 }  // namespace spnet

@@ -120,14 +120,16 @@ T* output_row(const Correlation& c, T* y, std::int64_t image, std::int64_t i, st
 /// As DirectCorrelation, where suits_winograd_forward or suits_winograd_backward.
 class WinogradCorrelation final : public FloatEngine {
  public:
-  WinogradCorrelation(const Correlation& c, const float* w)
+  WinogradCorrelation(const Correlation& c, const WeightSource& w)
       : c_(c),
         k_(&kernels::active().conv),
         panels_(*k_, c.outputs),
         units_(c),
         weights_(static_cast<std::size_t>(kWinogradPositions * c.channels * panels_.total()) * sizeof(float)) {
-    parallel_for_scratch<float>(panels_.count(), 9 * c.channels * panels_.panel,
-                                [&](std::int64_t p, float* taps) { transform_panel(w, p, taps); });
+    const std::int64_t taps = 9 * c.channels * panels_.panel;
+    parallel_for_scratch<float>(
+        panels_.count(), taps + w.scratch(c, panels_.panel),
+        [&](std::int64_t p, float* scratch) { transform_panel(w, p, scratch, scratch + taps); });
   }
 
   void operator()(const float* x, float* y, const OutputConsumer& consume = {}) const override { run(x, y, consume); }
@@ -168,8 +170,9 @@ class WinogradCorrelation final : public FloatEngine {
     return static_cast<float*>(weights_.data()) + p * panels_.panel * kWinogradPositions * c_.channels;
   }
   // As [position][channel][width of the panel].
-  void transform_panel(const float* w, std::int64_t p, float* taps) {
-    pack_panel(c_, c_.phases[0], w, p * panels_.panel, panels_.valid(p), panels_.width(p), taps);
+  void transform_panel(const WeightSource& w, std::int64_t p, float* taps, float* scratch) {
+    const float* const from = w.outputs(c_, p * panels_.panel, panels_.valid(p), scratch);
+    pack_panel(c_, c_.phases[0], from, panels_.valid(p), panels_.width(p), taps);
     k_->winograd_weights({taps, c_.channels * panels_.width(p), panel(p)});
   }
   void transform_output(const WinogradUnits::Unit& unit, const float* in, std::int64_t position, float* y) const {

@@ -79,11 +79,14 @@ class PackedLinear {
   /// Throws ShapeError where w is no matrix or something is empty.
   PackedLinear(std::int64_t rows, const Tensor<float>& w) : PackedLinear(rows, w.shape(), w.contiguous().data()) {}
   /// The same for row-major weights of `shape`, which may go when this returns.
-  PackedLinear(std::int64_t rows, const Shape& shape, const float* w) {
+  PackedLinear(std::int64_t rows, const Shape& shape, const float* w)
+      : PackedLinear(rows, shape, floats_in_memory(w)) {}
+  /// The same for weights that are read now, a panel at a time.
+  PackedLinear(std::int64_t rows, const Shape& shape, const FloatsReader& w) {
     check<ShapeError>(shape.rank() == 2 && element_count(shape) > 0 && rows > 0, "linear: ", rows, " rows and weight ",
                       shape, " given, expected rows and [out,in]");
     engine_ = std::make_unique<detail::PointwiseCorrelation>(
-        detail::matmul_correlation(rows, shape[0], shape[1], 1, shape[1]), w);
+        detail::matmul_correlation(rows, shape[0], shape[1], 1, shape[1]), detail::WeightSource(w, 0));
   }
   /// x and y are row-major.
   void operator()(const float* x, float* y, const detail::OutputConsumer& consume = {}) const {

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -33,10 +34,13 @@ struct LutCodes {
   Tensor<float> table;  ///< [n], n ≤ 256
 };
 
+/// What codes stand for.
+using CodeMap = std::variant<AffineCodes, LutCodes>;
+
 /// A tensor as codes, and what they mean.
 struct Quantized {
   Tensor<std::uint8_t> codes;
-  std::variant<AffineCodes, LutCodes> map;
+  CodeMap map;
 };
 
 namespace ops {
@@ -66,41 +70,49 @@ inline void check_quantized(const Quantized& q, const char* op) {
   });
 }
 
+/// What codes stand for, a range of them at a time.
+class Decoder {
+ public:
+  /// For codes of `shape`. `map` has passed `check_quantized`.
+  Decoder(const CodeMap& map, const Shape& shape) {
+    if (const auto* lut = std::get_if<LutCodes>(&map)) {
+      lut->table.copy_to(table_.emplace().data());
+      return;
+    }
+    affine_ = std::get<AffineCodes>(map);
+    affine_.scale = affine_.scale.contiguous();
+    for (int i = affine_.channel_axis < 0 ? 0 : shape.index(affine_.channel_axis) + 1; i < shape.rank(); ++i)
+      inner_ *= shape[i];
+  }
+  /// Writes the values of the `count` codes from number `begin` of all on.
+  void operator()(const std::uint8_t* codes, std::int64_t begin, std::int64_t count, float* values) const {
+    if (table_) {
+      for (std::int64_t i = 0; i < count; ++i) values[i] = (*table_)[codes[i]];
+      return;
+    }
+    for (std::int64_t at = 0, n; at < count; at += n) {
+      const std::int64_t row = (begin + at) / inner_;
+      n = std::min(count - at, (row + 1) * inner_ - begin - at);
+      kernels::active().quantize.decode({codes + at, n, affine_.step, affine_.zero_point,
+                                         affine_.scale.data()[row % affine_.scale.size()], values + at});
+    }
+  }
+
+ private:
+  std::optional<std::array<float, 256>> table_;  // full, so that no code reads outside
+  AffineCodes affine_;
+  std::int64_t inner_ = 1;  // codes with one scale that follow each other
+};
+
 /// The values that the codes stand for. Throws as `check_quantized`.
 inline Tensor<float> decode(const Quantized& q) {
   check_quantized(q, "decode");
   const Tensor<std::uint8_t> codes = q.codes.contiguous();
   Tensor<float> values(codes.shape());
-  const std::uint8_t* from = codes.data();
-  float* to = values.data();
-  if (const auto* lut = std::get_if<LutCodes>(&q.map)) {
-    std::array<float, 256> table{};  // full, so that no code reads outside
-    lut->table.copy_to(table.data());
-    parallel_ranges(codes.size(), kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) to[i] = table[from[i]];
-    });
-    return values;
-  }
-  const auto& affine = std::get<AffineCodes>(q.map);
-  const auto kernel = kernels::active().quantize.decode;
-  const Tensor<float> scales = affine.scale.contiguous();
-  const auto run = [&](std::int64_t begin, std::int64_t end, float scale) {
-    kernel({from + begin, end - begin, affine.step, affine.zero_point, scale, to + begin});
-  };
-  if (affine.channel_axis < 0) {
-    parallel_ranges(codes.size(), kElementwiseChunk,
-                    [&](std::int64_t begin, std::int64_t end) { run(begin, end, scales.data()[0]); });
-    return values;
-  }
-  const int axis = codes.shape().index(affine.channel_axis);
-  std::int64_t inner = 1;
-  for (int i = axis + 1; i < codes.rank(); ++i) inner *= codes.dim(i);
-  if (codes.size() == 0) return values;
-  parallel_ranges(codes.size() / inner, chunk_count(kElementwiseChunk, inner),
-                  [&](std::int64_t begin, std::int64_t end) {
-                    for (std::int64_t row = begin; row < end; ++row)
-                      run(row * inner, (row + 1) * inner, scales.data()[row % codes.dim(axis)]);
-                  });
+  const Decoder decoder(q.map, codes.shape());
+  parallel_ranges(codes.size(), kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
+    decoder(codes.data() + begin, begin, end - begin, values.data() + begin);
+  });
   return values;
 }
 

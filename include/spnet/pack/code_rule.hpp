@@ -119,7 +119,7 @@ inline runtime::CodeRule code_rule(Quantizer& quantizer, int bits) {
   const auto require = [&](bool condition, const char* reason) {
     check<ValueError>(condition, "pack: activation quantizer ", quantizer.name(), " at ", bits, " bits: ", reason);
   };
-  const runtime::CodeMap map = quantizer.lower(Tensor<float>::zeros({1}), bits, /*training=*/false).map;
+  const CodeMap map = quantizer.lower(Tensor<float>::zeros({1}), bits, /*training=*/false).map;
   const auto* affine = std::get_if<AffineCodes>(&map);
   require(!affine || (affine->channel_axis < 0 && affine->qmin == 0),
           "codes of activations have one scale and begin at 0");

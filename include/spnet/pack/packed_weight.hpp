@@ -51,7 +51,7 @@ inline bool follows(const runtime::Planes& planes, runtime::Derivation derivatio
 }
 
 // A table has an entry for every code that its planes can hold.
-inline void fill_table(runtime::CodeMap& map, int planes) {
+inline void fill_table(CodeMap& map, int planes) {
   auto* lut = std::get_if<LutCodes>(&map);
   if (!lut) return;
   Tensor<float> table({std::int64_t{1} << planes});
@@ -87,7 +87,7 @@ class WeightPacker {
     }
     const int count =
         std::max(static_cast<int>(std::bit_width(static_cast<unsigned>(runtime::largest_code(q.map)))), 1);
-    runtime::CodeMap map = q.map;
+    CodeMap map = q.map;
     fill_table(map, count);
     const auto planes = static_cast<std::uint32_t>(store(q.codes, count));
     out_.codes.emplace(bits, runtime::WeightCodes{planes, runtime::Derivation::kStored, std::move(map)});

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <variant>
 #include <vector>
@@ -77,20 +76,6 @@ inline Tensor<std::uint8_t> unpack_codes(const Planes& planes, Derivation deriva
 inline int largest_code(const CodeMap& map) {
   if (const auto* lut = std::get_if<LutCodes>(&map)) return static_cast<int>(lut->table.size()) - 1;
   return std::get<AffineCodes>(map).qmax;
-}
-
-/// The codes of `weight` at `bits`, one of its widths, and what they stand for.
-inline Quantized unpack_weight(const Weight& weight, int bits) {
-  const WeightCodes& codes = weight.codes.at(bits);
-  return {unpack_codes(weight.planes[codes.planes], codes.derivation, bits, weight.shape, largest_code(codes.map)),
-          codes.map};
-}
-
-/// The floats of `weight`, which has such.
-inline Tensor<float> float_weight(const Weight& weight) {
-  Tensor<float> out(weight.shape);
-  std::memcpy(out.data(), weight.floats.span.data(), static_cast<std::size_t>(out.size()) * sizeof(float));
-  return out;
 }
 
 }  // namespace runtime

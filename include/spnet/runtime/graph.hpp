@@ -22,9 +22,6 @@ namespace spnet {
 inline namespace v0 {
 namespace runtime {
 
-/// What codes stand for.
-using CodeMap = std::variant<AffineCodes, LutCodes>;
-
 /// A function that is constant between ascending bounds: codes[how many of `bounds` [n] are ≤ x], n + 1 codes.
 struct CodeSteps {
   Tensor<float> bounds;

@@ -1,6 +1,8 @@
 // A convolution or a linear layer at one precision, its weights expanded for the kernels.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -61,22 +63,6 @@ struct Product {
 
 namespace detail {
 
-// The values of a weight at `bits`: its floats where they lie, or its codes decoded.
-class WeightValues {
- public:
-  WeightValues(const Weight& weight, int bits) : weight_(weight) {
-    if (bits != kFloatBits) decoded_ = ops::decode(unpack_weight(weight, bits));
-  }
-  const float* data() const {
-    return decoded_.size() > 0 ? decoded_.data() : reinterpret_cast<const float*>(weight_.floats.span.data());
-  }
-  Tensor<float> tensor() const { return decoded_.size() > 0 ? decoded_ : float_weight(weight_); }
-
- private:
-  const Weight& weight_;
-  Tensor<float> decoded_;
-};
-
 // Reads the codes of `weight` at `bits`, one of its widths, for as long as the weight is there.
 inline ops::CodesReader codes_reader(const Weight& weight, int bits) {
   return [&weight, bits](std::int64_t begin, std::int64_t count, std::uint8_t* scratch) {
@@ -85,6 +71,33 @@ inline ops::CodesReader codes_reader(const Weight& weight, int bits) {
     unpack_range(weight.planes[codes.planes], element_count(weight.shape), codes.derivation, bits,
                  largest_code(codes.map), begin - before, count + before, scratch);
     return scratch + before;
+  };
+}
+
+// Reads the values of `weight` at `bits` the same way, times `factor` where there is one.
+inline ops::FloatsReader values_reader(const Weight& weight, int bits, std::optional<float> factor = {}) {
+  // As ops::affine, which the differentiable operators call: signs of zeros are the same.
+  const auto scale = [factor](const float* from, std::int64_t count, float* to) {
+    for (std::int64_t i = 0; i < count; ++i) to[i] = *factor * from[i] + 0.0f;
+  };
+  if (bits == kFloatBits) {
+    const auto* const floats = reinterpret_cast<const float*>(weight.floats.span.data());
+    if (!factor) return ops::floats_in_memory(floats);
+    return [=](std::int64_t begin, std::int64_t count, float* scratch) -> const float* {
+      scale(floats + begin, count, scratch);
+      return scratch;
+    };
+  }
+  return [=, codes = codes_reader(weight, bits), decoder = ops::Decoder(weight.codes.at(bits).map, weight.shape)](
+             std::int64_t begin, std::int64_t count, float* scratch) -> const float* {
+    constexpr std::int64_t kPiece = 2048;  // these stay in the first-level cache
+    std::array<std::uint8_t, kPiece + 8> piece;
+    for (std::int64_t at = 0; at < count; at += kPiece) {
+      const std::int64_t n = std::min(kPiece, count - at);
+      decoder(codes(begin + at, n, piece.data()), begin + at, n, scratch + at);
+      if (factor) scale(scratch + at, n, scratch + at);
+    }
+    return scratch;
   };
 }
 
@@ -123,7 +136,7 @@ inline Product make_product(const Graph& graph, const Node& node, const Shape& x
   };
   if (const auto* linear = std::get_if<Linear>(&node.op)) {
     const Weight& weight = graph.weights[linear->weight];
-    return finished({ops::PackedLinear(x[0], weight.shape, detail::WeightValues(weight, widths.weight_bits).data())});
+    return finished({ops::PackedLinear(x[0], weight.shape, detail::values_reader(weight, widths.weight_bits))});
   }
   const auto& conv = std::get<Conv2d>(node.op);
   const Weight& weight = graph.weights[conv.weight];
@@ -133,11 +146,13 @@ inline Product make_product(const Graph& graph, const Node& node, const Shape& x
     return finished({ops::PackedCodesConv2d(x, *codes, weight.shape, weight.codes.at(widths.weight_bits).map,
                                             detail::codes_reader(weight, widths.weight_bits), conv.options, choice),
                      true});
-  const detail::WeightValues values(weight, widths.weight_bits);
-  if (!codes) return finished({ops::PackedConv2d(x, weight.shape, values.data(), conv.options)});
-  const Tensor<float> scaled = ops::affine(values.tensor(), ops::detail::scale_of(*codes));
-  if (reads_codes_as_floats()) return finished({ops::PackedConv2d(x, scaled, conv.options)});
-  return finished({ops::PackedConv2d(x, scaled, conv.options, ops::detail::IntegerRange(*codes).largest()), true});
+  std::optional<float> factor;  // a code of the input stands for its integer
+  if (codes) factor = ops::detail::scale_of(*codes);
+  const bool reads_codes = codes && !reads_codes_as_floats();
+  std::optional<std::int64_t> largest;
+  if (reads_codes) largest = ops::detail::IntegerRange(*codes).largest();
+  const ops::FloatsReader values = detail::values_reader(weight, widths.weight_bits, factor);
+  return finished({ops::PackedConv2d(x, weight.shape, values, conv.options, largest), reads_codes});
 }
 
 }  // namespace runtime
