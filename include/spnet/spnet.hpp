@@ -44,6 +44,7 @@
 #include "spnet/nn/quantization.hpp"
 #include "spnet/nn/size.hpp"
 #include "spnet/nn/switchable_batch_norm.hpp"
+#include "spnet/nn/transitional_batch_norm.hpp"
 #include "spnet/optim/adam.hpp"
 #include "spnet/optim/optimizer.hpp"
 #include "spnet/optim/schedule.hpp"

@@ -27,11 +27,11 @@ TEST_CASE("nn: a block ends in ReLU, or in norm where its order says so") {
     for (const Precision p : {Precision{32, 32}, Precision{2, 2}}) {
       block.set_precision(p);
       const Variable<float> y = block.conv.forward(x);
-      const auto expected = relu_last ? relu(block.norm.forward(y)) : block.norm.forward(relu(y));
+      const auto expected = relu_last ? relu(block.norm().forward(y)) : block.norm().forward(relu(y));
       CHECK(testing::bit_equal(block.forward_relu(x).value(), expected.value()));
       CHECK(any_negative(expected.value()) == !relu_last);
 
-      const auto joined = relu_last ? relu(block.norm.forward(y) + x) : block.norm.forward(relu(y)) + x;
+      const auto joined = relu_last ? relu(block.norm().forward(y) + x) : block.norm().forward(relu(y)) + x;
       const auto close = testing::allclose(block.forward_add_relu(x, x).value(), joined.value(), 1e-5, 1e-5);
       CHECK_MESSAGE(close, close.message);
     }

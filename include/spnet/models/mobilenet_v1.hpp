@@ -27,7 +27,12 @@ class SeparableBlock : public nn::Module {
         pointwise_("conv_pw", "bn_pw", in_channels, out_channels, 1, {}, quantization, random) {
     register_module("", depthwise_);
     register_module("", pointwise_);
+    depthwise_.set_next(&pointwise_.conv);
   }
+  /// The layer that reads the block's input.
+  const nn::QuantizedLayer& entry() const { return depthwise_.conv; }
+  /// See ConvNorm::set_next.
+  void set_next(const nn::QuantizedLayer* next) { pointwise_.set_next(next); }
   Variable<float> forward(const Variable<float>& x) override {
     return pointwise_.forward_relu(depthwise_.forward_relu(x));
   }
@@ -66,7 +71,11 @@ class MobileNetV1 : public nn::Classifier {
     check<ValueError>(options.stem == "cifar" || options.stem == "tiny-imagenet" || options.stem == "imagenet",
                       "stem: '", options.stem, "' given, expected cifar, tiny-imagenet or imagenet");
     register_module("", stem_);
-    for (std::size_t i = 0; i < blocks_.size(); ++i) register_module(message("blocks.", i), *blocks_[i]);
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+      if (i > 0) blocks_[i - 1]->set_next(&blocks_[i]->entry());
+      register_module(message("blocks.", i), *blocks_[i]);
+    }
+    stem_.set_next(&blocks_.front()->entry());
     register_module("fc", classifier_);
   }
 

@@ -33,6 +33,9 @@ class Stem : public nn::Module {
     register_module("", first_);
   }
 
+  /// See ConvNorm::set_next.
+  void set_next(const nn::QuantizedLayer* next) { first_.set_next(next); }
+
   Variable<float> forward(const Variable<float>& x) override {
     const Variable<float> y = first_.forward_relu(x);
     return pools_ ? max_pool2d(y, {.kernel = 3, .stride = 2, .padding = 1}) : y;

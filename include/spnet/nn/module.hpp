@@ -21,6 +21,7 @@ struct NamedParameter {
   std::string name;
   Variable<float> variable;
   ParameterKind kind;
+  int bits = 0;  ///< of a scale: the only width that reads it; 0: several
 };
 
 /// State that is saved but not trained, as running statistics.
@@ -47,7 +48,7 @@ class Module {
   std::vector<NamedParameter> parameters() const {
     std::vector<NamedParameter> out;
     visit("", [&](const std::string& prefix, const Module& module) {
-      for (const auto& p : module.parameters_) out.push_back({prefix + p.name, p.variable, p.kind});
+      for (const auto& p : module.parameters_) out.push_back({prefix + p.name, p.variable, p.kind, p.bits});
     });
     return out;
   }
@@ -71,11 +72,21 @@ class Module {
   template <class F>
   void visit(const std::string& prefix, const F& f) const {
     f(prefix, *this);
-    for (const auto& [name, child] : children_) child->visit(name.empty() ? prefix : prefix + name + ".", f);
+    for (const auto& [name, child] : children_) std::as_const(*child).visit(path(prefix, name), f);
+  }
+  template <class F>
+  void visit(const std::string& prefix, const F& f) {
+    f(prefix, *this);
+    for (const auto& [name, child] : children_) child->visit(path(prefix, name), f);
   }
   /// Calls `f(module)` for this module and all below it, parents first.
   template <class F>
   void for_each(const F& f) const {
+    f(*this);
+    for (const auto& [name, child] : children_) std::as_const(*child).for_each(f);
+  }
+  template <class F>
+  void for_each(const F& f) {
     f(*this);
     for (const auto& [name, child] : children_) child->for_each(f);
   }
@@ -94,9 +105,10 @@ class Module {
   void set_precision(Precision precision) {
     check_precision(precision, "set_precision");
     bool refused = false;
-    for_each([&](const Module& module) { refused = refused || !module.refusal(precision).empty(); });
+    std::as_const(*this).for_each(
+        [&](const Module& module) { refused = refused || !module.refusal(precision).empty(); });
     if (refused)
-      visit("", [&](const std::string& prefix, const Module& module) {
+      std::as_const(*this).visit("", [&](const std::string& prefix, const Module& module) {
         const std::string reason = module.refusal(precision);
         check<ValueError>(reason.empty(), "set_precision: ", precision, " given, but ",
                           prefix.empty() ? "this layer" : prefix.substr(0, prefix.size() - 1), ' ', reason);
@@ -112,8 +124,8 @@ class Module {
   }
 
  protected:
-  void register_parameter(std::string name, const Variable<float>& variable, ParameterKind kind) {
-    parameters_.push_back({std::move(name), variable, kind});
+  void register_parameter(std::string name, const Variable<float>& variable, ParameterKind kind, int bits = 0) {
+    parameters_.push_back({std::move(name), variable, kind, bits});
   }
   void register_buffer(std::string name, const Tensor<float>& tensor, ParameterKind kind) {
     buffers_.push_back({std::move(name), tensor, kind});
@@ -131,6 +143,9 @@ class Module {
   virtual void on_precision(Precision) {}
 
  private:
+  static std::string path(const std::string& prefix, const std::string& name) {
+    return name.empty() ? prefix : prefix + name + ".";
+  }
   void apply_precision(Precision precision) {
     on_precision(precision);
     for (const auto& [name, child] : children_) child->apply_precision(precision);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,9 @@ namespace nn {
 /// What a block does after its convolution. The second order, of SP-Nets' tanh activations, hands values of both signs
 /// to the next quantizer.
 enum class BlockOrder { kNormRelu, kReluNorm };
+
+/// Which batch norms stand between layers: one for each switch, one for each pair of switches that meet, or one for all.
+enum class NormKind { kSwitchable, kTransitional, kShared };
 
 /// Why what was made for `switches` cannot work at `p`; empty where it can, and without switches.
 inline std::string switch_refusal(const std::vector<Precision>& switches, Precision p) {
@@ -28,7 +32,9 @@ struct Quantization {
   std::string weight_quantizer = "dorefa";
   std::string activation_quantizer = "dorefa";
   bool per_channel = false;  ///< weights have a learned scale for each output; for quantizers that know that form
+  std::map<int, double> scale_rates = {};  ///< see QuantizerOptions
   BlockOrder block_order = BlockOrder::kNormRelu;
+  NormKind norm = NormKind::kSwitchable;
 
   /// Distinct weight widths below float, ascending.
   std::vector<int> weight_widths() const { return widths(&Precision::weight_bits); }

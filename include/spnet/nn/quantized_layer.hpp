@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "spnet/nn/module.hpp"
 #include "spnet/nn/quantization.hpp"
@@ -24,6 +25,9 @@ class QuantizedLayer : public Module {
   Precision precision() const { return precision_; }
   bool is_quantized() const { return weight_quantizer_ != nullptr; }
   const Variable<float>& weight() const { return weight_; }
+  /// False: weights stay float whatever the precision, as in the first stage of Bit-Mixer's training. The precision itself
+  /// is the same.
+  void quantize_weights(bool quantize) { quantizes_weights_ = quantize; }
   Quantizer* weight_quantizer() { return weight_quantizer_.get(); }
   Quantizer* activation_quantizer() { return activation_quantizer_.get(); }
 
@@ -50,7 +54,8 @@ class QuantizedLayer : public Module {
     weight_quantizer_ = make_weight_quantizer(quantization_.weight_quantizer,
                                               {.widths = quantization_.weight_widths(),
                                                .channels = weight_.dim(0),
-                                               .per_channel = quantization_.per_channel});
+                                               .per_channel = quantization_.per_channel,
+                                               .scale_rates = quantization_.scale_rates});
     activation_quantizer_ =
         make_activation_quantizer(quantization_.activation_quantizer, {.widths = quantization_.activation_widths()});
     register_quantizer("weight_quantizer.", *weight_quantizer_);
@@ -74,7 +79,7 @@ class QuantizedLayer : public Module {
     return quantize(x, *activation_quantizer_, precision_.activation_bits, training());
   }
   Variable<float> quantized_weight() {
-    if (!is_quantized() || precision_.weight_bits == kFloatBits) return weight_;
+    if (!is_quantized() || !quantizes_weights_ || precision_.weight_bits == kFloatBits) return weight_;
     return quantize(weight_, *weight_quantizer_, precision_.weight_bits, training());
   }
 
@@ -87,7 +92,7 @@ class QuantizedLayer : public Module {
 
  private:
   void register_quantizer(const std::string& prefix, const Quantizer& quantizer) {
-    for (const auto& p : quantizer.parameters()) register_parameter(prefix + p.name, p.variable, ParameterKind::kScale);
+    for (const auto& p : quantizer.parameters()) register_parameter(prefix + p.name, p.variable, ParameterKind::kScale, p.bits);
     for (const auto& b : quantizer.buffers()) register_buffer(prefix + b.name, b.tensor, ParameterKind::kScale);
   }
 
@@ -95,7 +100,24 @@ class QuantizedLayer : public Module {
   Quantization quantization_;
   std::unique_ptr<Quantizer> weight_quantizer_, activation_quantizer_;
   Precision precision_;
+  bool quantizes_weights_ = true;
 };
+
+/// A layer that has a precision of its own, with its dotted name, as "layer1.0.conv1".
+struct NamedLayer {
+  std::string name;
+  QuantizedLayer* layer;
+};
+
+/// The quantized layers of a network, in the order of registration.
+inline std::vector<NamedLayer> quantized_layers(Module& module) {
+  std::vector<NamedLayer> layers;
+  module.visit("", [&](const std::string& prefix, Module& below) {
+    if (auto* layer = dynamic_cast<QuantizedLayer*>(&below); layer && layer->is_quantized())
+      layers.push_back({prefix.substr(0, prefix.empty() ? 0 : prefix.size() - 1), layer});
+  });
+  return layers;
+}
 
 }  // namespace nn
 }  // namespace v0

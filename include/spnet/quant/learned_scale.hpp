@@ -79,7 +79,7 @@ class LearnedScales {
   /// "scale.2" and the like.
   void append_to(std::vector<Quantizer::NamedParameter>& out) const {
     for (std::size_t i = 0; i < widths_.size(); ++i)
-      out.push_back({"scale." + std::to_string(widths_[i]), scales_[i].variable()});
+      out.push_back({"scale." + std::to_string(widths_[i]), scales_[i].variable(), widths_[i]});
   }
 
  private:

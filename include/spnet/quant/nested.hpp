@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,7 +16,8 @@ inline namespace v0 {
 /// What the nested quantizers share: one learned scale s of the 8-bit master, which every width from 2 to 8 trains, and
 /// a sign plane (master ≥ 0) with a scale of its own at 1 bit [open: the published forms degenerate there].
 /// With S = s·2^Δ, Δ = 8 − b, values are code·S. Gradients as in LSQ with step S and this width's clip levels, that of
-/// s times 2^−Δ/√(N·high): each width pulls s as far, relative to it, as LSQ would pull a step of its own [open].
+/// s times 2^−Δ/√(N·high): each width pulls s as far, relative to it, as LSQ would pull a step of its own [open]; times the
+/// width's rate, where the options name one (Double Rounding, arXiv 2502.01199, gives each width its own).
 class NestedWeights : public Quantizer {
  public:
   Quantized lower(const Tensor<float>& x, int bits, bool training) override {
@@ -38,17 +40,19 @@ class NestedWeights : public Quantizer {
     const auto [low, high] = range(call.bits);
     const float unit = std::ldexp(1.0f, ops::kMasterBits - call.bits);
     detail::learned_gradient(gradient, call, scale_, std::get<AffineCodes>(call.lowered.map).scale,
-                             {.low = low, .high = high}, detail::scale_rate(call.x.size(), high) / unit, into);
+                             {.low = low, .high = high},
+                             detail::scale_rate(call.x.size(), high) / unit * rate(call.bits), into);
   }
   std::span<const Variable<float>> parameters_at(int bits) const override {
     return {bits == 1 ? sign_scale_.address() : scale_.address(), 1};
   }
   std::vector<NamedParameter> parameters() const override {
-    return {{"scale", scale_.variable()}, {"scale.1", sign_scale_.variable()}};
+    return {{"scale", scale_.variable()}, {"scale.1", sign_scale_.variable(), 1}};
   }
 
  protected:
-  NestedWeights(const char* label, const QuantizerOptions& options) : label_(label), scale_(1), sign_scale_(1) {
+  NestedWeights(const char* label, const QuantizerOptions& options)
+      : label_(label), rates_(options.scale_rates), scale_(1), sign_scale_(1) {
     check<ValueError>(!options.per_channel, "quantizer ", label,
                       ": there is no form with a learned scale for each channel");
   }
@@ -68,6 +72,13 @@ class NestedWeights : public Quantizer {
   // At 2 bits, S = 2·mean|w|, where LSQ starts too; the master then reaches 4·mean|w|. From LSQ's own start at 8 bits
   // every 2-bit weight would be zero.
   static constexpr float kStart = 1.0f / 32;
+
+  float rate(int bits) const {
+    const auto at = rates_.find(bits);
+    return at == rates_.end() ? 1.0f : static_cast<float>(at->second);
+  }
+
+  std::map<int, double> rates_;
   LearnedScale scale_, sign_scale_;
 };
 

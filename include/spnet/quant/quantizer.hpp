@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -25,6 +26,9 @@ struct QuantizerOptions {
   std::vector<int> widths = {};  ///< bit-widths below 32 that it will be asked for; empty: 1..8
   std::int64_t channels = 1;     ///< number of filters: size of the weight's first axis
   bool per_channel = false;      ///< one learned scale for each filter, where the quantizer knows that form
+  /// Factors on the learning rate of a scale that several widths share, by the width that pulls; 1 where not named.
+  /// A scale that one width has for itself gets its rate from the optimizer.
+  std::map<int, double> scale_rates = {};
 };
 
 /// One use of a quantizer in a forward pass: what its surrogate gradient may need.
@@ -42,6 +46,7 @@ class Quantizer {
   struct NamedParameter {
     std::string name;
     Variable<float> variable;
+    int bits = 0;  ///< the only width that reads it; 0: several
   };
   struct NamedBuffer {
     std::string name;
