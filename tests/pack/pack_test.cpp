@@ -152,6 +152,20 @@ std::string refusal(Probe::Forward forward, const nn::Quantization& q = {.switch
 
 }  // namespace
 
+TEST_CASE("pack: what the output does not depend on is not run") {
+  const auto switches = parse_switches("w2a2,w32a32");
+  Probe net({.switches = switches}, [](nn::Conv2d& conv, const Variable<float>& x) {
+    const Tensor<float> ones = Tensor<float>::ones({4}), zeros = Tensor<float>::zeros({4});
+    batch_norm(conv(x), Variable<float>(ones), Variable<float>(zeros), zeros, ones, {.training = false});
+    return conv(x);
+  });
+  const runtime::Graph graph = pack::pack(net, {4, 4, 3}, switches);
+  CHECK(graph.nodes.size() == 4);
+  check_parity(net, graph);
+  runtime::Engine engine(std::make_shared<const runtime::Model>(graph));
+  CHECK(engine.plan().products.size() == 1);
+}
+
 TEST_CASE("pack: what has no packed form is refused with the reason") {
   CHECK(refusal([](nn::Conv2d& conv, const Variable<float>& x) { return exp(conv(x)); }) ==
         "pack: the network calls an operator that has no packed form, after node 1; its result is [2,4,4,4]");

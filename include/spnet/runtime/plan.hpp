@@ -61,8 +61,10 @@ class PlanBuilder {
         values_(graph_.nodes.size()) {}
 
   Plan build() {
+    find_live();
     find_needs();
     for (std::uint32_t i = 0; i < graph_.nodes.size(); ++i) {
+      if (!live_[i] && i > 0) continue;
       node_ = i;
       std::visit([&](const auto& op) { add(op, graph_.nodes[i]); }, graph_.nodes[i].op);
     }
@@ -95,9 +97,19 @@ class PlanBuilder {
     return std::holds_alternative<Normalize>(reader.op) && reader.inputs[0] == i;
   }
 
+  // The nodes that the output depends on.
+  void find_live() {
+    live_.assign(graph_.nodes.size(), false);
+    live_.back() = true;
+    for (std::size_t i = graph_.nodes.size(); i-- > 0;)
+      if (live_[i])
+        for (const std::uint32_t input : graph_.nodes[i].inputs) live_[input] = true;
+  }
   void find_needs() {
     values_.back().needs_floats = true;
-    for (const Node& node : graph_.nodes) {
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+      const Node& node = graph_.nodes[i];
+      if (!live_[i]) continue;
       for (std::size_t k = 0; k < node.inputs.size(); ++k) {
         const CodeRule* rule = k == 0 ? rule_of(node) : nullptr;
         Value& value = values_[node.inputs[k]];
@@ -370,6 +382,7 @@ class PlanBuilder {
   std::span<const std::uint8_t> configuration_;
   std::int64_t images_;
   std::uint32_t node_ = 0;
+  std::vector<bool> live_;  // of each node
   std::vector<Value> values_;
   std::vector<Lifetime> lifetimes_;
   Plan plan_;
