@@ -15,7 +15,11 @@ models::ModelOptions RunConfig::model_options() const {
                            .weight_quantizer = quantizer,
                            .activation_quantizer = activation_quantizer.empty() ? quantizer : activation_quantizer,
                            .per_channel = per_channel,
-                           .block_order = relu_before_norm ? nn::BlockOrder::kReluNorm : nn::BlockOrder::kNormRelu},
+                           .scale_rates = scale_rates,
+                           .block_order = relu_before_norm ? nn::BlockOrder::kReluNorm : nn::BlockOrder::kNormRelu,
+                           .norm = norm == "transitional" ? nn::NormKind::kTransitional
+                                   : norm == "shared"     ? nn::NormKind::kShared
+                                                          : nn::NormKind::kSwitchable},
           .seed = seed};
 }
 
@@ -56,6 +60,15 @@ void for_each_entry(Config& c, const Visit& visit) {
   visit("mean", c.mean);
   visit("deviation", c.deviation);
 }
+// Those that the first runs did not have.
+template <class Config, class Visit>
+void for_each_later_entry(Config& c, const Visit& visit) {
+  visit("method", c.method);
+  visit("stages", c.stages);
+  visit("redraws", c.redraws);
+  visit("norm", c.norm);
+  visit("scale_rates", c.scale_rates);
+}
 
 }  // namespace
 
@@ -79,6 +92,7 @@ void check_config(const RunConfig& c) {
            {"momentum", c.momentum, 0, 0.9999},
            {"weight-decay", c.weight_decay, 0, 1},
            {"scale-lr", c.scale_lr, 0, 1000},
+           {"redraws", c.redraws, 0, 1},
            {"clip-norm", c.clip_norm, 0, 1e9},
            {"warmup", c.warmup_epochs, 0, 1000}})
     check<ValueError>(r.value >= r.low && r.value <= r.high, "train: --", r.option, " ", r.value, " given, expected ", r.low,
@@ -89,6 +103,22 @@ void check_config(const RunConfig& c) {
   };
   require_one_of("optimizer", c.optimizer, {"sgd", "adam", "adamw"});
   require_one_of("augment", c.augment, {"auto", "none", "crop", "crop-flip", "resized-crop", "resized-crop-jitter"});
+  require_one_of("method", c.method, {"spnet", "bit-mixer"});
+  require_one_of("norm", c.norm, {"switchable", "transitional", "shared"});
+  for (const auto& [bits, rate] : c.scale_rates)
+    check<ValueError>(bits >= 1 && bits <= 8 && rate >= 0 && rate <= 1000, "train: --scale-rates ", bits, ":", rate,
+                      " given, expected widths 1 to 8 and factors 0 to 1000");
+  if (c.method == "bit-mixer") {
+    std::int64_t epochs = 0;
+    for (const std::int64_t stage : c.stages) {
+      check<ValueError>(stage >= 0 && stage <= 1000000, "train: --stages with ", stage, " epochs given, expected 0 to 1000000");
+      epochs += stage;
+    }
+    check<ValueError>(c.stages.size() == 3 && epochs == c.epochs, "train: --stages ", join(c.stages, {}, ","),
+                      " given, expected the epochs of three stages, not all 0");
+  } else {
+    check<ValueError>(c.stages.empty(), "train: --stages are of --method bit-mixer");
+  }
   const auto is_channels = [](const std::vector<float>& values, float low) {
     return (values.empty() || values.size() == 3) &&
            std::all_of(values.begin(), values.end(), [low](float v) { return v >= low && v <= kLargest; });
@@ -100,7 +130,9 @@ void check_config(const RunConfig& c) {
 
 nlohmann::json to_json(const RunConfig& config) {
   nlohmann::json json;
-  for_each_entry(config, [&](const char* name, const auto& value) { json[name] = value; });
+  const auto put = [&](const char* name, const auto& value) { json[name] = value; };
+  for_each_entry(config, put);
+  for_each_later_entry(config, put);
   json["switches"] = join(config.switches, {}, ",");
   if (config.distillation.label_weight) json["label_weight"] = *config.distillation.label_weight;
   for (const auto& [precision, weight] : config.distillation.switch_weights)
@@ -115,6 +147,10 @@ RunConfig config_from_json(const nlohmann::json& json, const std::string& source
     for_each_entry(config, [&](const char* name, auto& value) {
       entry = name;
       json.at(name).get_to(value);
+    });
+    for_each_later_entry(config, [&](const char* name, auto& value) {
+      entry = name;
+      if (json.contains(name)) json.at(name).get_to(value);
     });
     entry = "switches";
     config.switches = parse_switches(json.at("switches").get<std::string>());

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,10 @@ struct RunConfig {
   std::int64_t train_images = 0;  ///< use only so many, the first of a seeded shuffle; 0: all
   bool skip_bad = false;
   std::string augment = "auto";  ///< none, crop-flip, crop, resized-crop, resized-crop-jitter, auto
+  std::string method = "spnet";      ///< spnet, or bit-mixer
+  std::vector<std::int64_t> stages;  ///< of bit-mixer: epochs of each of its three stages
+  double redraws = 0.5;              ///< of bit-mixer: the largest probability that a layer draws its own width
+  std::string norm = "switchable";   ///< switchable, transitional, shared
   std::vector<Precision> switches;
   std::string quantizer = "dorefa";
   std::string activation_quantizer;  ///< empty: the scheme's own
@@ -38,6 +43,7 @@ struct RunConfig {
   double momentum = 0.9;
   double weight_decay = 1e-4;
   double scale_lr = 0.1;  ///< multiplies the rate of the quantizers' scales
+  std::map<int, double> scale_rates;  ///< and, by bit-width, of those of a width; 1 where it is not named
   double clip_norm = 0;   ///< largest norm of all gradients together; 0: any
   std::string schedule = "cosine";
   double warmup_epochs = -1;  ///< negative: half an epoch, none before one-cycle, which warms up by itself

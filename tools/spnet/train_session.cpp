@@ -12,6 +12,7 @@
 #include "spnet/io/module_file.hpp"
 #include "spnet/optim/adam.hpp"
 #include "spnet/optim/sgd.hpp"
+#include "spnet/train/bit_mixer.hpp"
 #include "spnet/train/evaluate.hpp"
 #include "spnet/train/parameter_groups.hpp"
 #include "spnet/train/trainer.hpp"
@@ -21,7 +22,8 @@ namespace spnet::program {
 namespace {
 
 std::unique_ptr<optim::Optimizer> make_optimizer(const RunConfig& config, const nn::Module& model) {
-  auto groups = train::parameter_groups(model, {.weight_decay = config.weight_decay, .scale_lr = config.scale_lr});
+  auto groups = train::parameter_groups(
+      model, {.weight_decay = config.weight_decay, .scale_lr = config.scale_lr, .scale_rates = config.scale_rates});
   std::unique_ptr<optim::Optimizer> optimizer;
   if (config.optimizer == "sgd")
     optimizer = std::make_unique<optim::SGD>(
@@ -31,6 +33,36 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const RunConfig& config, const 
                                               optim::AdamOptions{.decoupled_decay = config.optimizer == "adamw"});
   optimizer->set_clip_norm(config.clip_norm);
   return optimizer;
+}
+
+// Stretches of epochs that have a learning rate schedule each.
+struct Stage {
+  std::int64_t first_epoch = 0, epochs = 0;
+  std::uint64_t first_step = 0;
+  optim::Schedule schedule;
+};
+
+std::vector<Stage> make_stages(const RunConfig& config, std::uint64_t steps_per_epoch) {
+  std::vector<Stage> stages;
+  std::int64_t epoch = 0;
+  for (const std::int64_t epochs : config.stages.empty() ? std::vector{config.epochs} : config.stages) {
+    stages.push_back({epoch, epochs, static_cast<std::uint64_t>(epoch) * steps_per_epoch,
+                      optim::parse_schedule(config.schedule, config.lr, steps_per_epoch, static_cast<std::uint64_t>(epochs),
+                                            config.warmup_epochs)});
+    epoch += epochs;
+  }
+  return stages;
+}
+
+std::unique_ptr<train::TrainingMethod> make_method(const RunConfig& config, nn::Classifier& model,
+                                                   optim::Optimizer& optimizer, std::uint64_t steps_per_epoch) {
+  if (config.method == "spnet")
+    return std::make_unique<train::Trainer>(model, config.switches, optimizer, config.distillation, config.seed);
+  train::BitMixerOptions options{.most_redraws = config.redraws};
+  for (std::size_t i = 0; i < options.stage_steps.size(); ++i)
+    options.stage_steps[i] = static_cast<std::uint64_t>(config.stages[i]) * steps_per_epoch;
+  return std::make_unique<train::BitMixerTrainer>(model, config.switches, optimizer, options, config.distillation,
+                                                  config.seed);
 }
 
 std::string percent(std::int64_t part, std::int64_t whole) {
@@ -58,6 +90,16 @@ class TrainSession {
   bool finish_epoch();
   void save() const;
   void save_and_say() const;
+  // The stage of an epoch.
+  std::size_t stage(std::int64_t epoch) const {
+    std::size_t at = 0;
+    while (at + 1 < stages_.size() && epoch >= stages_[at + 1].first_epoch) ++at;
+    return at;
+  }
+  double learning_rate(std::uint64_t step, std::int64_t epoch) const {
+    const Stage& now = stages_[stage(epoch)];
+    return now.schedule(step - now.first_step);
+  }
   nlohmann::json metrics(const std::vector<train::Evaluation>& evaluations, double lr) const;
   void keep_if_best(const std::vector<train::Evaluation>& evaluations);
 
@@ -68,13 +110,13 @@ class TrainSession {
   data::DatasetPtr training_;
   std::unique_ptr<nn::Classifier> model_;
   std::unique_ptr<optim::Optimizer> optimizer_;
-  std::unique_ptr<train::Trainer> trainer_;
+  std::unique_ptr<train::TrainingMethod> trainer_;
   std::unique_ptr<data::Loader> loader_, test_loader_;
-  optim::Schedule schedule_;
+  std::vector<Stage> stages_;
   std::int64_t epoch_ = 0, batch_ = 0;  // what comes next
   std::uint64_t step_ = 0;
   double best_mean_ = -1;
-  std::vector<SwitchTotals> totals_;  // of this epoch, highest switch first
+  std::vector<SwitchTotals> totals_;  // of this epoch, as the results of the training method
 };
 
 TrainSession::TrainSession(RunFolder folder, RunConfig config, SessionOptions options, const std::string& init)
@@ -108,12 +150,12 @@ void TrainSession::build() {
   training_ = training_set(config_, splits_);
   model_ = make_network(config_);
   optimizer_ = make_optimizer(config_, *model_);
-  trainer_ = std::make_unique<train::Trainer>(*model_, config_.switches, *optimizer_, config_.distillation, config_.seed);
   loader_ = std::make_unique<data::Loader>(training_, loader_options(config_, /*training=*/true));
   test_loader_ = std::make_unique<data::Loader>(splits_.test, loader_options(config_, /*training=*/false));
-  schedule_ = optim::parse_schedule(config_.schedule, config_.lr, static_cast<std::uint64_t>(loader_->batches_per_epoch()),
-                                    static_cast<std::uint64_t>(config_.epochs), config_.warmup_epochs);
-  totals_.resize(config_.switches.size());
+  const auto steps_per_epoch = static_cast<std::uint64_t>(loader_->batches_per_epoch());
+  stages_ = make_stages(config_, steps_per_epoch);
+  trainer_ = make_method(config_, *model_, *optimizer_, steps_per_epoch);
+  totals_.resize(trainer_->results().size());
 }
 
 void TrainSession::initialise(const std::string& init) {
@@ -219,7 +261,7 @@ bool TrainSession::run_epoch() {
   const data::LoaderPosition position{epoch_, batch_};
   if (loader_->position() != position) loader_->seek(position);
   while (const auto batch = loader_->next()) {
-    const auto& results = trainer_->step(batch->images, batch->labels, schedule_(step_), step_);
+    const auto& results = trainer_->step(batch->images, batch->labels, learning_rate(step_, epoch_), step_);
     for (std::size_t i = 0; i < results.size(); ++i) {
       if (!results[i].trained) continue;
       totals_[i].loss += results[i].loss * static_cast<double>(batch->size());
@@ -256,38 +298,38 @@ bool TrainSession::finish_epoch() {
     }
     if (stop_requested()) return false;
   }
-  const double lr = schedule_(step_ - 1);
+  const double lr = learning_rate(step_ - 1, epoch_);
   folder_.append_metrics(metrics(evaluations, lr));
   std::string line = message("epoch ", epoch_ + 1, "/", config_.epochs, "  lr ", lr, "  train");
-  auto sorted = config_.switches;
-  std::sort(sorted.begin(), sorted.end(), std::greater<>());
-  for (std::size_t i = 0; i < sorted.size(); ++i)
-    line += message("  ", sorted[i], " ", percent(totals_[i].correct, totals_[i].images));
+  for (std::size_t i = 0; i < totals_.size(); ++i)
+    if (totals_[i].images)
+      line += message("  ", trainer_->results()[i].name(), " ", percent(totals_[i].correct, totals_[i].images));
   if (!evaluations.empty()) {
     line += "  | test";
     for (const auto& e : evaluations) line += message("  ", e.precision, " ", percent(e.correct, e.images));
   }
   std::fprintf(stderr, "%s\n", line.c_str());
   std::fill(totals_.begin(), totals_.end(), SwitchTotals{});
+  // Earlier stages lead to another network than the one that is wanted.
+  const bool is_last_stage = stage(epoch_) == stage(config_.epochs - 1);
   ++epoch_;
   batch_ = 0;
-  if (!evaluations.empty()) keep_if_best(evaluations);
+  if (!evaluations.empty() && is_last_stage) keep_if_best(evaluations);
   save();
   return true;
 }
 
 nlohmann::json TrainSession::metrics(const std::vector<train::Evaluation>& evaluations, double lr) const {
-  auto sorted = config_.switches;
-  std::sort(sorted.begin(), sorted.end(), std::greater<>());
   nlohmann::json train = nlohmann::json::object(), test = nlohmann::json::object();
-  for (std::size_t i = 0; i < sorted.size(); ++i) {
+  for (std::size_t i = 0; i < totals_.size(); ++i) {
     const SwitchTotals& t = totals_[i];
     if (t.images)
-      train[to_string(sorted[i])] = {{"loss", t.loss / static_cast<double>(t.images)},
+      train[trainer_->results()[i].name()] = {{"loss", t.loss / static_cast<double>(t.images)},
                                      {"top1", 100.0 * static_cast<double>(t.correct) / static_cast<double>(t.images)}};
   }
   for (const auto& e : evaluations) test[to_string(e.precision)] = {{"top1", e.top1_percent()}, {"images", e.images}};
   nlohmann::json line = {{"epoch", epoch_ + 1}, {"step", step_}, {"lr", lr}, {"train", train}};
+  if (stages_.size() > 1) line["stage"] = stage(epoch_) + 1;
   if (!evaluations.empty()) line["test"] = test;
   return line;
 }

@@ -1,0 +1,134 @@
+// Bit-Mixer's training (arXiv 2103.17267): towards a network in which every layer may have any of the widths.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "spnet/core/random.hpp"
+#include "spnet/nn/quantized_layer.hpp"
+#include "spnet/nn/transitional_batch_norm.hpp"
+#include "spnet/train/method.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace train {
+
+/// The three stages. In each a width is drawn for every step [whether in the first too is not known].
+enum class BitMixerStage {
+  kActivations,  ///< activations quantized to the width, weights float
+  kNetworkWide,  ///< both, every layer at the width
+  kLayerWide,    ///< then each layer draws a width of its own, with a probability that rises from 0 to `most_redraws`
+};
+
+struct BitMixerOptions {
+  std::array<std::uint64_t, 3> stage_steps{};  ///< steps of each stage; 0 leaves it out
+  double most_redraws = 0.5;
+};
+
+/// The Bit-Mixer training step: one width, or one for each layer, drawn anew, forward, loss, backward, one optimizer
+/// step. Where the distillation has teachers, the whole network at its highest precision learns from the labels in the
+/// same step and teaches what was drawn; with "none" what was drawn learns alone, as published. What is drawn is a
+/// function of the seed and the number of the step, so that a run can go on from any step.
+class BitMixerTrainer final : public TrainingMethod {
+ public:
+  /// Throws as TrainingMethod; ValueError where there are no steps, no layers, or a probability outside 0..1.
+  BitMixerTrainer(nn::Classifier& model, std::vector<Precision> switches, optim::Optimizer& optimizer,
+                  const BitMixerOptions& options, DistillationOptions distillation = {}, std::uint64_t seed = 0)
+      : TrainingMethod("BitMixerTrainer", model, std::move(switches), optimizer, std::move(distillation), seed),
+        options_(options),
+        layers_(nn::quantized_layers(model)) {
+    check<ValueError>(options.stage_steps[0] + options.stage_steps[1] + options.stage_steps[2] > 0,
+                      "BitMixerTrainer: no stage has any steps");
+    check<ValueError>(!layers_.empty(), "BitMixerTrainer: the network has no quantized layer");
+    check<ValueError>(options.most_redraws >= 0 && options.most_redraws <= 1, "BitMixerTrainer: probability ",
+                      options.most_redraws, " given, expected 0 to 1");
+    mutable_results().push_back({.mixed = true});
+    drawn_.resize(layers_.size());
+  }
+
+  /// The stage of a step; those behind the last are of the last.
+  BitMixerStage stage(std::uint64_t step) const {
+    for (const auto stage : {BitMixerStage::kActivations, BitMixerStage::kNetworkWide})
+      if (step < end(stage)) return stage;
+    return BitMixerStage::kLayerWide;
+  }
+  /// With which probability a layer draws for itself.
+  double redraws(std::uint64_t step) const {
+    if (stage(step) != BitMixerStage::kLayerWide) return 0;
+    const std::uint64_t done = step - end(BitMixerStage::kNetworkWide), steps = options_.stage_steps[2];
+    return options_.most_redraws * (done < steps ? static_cast<double>(done) / static_cast<double>(steps) : 1);
+  }
+
+  /// As the base says; the results end with that of layers at precisions of their own.
+  const std::vector<SwitchResult>& step(const Tensor<float>& images, const Tensor<std::int32_t>& labels, double lr,
+                                        std::uint64_t step) override {
+    enter(step);
+    const std::size_t switches = results().size() - 1, width = draw(step);
+    const bool mixed = width == switches;
+    // Where the highest precision itself was drawn, it is taught once.
+    const bool alone = width == 0 || distillation().name == "none";
+    const Variable<float> x(images);
+    for (const Lesson& lesson : begin(step, alone ? 1 : 2)) {
+      const bool is_teacher = !alone && lesson.student == 0;
+      SwitchResult& result = mutable_results()[is_teacher ? 0 : width];
+      if (is_teacher || !mixed) {
+        model().set_precision(result.precision);
+      } else {
+        for (std::size_t i = 0; i < layers_.size(); ++i)
+          layers_[i].layer->set_precision(results()[drawn_[i]].precision);
+      }
+      teach(lesson, result, x, labels, step);
+    }
+    return finish(lr, step);
+  }
+
+ private:
+  static constexpr std::uint64_t kDrawStream = 0x64726177;  // "draw"
+
+  std::uint64_t end(BitMixerStage stage) const {
+    std::uint64_t steps = 0;
+    for (std::size_t i = 0; i <= static_cast<std::size_t>(stage); ++i) steps += options_.stage_steps[i];
+    return steps;
+  }
+
+  // Makes the network ready for the stage of a step.
+  void enter(std::uint64_t step) {
+    const BitMixerStage now = stage(step);
+    if (now == BitMixerStage::kLayerWide && step == end(BitMixerStage::kNetworkWide)) {
+      model().for_each([](nn::Module& module) {
+        if (auto* norm = dynamic_cast<nn::TransitionalBatchNorm*>(&module)) norm->start_transitions();
+      });
+    }
+    if (now == entered_) return;
+    for (const nn::NamedLayer& l : layers_) l.layer->quantize_weights(now != BitMixerStage::kActivations);
+    entered_ = now;
+  }
+
+  // The switch that all layers are to have; their number, where each has its own.
+  std::size_t draw(std::uint64_t step) {
+    const auto switches = static_cast<std::uint32_t>(results().size() - 1);
+    Random random(seed(), kDrawStream, step * 4096);
+    const std::size_t width = random.below(switches);
+    const double redraws = this->redraws(step);
+    bool mixed = false;
+    for (std::size_t& layer : drawn_) {
+      layer = width;
+      if (random.uniform() < redraws) layer = random.below(switches);
+      mixed = mixed || layer != width;
+    }
+    return mixed ? switches : width;
+  }
+
+  BitMixerOptions options_;
+  std::vector<nn::NamedLayer> layers_;
+  std::vector<std::size_t> drawn_;  // the switch of each layer
+  std::optional<BitMixerStage> entered_;
+};
+
+}  // namespace train
+}  // namespace v0
+}  // namespace spnet
