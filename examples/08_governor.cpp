@@ -20,11 +20,11 @@ int main(int argc, char** argv) {
   const auto model = std::make_shared<const runtime::Model>(pack::pack(*net, {32, 32, 3}, switches));
 
   // A budget that the widest precision just keeps while nothing else runs.
-  runtime::GovernedEngine probe(model, runtime::uniform_choices(*model), {}, {.engine = {.threads = 1}});
+  runtime::GovernedEngine probe(model, runtime::model_choices(*model), {}, {.engine = {.threads = 1}});
   double slowest = 0;
   for (const auto& c : probe.candidates()) slowest = std::max(slowest, c.latency_ms);
   const runtime::Budget budget{.latency_ms = 1.3 * slowest};
-  runtime::GovernedEngine engine(model, runtime::uniform_choices(*model), budget, {.engine = {.threads = 1}});
+  runtime::GovernedEngine engine(model, runtime::model_choices(*model), budget, {.engine = {.threads = 1}});
   std::cout << "budget " << budget.latency_ms << " ms an image\n";
 
   std::atomic<bool> busy{false}, done{false};

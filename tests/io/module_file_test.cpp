@@ -72,6 +72,32 @@ TEST_CASE("io: a float network's batch norms are copied to every switch") {
   CHECK(std::ranges::equal(tensor_of(*net, "layer2.0.conv1.weight").span(), tensor_of(*source, "layer2.0.conv1.weight").span()));
 }
 
+TEST_CASE("io: a network with switchable norms starts one with transitional norms, and the other way round") {
+  const auto make = [](nn::NormKind norm) {
+    return models::make_model("resnet20",
+                              {.width = 0.25, .quantization = {.switches = parse_switches("w2a2,w4a4"), .norm = norm}});
+  };
+  const auto from = make(nn::NormKind::kSwitchable), to = make(nn::NormKind::kTransitional), back = make(nn::NormKind::kSwitchable);
+  float mark = 0;
+  for (const auto& p : from->parameters()) Variable<float>(p.variable).value().fill(mark += 1);
+  io::TensorFile file;
+  io::put_module(file, *from);
+  io::init_module(file, *to);
+  const auto value = [](const nn::Module& net, const std::string& name) {
+    for (const auto& p : net.parameters())
+      if (p.name == name) return p.variable.value().data()[0];
+    return -1.0f;
+  };
+  for (const char* name : {"bn1.w2a2.weight", "bn1.w4a4.bias", "layer2.0.downsample.1.w2a2.weight"})
+    CHECK(value(*to, name) == value(*from, name));
+  CHECK(value(*to, "bn1.w2a2-w4a4.weight") == value(*from, "bn1.w4a4.weight"));
+  CHECK(value(*to, "bn1.w4a4-w2a2.bias") == value(*from, "bn1.w2a2.bias"));
+  io::TensorFile other;
+  io::put_module(other, *to);
+  io::init_module(other, *back);
+  for (const auto& p : from->parameters()) CHECK_MESSAGE(value(*back, p.name) == p.variable.value().data()[0], p.name);
+}
+
 TEST_CASE("io: another program's weights are found by PyTorch's names and transposed from its layout") {
   const auto net = small_net("w1a1,w32a32", 2);
   io::TensorFile file;

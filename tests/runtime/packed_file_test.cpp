@@ -133,7 +133,7 @@ TEST_CASE("packed_file: errors of the header name what is wrong") {
   };
   CHECK(error_in(Bytes(10)) == "file: not a packed network: 10 bytes are fewer than its header");
   CHECK(changed(1, std::byte{'X'}) == "file: not a packed network: it begins with other bytes");
-  CHECK(changed(8, std::byte{2}) == "file: version 2 of the format, this program reads 1");
+  CHECK(changed(8, std::byte{1}) == "file: version 1 of the format, this program reads 2");
   CHECK(changed(12, std::byte{9}) == "file: written in another byte order, or damaged");
   CHECK(changed(32, std::byte{0}) == "file: its parts do not fit together");
   CHECK(changed(40, bytes[40] ^ std::byte{64}) == "file: its parts do not fit together");

@@ -41,7 +41,7 @@ inline std::optional<std::pair<std::string, std::string>> split_at_switch(const 
   for (std::size_t begin = 0; begin < name.size();) {
     const std::size_t end = std::min(name.find('.', begin), name.size());
     const std::string part = name.substr(begin, end - begin);
-    if (part.size() >= 4 && part[0] == 'w' && part.find_first_not_of("wa0123456789") == std::string::npos)
+    if (part.size() >= 4 && part[0] == 'w' && part.find_first_not_of("wa0123456789-") == std::string::npos)
       return {{name.substr(0, begin), end < name.size() ? name.substr(end + 1) : ""}};
     begin = end + 1;
   }
@@ -66,7 +66,8 @@ inline void load_module(const TensorFile& file, nn::Module& module, const std::s
 
 /// Starts `module` from another network's weights: a checkpoint of a run (tensors under "model.") or a file of another
 /// program with PyTorch's names and layouts (a convolution's [O,C,kH,kW] is transposed). What a tensor's own name does not
-/// find is looked for without its switch ("bn1.w2a2.weight" from "bn1.weight") and then under the file's highest
+/// find is looked for, if it is a transition, under the switch that it enters ("bn1.w2a2-w4a4.weight" from
+/// "bn1.w4a4.weight"), then without its switch ("bn1.w2a2.weight" from "bn1.weight") and then under the file's highest
 /// switch, so that the batch norms of a float network are copied to every switch; what quantizers keep starts afresh where
 /// the file has none of it. Returns how many tensors were filled. Throws FileError, with the module unchanged, where a
 /// weight or a batch norm is not found or has another shape.
@@ -98,6 +99,13 @@ inline std::size_t init_module(const TensorFile& file, nn::Module& module) {
     if (file.contains(prefix + name)) return prefix + name;
     const auto parts = detail::split_at_switch(name);
     const std::string bare = parts ? parts->first + parts->second : name;
+    if (parts) {
+      // A transition starts from the switch that it enters.
+      const std::string of_switch = name.substr(parts->first.size());
+      const std::size_t dash = of_switch.find('-');
+      if (dash < of_switch.find('.') && file.contains(prefix + parts->first + of_switch.substr(dash + 1)))
+        return prefix + parts->first + of_switch.substr(dash + 1);
+    }
     if (file.contains(prefix + bare)) return prefix + bare;
     const auto at = by_bare_name.find(bare);
     return at == by_bare_name.end() ? "" : at->second;

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <variant>
@@ -14,6 +14,7 @@
 
 #include "spnet/core/random.hpp"
 #include "spnet/pack/code_rule.hpp"
+#include "spnet/pack/mixed_norms.hpp"
 #include "spnet/pack/packed_weight.hpp"
 #include "spnet/pack/traced_graph.hpp"
 #include "spnet/runtime/engine.hpp"
@@ -27,6 +28,10 @@ struct PackOptions {
   std::string name = {};
   std::vector<std::string> classes = {};
   runtime::Preparation preparation = {};
+  /// Every layer may be at a precision of its own, which is checked as well. The layers have to be nn::QuantizedLayer, and
+  /// each normalisation depend on none but the layer whose results it reads and the first that reads its own, as
+  /// nn::ConvNorm's do. Else only all layers at one precision are sure to give the module's logits.
+  bool mixed = false;
 };
 
 namespace detail {
@@ -34,8 +39,9 @@ namespace detail {
 // The traces of one module at several precisions as one graph.
 class Merger {
  public:
-  Merger(const std::vector<Precision>& precisions, std::vector<std::vector<TracedNode>> traces)
-      : precisions_(precisions), traces_(std::move(traces)) {}
+  // With `mixed`, the forms of normalisations are left to MixedNorms.
+  Merger(const std::vector<Precision>& precisions, std::span<const std::vector<TracedNode>> traces, bool mixed)
+      : precisions_(precisions), traces_(traces), mixed_(mixed) {}
 
   void merge_into(runtime::Graph& graph) {
     const std::size_t count = traces_.front().size();
@@ -141,16 +147,11 @@ class Merger {
   // A normalisation that depends on the precision has that of the layer whose results it reads.
   void merge(runtime::Normalize& op, std::size_t i, runtime::Node& node, runtime::Graph& graph) const {
     require_same(op, i, [](const auto& a, const auto& b) { return a.relu == b.relu; });
-    const auto same = [](const Tensor<float>& a, const Tensor<float>& b) {
-      return std::ranges::equal(a.span(), b.span(), [](float x, float y) {
-        return std::bit_cast<std::uint32_t>(x) == std::bit_cast<std::uint32_t>(y);
-      });
-    };
+    if (mixed_) return;
     bool any = false;
     for (const auto& trace : traces_) {
       op.affines.push_back(trace[i].affine);
-      any =
-          any || !same(trace[i].affine.scale, op.affines[0].scale) || !same(trace[i].affine.shift, op.affines[0].shift);
+      any = any || !same_affine(trace[i].affine, op.affines[0]);
     }
     if (!any) {
       op.affines.resize(1);
@@ -191,8 +192,25 @@ class Merger {
   }
 
   const std::vector<Precision>& precisions_;
-  std::vector<std::vector<TracedNode>> traces_;
+  std::span<const std::vector<TracedNode>> traces_;
+  bool mixed_;
 };
+
+// Gives the normalisations of `graph` their forms for every configuration; `traces` are those at each precision.
+inline void add_mixed_norms(nn::Module& module, const Variable<float>& x, std::span<const std::vector<TracedNode>> traces,
+                            runtime::Graph& graph) {
+  LayerSetter set(module, graph);
+  MixedNorms norms(graph);
+  for (std::size_t p = 0; p < traces.size(); ++p)
+    norms.add(runtime::Configuration(graph.layers.size(), static_cast<std::uint8_t>(p)), traces[p]);
+  while (const auto configuration = norms.next()) {
+    set(*configuration);
+    const auto trace = trace_nodes(module, x);
+    check<ValueError>(trace.size() == graph.nodes.size(), "pack: the number of operators depends on the precision");
+    norms.add(*configuration, trace);
+  }
+  norms.finish();
+}
 
 inline Tensor<float> random_images(const Shape& image, std::uint64_t seed) {
   Random random(seed);
@@ -224,20 +242,37 @@ inline runtime::Graph pack(nn::Module& module, const Shape& image, const std::ve
                        .precisions = precisions,
                        .accuracies = std::vector<std::optional<runtime::Accuracy>>(precisions.size()),
                        .layers = {},
+                       .configurations = {},
                        .weights = {},
                        .nodes = {}};
-  detail::Merger(precisions, std::move(traces)).merge_into(graph);
+  detail::Merger(precisions, traces, options.mixed).merge_into(graph);
+  if (options.mixed) detail::add_mixed_norms(module, x, traces, graph);
 
   // Other images than those that were followed.
   const Tensor<float> images = detail::random_images(image, 2);
   const NoGradGuard no_grad;
   runtime::Engine engine(std::make_shared<const runtime::Model>(graph));
+  const auto compare = [&](const std::string& at) {
+    const Tensor<float> expected = module(Variable<float>(images)).value().contiguous(), logits = engine.run(images);
+    check<ValueError>(expected.shape() == logits.shape() && std::ranges::equal(expected.span(), logits.span()),
+                      "pack: at ", at, " the packed network computes other logits than the module");
+  };
+  if (options.mixed) {
+    detail::LayerSetter set(module, graph);
+    Random random(3);
+    constexpr int kConfigurations = 4;
+    for (int i = 0; i < kConfigurations; ++i) {
+      runtime::Configuration configuration(graph.layers.size());
+      for (auto& p : configuration) p = static_cast<std::uint8_t>(random.below(static_cast<std::uint32_t>(precisions.size())));
+      set(configuration);
+      engine.set_configuration(configuration);
+      compare("layers of different precisions");
+    }
+  }
   for (const Precision p : precisions) {
     module.set_precision(p);
     engine.set_precision(p);
-    const Tensor<float> expected = module(Variable<float>(images)).value().contiguous(), logits = engine.run(images);
-    check<ValueError>(expected.shape() == logits.shape() && std::ranges::equal(expected.span(), logits.span()),
-                      "pack: at ", p, " the packed network computes other logits than the module");
+    compare(to_string(p));
   }
   return graph;
 }

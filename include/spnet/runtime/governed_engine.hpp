@@ -51,6 +51,17 @@ inline std::vector<Choice> uniform_choices(const Model& model) {
   return choices;
 }
 
+/// Those, and the configurations that the model carries, where the accuracies of all precisions are known.
+inline std::vector<Choice> model_choices(const Model& model) {
+  std::vector<Choice> choices = uniform_choices(model);
+  const Graph& graph = model.graph();
+  const auto measured = [](const auto& of) { return of.has_value(); };
+  if (!std::all_of(graph.accuracies.begin(), graph.accuracies.end(), measured)) return choices;
+  for (const NamedConfiguration& c : graph.configurations)
+    if (measured(c.accuracy)) choices.push_back({c.name, c.layers, c.accuracy->top1_percent});
+  return choices;
+}
+
 struct GovernedEngineOptions {
   EngineOptions engine = {};
   GovernorOptions governor = {};

@@ -163,6 +163,16 @@ struct Accuracy {
   double top1_percent = 0;
 };
 
+/// A precision for each layer, by its place in the graph's list.
+using Configuration = std::vector<std::uint8_t>;
+
+/// One that is worth having, under a name.
+struct NamedConfiguration {
+  std::string name;
+  Configuration layers;
+  std::optional<Accuracy> accuracy;
+};
+
 /// A network. Node 0 is its Input, the last node its output.
 struct Graph {
   std::string name;
@@ -172,6 +182,7 @@ struct Graph {
   std::vector<Precision> precisions;                ///< those that a layer may have
   std::vector<std::optional<Accuracy>> accuracies;  ///< with all layers at each of them
   std::vector<std::string> layers;                  ///< the names of what may have a precision of its own
+  std::vector<NamedConfiguration> configurations;   ///< beside all layers at one precision; may be empty
   std::vector<Weight> weights;
   std::vector<Node> nodes;
   std::uint64_t checksum = 0;  ///< of the file that it was read from; not part of it

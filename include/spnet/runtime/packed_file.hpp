@@ -4,7 +4,7 @@
 //
 //   at      bytes
 //   0       8      89 53 50 4E 0D 0A 1A 0A ("SPN" between bytes that a transfer as text would change)
-//   8       4      version, 1
+//   8       4      version, 2
 //   12      4      01 02 03 04
 //   16      8      size of the file
 //   24      8      XXH64, seed 0, of the whole file but these 8 bytes
@@ -166,15 +166,19 @@ void describe(A& a, Accuracy& accuracy) {
   a(accuracy.images), a(accuracy.top1_percent);
 }
 template <class A>
+void describe(A& a, NamedConfiguration& configuration) {
+  a(configuration.name), a(configuration.layers), a(configuration.accuracy);
+}
+template <class A>
 void describe(A& a, Graph& graph) {
   a(graph.name), a(graph.input), a(graph.preparation), a(graph.classes), a(graph.precisions), a(graph.accuracies),
-      a(graph.layers), a(graph.weights), a(graph.nodes);
+      a(graph.layers), a(graph.configurations), a(graph.weights), a(graph.nodes);
 }
 
 namespace detail {
 
 inline constexpr std::array<unsigned char, 8> kMagic{0x89, 'S', 'P', 'N', '\r', '\n', 0x1A, '\n'};
-inline constexpr std::uint32_t kVersion = 1, kByteOrder = 0x04030201;
+inline constexpr std::uint32_t kVersion = 2, kByteOrder = 0x04030201;
 inline constexpr std::uint64_t kSection = 64;
 /// What the structures of a graph may take in memory beside the file's own bytes.
 inline constexpr std::size_t kGraphBudget = std::size_t{48} << 20;
@@ -320,6 +324,7 @@ inline Graph parse_packed(const std::string& source, const Bytes& file, const Lo
           " bytes of data belong to nothing");
   for (const std::string& name : graph.layers) check_name(source, name);
   for (const std::string& name : graph.classes) check_name(source, name);
+  for (const auto& configuration : graph.configurations) check_name(source, configuration.name);
   check_name(source, graph.name);
   try {
     std::vector<Shape> found = check_graph(graph);

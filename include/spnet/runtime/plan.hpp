@@ -16,9 +16,6 @@ namespace spnet {
 inline namespace v0 {
 namespace runtime {
 
-/// For each layer of a graph, the place of its precision in the graph's list.
-using Configuration = std::vector<std::uint8_t>;
-
 /// What is to be done, in order, and where the values lie.
 struct Plan {
   std::vector<std::unique_ptr<const Step>> steps;
