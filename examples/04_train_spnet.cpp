@@ -69,5 +69,5 @@ int main(int argc, char** argv) {
     std::cout << "epoch " << epoch + 1 << "  float loss " << loss / static_cast<double>(loader.batches_per_epoch()) << "\n";
   }
   for (const auto& result : train::evaluate(net, switches, test_loader))
-    std::cout << result.precision << "  top-1 " << result.top1_percent() << " %\n";
+    std::cout << result.name << "  top-1 " << result.top1_percent() << " %\n";
 }

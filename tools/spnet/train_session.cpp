@@ -306,7 +306,7 @@ bool TrainSession::finish_epoch() {
       line += message("  ", trainer_->results()[i].name(), " ", percent(totals_[i].correct, totals_[i].images));
   if (!evaluations.empty()) {
     line += "  | test";
-    for (const auto& e : evaluations) line += message("  ", e.precision, " ", percent(e.correct, e.images));
+    for (const auto& e : evaluations) line += message("  ", e.name, " ", percent(e.correct, e.images));
   }
   std::fprintf(stderr, "%s\n", line.c_str());
   std::fill(totals_.begin(), totals_.end(), SwitchTotals{});
@@ -327,7 +327,7 @@ nlohmann::json TrainSession::metrics(const std::vector<train::Evaluation>& evalu
       train[trainer_->results()[i].name()] = {{"loss", t.loss / static_cast<double>(t.images)},
                                      {"top1", 100.0 * static_cast<double>(t.correct) / static_cast<double>(t.images)}};
   }
-  for (const auto& e : evaluations) test[to_string(e.precision)] = {{"top1", e.top1_percent()}, {"images", e.images}};
+  for (const auto& e : evaluations) test[e.name] = {{"top1", e.top1_percent()}, {"images", e.images}};
   nlohmann::json line = {{"epoch", epoch_ + 1}, {"step", step_}, {"lr", lr}, {"train", train}};
   if (stages_.size() > 1) line["stage"] = stage(epoch_) + 1;
   if (!evaluations.empty()) line["test"] = test;

@@ -92,13 +92,24 @@ class Engine {
     const Plan& plan = current_->plan;
     const Memory memory(block_, plan.memory.offsets);
     images.copy_to(memory.at<float>(plan.input));
-    for (const auto& step : plan.steps) {
-      const Product* product =
-          step->product < 0 ? nullptr : current_->products[static_cast<std::size_t>(step->product)].get();
-      if (!step->run(memory, product)) throw_not_finite(*step);
-    }
+    for (const auto& step : plan.steps)
+      if (!step->run(memory, product_of(*step))) throw_not_finite(*step);
     const Shape shape = detail::with_batch(model_->shapes().back(), images.dim(0));
     return memory.tensor(plan.output, shape).clone();
+  }
+
+  /// Milliseconds that each step of plan() takes for one image, for reports.
+  std::vector<double> step_times(const Tensor<float>& image) {
+    run(image);
+    const ThreadCountGuard threads(options_.threads);
+    const Memory memory(block_, current_->plan.memory.offsets);
+    std::vector<double> out;
+    for (const auto& step : current_->plan.steps) {
+      const auto begin = std::chrono::steady_clock::now();
+      step->run(memory, product_of(*step));
+      out.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
+    }
+    return out;
   }
 
   const Model& model() const { return *model_; }
@@ -128,6 +139,10 @@ class Engine {
     std::uint64_t used;  // when, in switches
     std::unique_ptr<Session> session;
   };
+  // Of the present session.
+  const Product* product_of(const Step& step) const {
+    return step.product < 0 ? nullptr : current_->products[static_cast<std::size_t>(step.product)].get();
+  }
   std::uint64_t key_of(std::int64_t images) const {
     std::uint64_t key = static_cast<std::uint64_t>(images);
     for (const std::uint8_t p : configuration_) key = (key ^ p) * 0x100000001B3;

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "spnet/data/loader.hpp"
@@ -14,9 +16,9 @@ namespace spnet {
 inline namespace v0 {
 namespace train {
 
-/// Accuracy and time of one switch.
+/// Accuracy and time of one switch, or of layers at precisions of their own.
 struct Evaluation {
-  Precision precision;
+  std::string name;  ///< "w2a2", or the configuration's
   std::int64_t images = 0, correct = 0;
   double seconds = 0;  ///< in the network alone, loading not counted
 
@@ -24,24 +26,25 @@ struct Evaluation {
   double ms_per_image() const { return images ? 1e3 * seconds / static_cast<double>(images) : 0; }
 };
 
-/// Runs every batch of `loader`'s current epoch through logits(precision, images [N,H,W,C]) → [N,classes] at every switch.
-/// `progress(images)` is called after each batch and may return false to stop early. Throws NumericError, naming the
-/// switch, where logits or what leads to them are not finite, and what `logits` and the loader throw.
+/// Runs every batch of `loader`'s current epoch through logits(i, images [N,H,W,C]) → [N,classes] for every i of
+/// `names`. `progress(images)` is called after each batch and may return false to stop early. Throws NumericError, with
+/// the name, where logits or what leads to them are not finite, and what `logits` and the loader throw.
 template <class Logits>
-std::vector<Evaluation> evaluate_logits(const Logits& logits, const std::vector<Precision>& switches, data::Loader& loader,
+std::vector<Evaluation> evaluate_logits(const Logits& logits, const std::vector<std::string>& names, data::Loader& loader,
                                         const std::function<bool(std::int64_t)>& progress = {}) {
   std::vector<Evaluation> results;
-  for (Precision p : switches) results.push_back({.precision = p});
+  for (const std::string& name : names) results.push_back({.name = name});
   std::int64_t images = 0;
   while (auto batch = loader.next()) {
-    for (auto& result : results) {
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      Evaluation& result = results[i];
       try {
         const auto begin = std::chrono::steady_clock::now();
-        const Tensor<float> found = logits(result.precision, batch->images);
+        const Tensor<float> found = logits(i, batch->images);
         result.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
         result.correct += count_correct(found, batch->labels);
       } catch (const NumericError& error) {
-        throw NumericError(message("evaluate: at switch ", result.precision, ": ", error.what()));
+        throw NumericError(message("evaluate: at switch ", result.name, ": ", error.what()));
       }
       result.images += batch->labels.size();
     }
@@ -58,11 +61,13 @@ inline std::vector<Evaluation> evaluate(nn::Module& model, const std::vector<Pre
   NoGradGuard no_grad;
   const bool training = model.training();
   model.eval();
-  const auto logits = [&](Precision p, const Tensor<float>& images) {
-    model.set_precision(p);
+  std::vector<std::string> names;
+  for (const Precision p : switches) names.push_back(to_string(p));
+  const auto logits = [&](std::size_t i, const Tensor<float>& images) {
+    model.set_precision(switches[i]);
     return model(Variable<float>(images)).value();
   };
-  auto results = evaluate_logits(logits, switches, loader, progress);
+  auto results = evaluate_logits(logits, names, loader, progress);
   model.train(training);
   return results;
 }

@@ -1,0 +1,211 @@
+// Which precision each layer should have, for a network that was trained to work at any: found without training.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <numeric>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "spnet/core/random.hpp"
+#include "spnet/search/knapsack.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace search {
+
+/// How bad a configuration is, as the mean loss on images that were not trained on; lower is better.
+using Loss = std::function<double(const Configuration&)>;
+
+/// A configuration whose mean of `widths[p]` over the layers is as near `average` as steps between widths allow: drawn for
+/// each layer, then moved there at random places. Throws ValueError where `average` is outside of the widths.
+inline Configuration random_configuration(std::size_t layers, const std::vector<int>& widths, double average,
+                                          Random& random) {
+  check<ValueError>(layers > 0 && !widths.empty(), "random configuration: no layers or no widths");
+  const auto [least, most] = std::minmax_element(widths.begin(), widths.end());
+  check<ValueError>(average >= *least && average <= *most, "random configuration: an average of ", average,
+                    " bits given, expected ", *least, " to ", *most);
+  std::vector<std::uint8_t> order(widths.size());  // by width
+  std::iota(order.begin(), order.end(), std::uint8_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::uint8_t a, std::uint8_t b) { return widths[a] < widths[b]; });
+  const auto width = [&](std::size_t place) { return widths[order[place]]; };
+  std::vector<std::size_t> places(layers);  // in that order
+  double sum = 0;
+  for (std::size_t& place : places) {
+    place = random.below(static_cast<std::uint32_t>(widths.size()));
+    sum += width(place);
+  }
+  const double target = average * static_cast<double>(layers);
+  while (true) {
+    // Layers that come nearer by their next step.
+    const bool up = sum < target;
+    std::vector<std::size_t> movable;
+    for (std::size_t l = 0; l < layers; ++l) {
+      if (places[l] == (up ? widths.size() - 1 : 0)) continue;
+      const double moved = sum + width(up ? places[l] + 1 : places[l] - 1) - width(places[l]);
+      if (std::abs(moved - target) < std::abs(sum - target)) movable.push_back(l);
+    }
+    if (movable.empty()) break;
+    const std::size_t l = movable[random.below(static_cast<std::uint32_t>(movable.size()))];
+    sum -= width(places[l]);
+    places[l] += up ? 1 : std::size_t(-1);
+    sum += width(places[l]);
+  }
+  Configuration out;
+  for (const std::size_t place : places) out.push_back(order[place]);
+  return out;
+}
+
+struct MixedSearchOptions {
+  /// Configurations whose loss may be measured after the sensitivities; 0: the integer programme alone.
+  int evaluations = 150;
+  std::uint64_t seed = 1;
+  /// Called with the number of losses measured and the number expected; false stops and gives the best so far.
+  std::function<bool(int, int)> progress = {};
+};
+
+struct MixedSearchResult {
+  Configuration configuration;
+  double loss = std::numeric_limits<double>::infinity();
+  int measured = 0;  ///< losses
+};
+
+/// The search for the configuration of least loss that keeps all constraints: the loss is measured with one layer at a
+/// time at each precision and the others at the best feasible uniform one (the cheapest where none is); as if these
+/// differences added up, the multiple-choice knapsack gives a first answer; then configurations are bred from the best
+/// (crossover, mutation, repair to the nearest feasible by the same programme) and measured. Feasible uniform ones take
+/// part, so that none of them is better by the measured loss.
+class MixedSearch {
+ public:
+  /// Throws ValueError where a budget, or all together, cannot be kept, naming the least that can. `precisions` is the
+  /// number that a layer may have; `names` are those of the constraints, for messages.
+  MixedSearch(std::size_t layers, std::size_t precisions, Loss loss, std::vector<Constraint> constraints,
+              const std::vector<std::string>& names, const MixedSearchOptions& options = {})
+      : layers_(layers),
+        precisions_(precisions),
+        loss_(std::move(loss)),
+        constraints_(std::move(constraints)),
+        options_(options),
+        random_(options.seed) {
+    check<ValueError>(layers > 0 && precisions > 0 && precisions < 256, "search: ", layers, " layers, ", precisions,
+                      " precisions");
+    for (std::size_t k = 0; k < constraints_.size(); ++k)
+      check<ValueError>(constraints_[k].table.least() <= constraints_[k].budget, "search: a budget of ",
+                        constraints_[k].budget, " ", names[k], " cannot be kept; the least is ",
+                        constraints_[k].table.least());
+    const std::vector<std::vector<double>> none(layers, std::vector<double>(precisions, 0));
+    check<ValueError>(solve_knapsack(none, constraints_).has_value(),
+                      "search: each budget can be kept, but not all of them together");
+  }
+
+  MixedSearchResult run() {
+    expected_ = static_cast<int>(layers_ * (precisions_ - 1) + precisions_) + options_.evaluations;
+    const Configuration base = measure_uniform();
+    measure_sensitivities(base);
+    if (const auto first = solve_knapsack(sensitivities_, constraints_); first && !stopped_) consider(*first);
+    // Where nothing new comes for long, all that is near was seen.
+    constexpr int kTries = 50;
+    for (int tries = 0; !stopped_ && tries < kTries && result_.measured < expected_; ++tries) {
+      const int before = result_.measured;
+      consider(child());
+      if (result_.measured > before) tries = 0;
+    }
+    result_.configuration = population_.front().configuration;
+    result_.loss = population_.front().loss;
+    return result_;
+  }
+
+ private:
+  struct Individual {
+    Configuration configuration;
+    double loss;
+  };
+
+  double measure(const Configuration& configuration) {
+    const double loss = loss_(configuration);
+    ++result_.measured;
+    if (options_.progress && !options_.progress(result_.measured, expected_)) stopped_ = true;
+    return loss;
+  }
+  // Measures what is feasible and new; the best stay.
+  void consider(const Configuration& configuration) {
+    constexpr std::size_t kPopulation = 16;
+    if (!hold(constraints_, configuration) || !seen_.insert(configuration).second) return;
+    enter({configuration, measure(configuration)});
+    if (population_.size() > kPopulation) population_.pop_back();
+  }
+  void enter(Individual individual) {
+    const auto at = std::upper_bound(population_.begin(), population_.end(), individual,
+                                     [](const Individual& a, const Individual& b) { return a.loss < b.loss; });
+    population_.insert(at, std::move(individual));
+  }
+
+  // The best uniform configuration that is feasible, else the first of the cheapest by the first budget.
+  Configuration measure_uniform() {
+    for (std::size_t p = 0; p < precisions_ && !stopped_; ++p) consider(Configuration(layers_, static_cast<std::uint8_t>(p)));
+    if (!population_.empty()) return population_.front().configuration;
+    const std::vector<std::vector<double>> none(layers_, std::vector<double>(precisions_, 0));
+    const Configuration cheapest = *solve_knapsack(none, constraints_);
+    consider(cheapest);
+    return cheapest;
+  }
+  void measure_sensitivities(const Configuration& base) {
+    const double at_base = population_.front().loss;
+    sensitivities_.assign(layers_, std::vector<double>(precisions_, 0));
+    for (std::size_t l = 0; l < layers_; ++l)
+      for (std::size_t p = 0; p < precisions_; ++p) {
+        if (p == base[l] || stopped_) continue;
+        Configuration changed = base;
+        changed[l] = static_cast<std::uint8_t>(p);
+        const double loss = measure(changed);
+        sensitivities_[l][p] = loss - at_base;
+        if (hold(constraints_, changed) && seen_.insert(changed).second) enter({changed, loss});
+      }
+  }
+  Configuration child() {
+    const auto parent = [&]() -> const Configuration& {
+      const auto size = static_cast<std::uint32_t>(population_.size());
+      return population_[std::min(random_.below(size), random_.below(size))].configuration;
+    };
+    Configuration out = parent();
+    const Configuration& other = parent();
+    const bool crosses = random_.uniform() < 0.5f;
+    const float mutates = 1.5f / static_cast<float>(layers_);
+    for (std::size_t l = 0; l < layers_; ++l) {
+      if (crosses && random_.uniform() < 0.5f) out[l] = other[l];
+      if (random_.uniform() < mutates) out[l] = static_cast<std::uint8_t>(random_.below(static_cast<std::uint32_t>(precisions_)));
+    }
+    if (hold(constraints_, out)) return out;
+    // The feasible one that changes least, and then by what costs least.
+    std::vector<std::vector<double>> change = sensitivities_;
+    double largest = 1e-9;
+    for (const auto& layer : sensitivities_)
+      for (const double s : layer) largest = std::max(largest, std::abs(s));
+    for (std::size_t l = 0; l < layers_; ++l)
+      for (std::size_t p = 0; p < precisions_; ++p)
+        change[l][p] = p == out[l] ? 0 : 2 * largest + sensitivities_[l][p] - sensitivities_[l][out[l]];
+    return solve_knapsack(change, constraints_).value_or(population_.front().configuration);
+  }
+
+  std::size_t layers_, precisions_;
+  Loss loss_;
+  std::vector<Constraint> constraints_;
+  MixedSearchOptions options_;
+  Random random_;
+  std::vector<std::vector<double>> sensitivities_;  // [layer][precision]
+  std::vector<Individual> population_;              // the best first
+  std::set<Configuration> seen_;
+  MixedSearchResult result_;
+  int expected_ = 0;
+  bool stopped_ = false;
+};
+
+}  // namespace search
+}  // namespace v0
+}  // namespace spnet
