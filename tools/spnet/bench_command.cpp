@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "commands.hpp"
+#include "configuration_file.hpp"
 #include "packed_model.hpp"
 #include "spnet/core/random.hpp"
 #include "spnet/runtime/engine.hpp"
@@ -18,6 +19,7 @@ namespace {
 
 struct BenchArguments {
   std::string model, switches;
+  std::vector<std::string> configurations;
   std::int64_t batch = 1;
   int threads = 0, runs = 100;
   bool json = false, no_tune = false;
@@ -25,7 +27,7 @@ struct BenchArguments {
 
 // What one switch took, batch by batch.
 struct Timing {
-  Precision precision;
+  runtime::NamedConfiguration configuration;
   std::vector<double> ms;
   std::map<std::string, int> kernels;  // products by each
   std::int64_t weight_bytes = 0;
@@ -40,22 +42,21 @@ struct Timing {
 // The switches take turns, so that what disturbs the machine for a while disturbs all of them.
 std::vector<Timing> measure(const BenchArguments& arguments, const std::shared_ptr<const runtime::Model>& model) {
   runtime::Engine engine(model, {.threads = arguments.threads, .tune = !arguments.no_tune});
-  const std::vector<Precision> switches = chosen_switches(model->graph(), arguments.switches);
   Tensor<float> images(runtime::detail::with_batch(model->graph().input, arguments.batch));
   Random random(1);
   for (float& v : images.span()) v = random.normal();
   std::vector<Timing> timings;
-  for (const Precision p : switches) {
+  for (const auto& c : chosen_configurations(model->graph(), arguments.switches, arguments.configurations)) {
     Timing& timing = timings.emplace_back();
-    timing.precision = p;
-    timing.weight_bytes = weight_bytes(*model, p);
-    engine.set_precision(p);
+    timing.configuration = c;
+    timing.weight_bytes = weight_bytes(*model, c.layers);
+    engine.set_configuration(c.layers);
     engine.run(images);
     for (const auto& product : engine.products(arguments.batch)) ++timing.kernels[product->name()];
   }
   for (int run = 0; run < arguments.runs; ++run) {
     for (Timing& timing : timings) {
-      engine.set_precision(timing.precision);
+      engine.set_configuration(timing.configuration.layers);
       engine.prepare(arguments.batch);
       const auto begin = std::chrono::steady_clock::now();
       engine.run(images);
@@ -81,7 +82,7 @@ int bench(const BenchArguments& arguments) {
     const double median = t.quantile(0.5), p99 = t.quantile(0.99);
     const double rate = 1e3 * static_cast<double>(arguments.batch) / median;
     if (arguments.json) {
-      const nlohmann::json line = {{"switch", to_string(t.precision)},
+      const nlohmann::json line = {{"switch", t.configuration.name},
                                    {"median_ms", median},
                                    {"p99_ms", p99},
                                    {"images_per_s", rate},
@@ -93,7 +94,7 @@ int bench(const BenchArguments& arguments) {
       continue;
     }
     const std::string kernels = join(t.kernels, [](const auto& k) { return message(k.second, " ", k.first); });
-    std::printf("%-8s %10.3f %10.3f %10.1f %14lld   %s\n", to_string(t.precision).c_str(), median, p99, rate,
+    std::printf("%-8s %10.3f %10.3f %10.1f %14lld   %s\n", t.configuration.name.c_str(), median, p99, rate,
                 static_cast<long long>(t.weight_bytes), kernels.c_str());
   }
   return 0;
@@ -107,6 +108,8 @@ void add_bench_command(CLI::App& app, std::function<int()>& chosen) {
       app.add_subcommand("bench", "How fast a packed network is at each of its switches, on random images");
   command->add_option("model", arguments->model, "the packed file")->required();
   command->add_option("--switch,--switches", arguments->switches, "only these, as w2a2 or w1a1,w2a2");
+  command->add_option("--config", arguments->configurations,
+                      "precisions for each layer: files, or names of what the network carries");
   command->add_option("--batch", arguments->batch, "images at a time")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();

@@ -1,15 +1,21 @@
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "commands.hpp"
+#include "configuration_file.hpp"
 #include "data_source.hpp"
+#include "mixed.hpp"
 #include "packed_model.hpp"
+#include "packed_run.hpp"
 #include "progress.hpp"
-#include "run_folder.hpp"
 #include "spnet/core/parallel.hpp"
+#include "spnet/nn/quantized_layer.hpp"
 #include "spnet/nn/size.hpp"
 #include "spnet/runtime/model.hpp"
+#include "spnet/train/recalibrate.hpp"
 #include "table.hpp"
 
 namespace spnet::program {
@@ -19,9 +25,25 @@ namespace {
 struct EvalArguments {
   std::string model, run, data;
   std::string switches;
+  std::vector<std::string> configurations;
+  std::string mixed;     // random or search
+  double average = 0;    // of random: mean bits
+  int count = 50;        // of random
+  SearchRequest search;  // of search
+  std::string out;       // of search: the file for what is found
+  std::int64_t recalibrate = 0;
   std::int64_t batch = 128;
   int threads = 0;
   bool json = false, best = false, skip_bad = false;
+
+  bool is_mixed() const { return !mixed.empty() || !configurations.empty() || recalibrate > 0; }
+};
+
+// What is evaluated: a packed network, or that of a run, with the data.
+struct Subject {
+  std::shared_ptr<const runtime::Model> model;
+  data::DataSplits splits;
+  std::optional<LoadedRun> run;
 };
 
 // Switch, top-1, weight bytes and milliseconds an image, as a table or as an object a line.
@@ -32,7 +54,7 @@ void print(const std::vector<train::Evaluation>& results, const std::vector<std:
   }
   for (std::size_t i = 0; i < results.size(); ++i) {
     const auto& r = results[i];
-    const nlohmann::json line = {{"switch", to_string(r.precision)},
+    const nlohmann::json line = {{"switch", r.name},
                                  {"top1", r.top1_percent()},
                                  {"images", r.images},
                                  {"weight_bytes", weight_bytes[i]},
@@ -41,24 +63,128 @@ void print(const std::vector<train::Evaluation>& results, const std::vector<std:
   }
 }
 
-int evaluate_file(const EvalArguments& arguments) {
-  set_num_threads(arguments.threads);
-  if (arguments.data.empty()) throw UsageError("eval: a packed network does not know its data: give --data");
-  const auto model = runtime::Model::load(arguments.model);
-  const std::vector<Precision> switches = chosen_switches(model->graph(), arguments.switches);
-  RunConfig config;
-  config.skip_bad = arguments.skip_bad;
-  const data::DataSplits splits = open_data(config, arguments.data);
-  const auto results = evaluate_packed(model, switches, splits, arguments.batch);
-  report_faults(*splits.test);
+// The mean, the spread and the worst of many configurations.
+void print_summary(const EvalArguments& arguments, const std::vector<train::Evaluation>& results) {
+  double mean = 0, squares = 0;
+  for (const auto& r : results) mean += r.top1_percent() / static_cast<double>(results.size());
+  for (const auto& r : results) squares += (r.top1_percent() - mean) * (r.top1_percent() - mean);
+  const double deviation = results.size() > 1 ? std::sqrt(squares / static_cast<double>(results.size() - 1)) : 0;
+  const auto worst = std::min_element(results.begin(), results.end(),
+                                      [](const auto& a, const auto& b) { return a.top1_percent() < b.top1_percent(); });
+  if (arguments.json) {
+    const nlohmann::json line = {{"mixed", "random"},     {"average", arguments.average}, {"count", results.size()},
+                                 {"mean", mean},          {"deviation", deviation},       {"worst", worst->top1_percent()},
+                                 {"images", worst->images}};
+    std::printf("%s\n", line.dump().c_str());
+    return;
+  }
+  std::printf("%zu random configurations of %g bits on average: top-1 %.2f %% in the mean, deviation %.2f, worst %.2f (%s)\n",
+              results.size(), arguments.average, mean, deviation, worst->top1_percent(), worst->name.c_str());
+}
+
+// With norms recalibrated for each configuration, which only the network of a run can be.
+std::vector<train::Evaluation> evaluate_recalibrated(const EvalArguments& arguments, Subject& subject,
+                                                     const std::vector<runtime::NamedConfiguration>& configurations) {
+  nn::Classifier& net = *subject.run->model;
+  const runtime::Graph& graph = subject.model->graph();
+  std::map<std::string, nn::QuantizedLayer*> layers;
+  for (const auto& l : nn::quantized_layers(net)) layers[l.name] = l.layer;
+  std::vector<Tensor<float>> before;
+  for (const auto& b : net.buffers()) before.push_back(b.tensor.clone());
+  data::LoaderOptions options = loader_options(subject.run->config, /*training=*/false);
+  data::Loader tests(subject.splits.test, options);
+  options.shuffle = true;  // classes must not come one after the other
+  data::Loader images(training_set(subject.run->config, subject.splits), options);
+  std::vector<train::Evaluation> results;
+  Progress progress("evaluating", std::ssize(configurations), "configurations");
+  for (const auto& c : configurations) {
+    for (std::size_t i = 0; i < c.layers.size(); ++i)
+      layers.at(graph.layers[i])->set_precision(graph.precisions[c.layers[i]]);
+    images.seek({0, 0});
+    tests.seek({0, 0});
+    train::recalibrate_norms(net, images, arguments.recalibrate);
+    const NoGradGuard no_grad;
+    results.push_back(train::evaluate_logits(
+                          [&](std::size_t, const Tensor<float>& x) { return net(Variable<float>(x)).value(); },
+                          {c.name + " recalibrated"}, tests)
+                          .front());
+    const auto buffers = net.buffers();
+    for (std::size_t i = 0; i < buffers.size(); ++i) Tensor<float>(buffers[i].tensor).copy_from(before[i]);
+    progress.update(std::ssize(results));
+  }
+  return results;
+}
+
+std::vector<train::Evaluation> evaluate(const EvalArguments& arguments, Subject& subject,
+                                        const std::vector<runtime::NamedConfiguration>& configurations) {
+  auto results = arguments.recalibrate > 0
+                     ? evaluate_recalibrated(arguments, subject, configurations)
+                     : evaluate_packed(subject.model, configurations, subject.splits, arguments.batch);
+  report_faults(*subject.splits.test);
   std::vector<std::int64_t> bytes;
-  for (const Precision p : switches) bytes.push_back(weight_bytes(*model, p));
-  print(results, bytes, arguments.json);
+  for (const auto& c : configurations) bytes.push_back(weight_bytes(*subject.model, c.layers));
+  if (arguments.mixed != "random" || arguments.json) print(results, bytes, arguments.json);
+  return results;
+}
+
+// Searches, says what was found and at what cost, and evaluates it beside the uniform precisions.
+int evaluate_found(const EvalArguments& arguments, Subject& subject) {
+  FoundConfiguration found = search_configuration(subject.model, arguments.search, subject.splits);
+  const runtime::Graph& graph = subject.model->graph();
+  if (!arguments.out.empty()) {
+    found.configuration.name = std::filesystem::path(arguments.out).stem().string();
+    save_configuration(arguments.out, found.configuration, graph);
+  }
+  std::vector<runtime::NamedConfiguration> all = uniform_configurations(graph.precisions, graph);
+  all.push_back(found.configuration);
+  if (!arguments.json) {
+    for (std::size_t k = 0; k < found.budgets.size(); ++k)
+      std::printf("%s: %g of %g\n", found.budgets[k].c_str(), found.costs[k], found.limits[k]);
+    for (std::size_t i = 0; i < graph.layers.size(); ++i)
+      std::printf("  %-28s %s\n", graph.layers[i].c_str(),
+                  to_string(graph.precisions[found.configuration.layers[i]]).c_str());
+    std::printf("loss %.4f on %lld images of the training set, the least of %d configurations\n", found.loss,
+                static_cast<long long>(arguments.search.images), found.measured);
+  } else {
+    nlohmann::json line = {{"mixed", "search"}, {"loss", found.loss}, {"measured", found.measured}};
+    for (std::size_t k = 0; k < found.budgets.size(); ++k)
+      line["budgets"][found.budgets[k]] = {{"limit", found.limits[k]}, {"cost", found.costs[k]}};
+    for (std::size_t i = 0; i < graph.layers.size(); ++i)
+      line["layers"][graph.layers[i]] = to_string(graph.precisions[found.configuration.layers[i]]);
+    std::printf("%s\n", line.dump().c_str());
+  }
+  evaluate(arguments, subject, all);
   return 0;
 }
 
+int evaluate_subject(EvalArguments& arguments, Subject subject) {
+  const runtime::Graph& graph = subject.model->graph();
+  if (arguments.mixed == "search") {
+    arguments.search.threads = arguments.threads;
+    arguments.search.batch = arguments.batch;
+    return evaluate_found(arguments, subject);
+  }
+  if (arguments.mixed == "random") {
+    const auto results = evaluate(
+        arguments, subject, random_configurations(graph, arguments.average, arguments.count, arguments.search.seed));
+    print_summary(arguments, results);
+    return 0;
+  }
+  evaluate(arguments, subject, chosen_configurations(graph, arguments.switches, arguments.configurations));
+  return 0;
+}
+
+int evaluate_file(EvalArguments& arguments) {
+  if (arguments.data.empty()) throw UsageError("eval: a packed network does not know its data: give --data");
+  if (arguments.recalibrate > 0) throw UsageError("eval: --recalibrate needs the network of a run: give --run");
+  const auto model = runtime::Model::load(arguments.model);
+  chosen_switches(model->graph(), arguments.switches);  // refuse before data is read
+  RunConfig config;
+  config.skip_bad = arguments.skip_bad;
+  return evaluate_subject(arguments, {model, open_data(config, arguments.data), {}});
+}
+
 int evaluate_run(EvalArguments& arguments) {
-  set_num_threads(arguments.threads);
   std::vector<Precision> switches = parse_switches_option(arguments.switches);
   LoadedRun run = load_run(arguments.run, arguments.best);
   if (switches.empty()) switches = run.config.switches;
@@ -68,6 +194,10 @@ int evaluate_run(EvalArguments& arguments) {
   const data::DataSplits splits = open_data(run.config, arguments.data.empty() ? run.config.data : arguments.data);
   check<FileError>(splits.test->classes().size() == run.config.classes.size(), "eval: the data has ",
                    splits.test->classes().size(), " classes, the network has ", run.config.classes.size());
+  if (arguments.is_mixed()) {
+    const auto model = std::make_shared<const runtime::Model>(pack_run(run, run.config.switches));
+    return evaluate_subject(arguments, {model, splits, std::move(run)});
+  }
   data::Loader loader(splits.test, loader_options(run.config, /*training=*/false));
   std::vector<train::Evaluation> results;
   {
@@ -84,6 +214,13 @@ int evaluate_run(EvalArguments& arguments) {
   return 0;
 }
 
+void check_arguments(const EvalArguments& arguments) {
+  if (arguments.model.empty() && arguments.run.empty()) throw UsageError("eval: --run or a packed file is required");
+  if (arguments.mixed == "random" && arguments.average == 0) throw UsageError("eval: --mixed random needs --average, as 3");
+  if (arguments.mixed == "search" && arguments.search.budgets.empty())
+    throw UsageError("eval: --mixed search needs --budget, as bitops:w3a3");
+}
+
 }  // namespace
 
 void add_eval_command(CLI::App& app, std::function<int()>& chosen) {
@@ -92,7 +229,35 @@ void add_eval_command(CLI::App& app, std::function<int()>& chosen) {
       app.add_subcommand("eval", "Accuracy, size and time of a run's or a packed network at its switches");
   auto* model = command->add_option("model", arguments->model, "a packed file, in place of a run");
   command->add_option("--run", arguments->run, "folder of the run")->excludes(model);
-  command->add_option("--switch,--switches", arguments->switches, "only these, as w2a2 or w1a1,w2a2");
+  auto* switches =
+      command->add_option("--switch,--switches", arguments->switches, "only these, as w2a2 or w1a1,w2a2");
+  auto* files = command->add_option("--config", arguments->configurations,
+                                    "precisions for each layer: files, or names of what a packed network carries");
+  auto* mixed = command->add_option("--mixed", arguments->mixed,
+                                    "configurations at random, or the best within --budget, found without training")
+                    ->check(CLI::IsMember({"random", "search"}))
+                    ->excludes(switches)
+                    ->excludes(files);
+  command->add_option("--average", arguments->average, "of --mixed random: the mean bits of weights over layers")
+      ->needs(mixed);
+  command->add_option("--count", arguments->count, "of --mixed random: how many")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  command->add_option("--budget", arguments->search.budgets,
+                      "of --mixed search: bitops:, bytes:, bits: or latency-ms: and a number, or a precision that all "
+                      "layers could have, as bitops:w3a3; may be given more than once");
+  command->add_option("--search-images", arguments->search.images, "of --mixed search: training images to compare by")
+      ->check(CLI::Range(1, 100000000))
+      ->capture_default_str();
+  command->add_option("--evaluations", arguments->search.evaluations,
+                      "of --mixed search: configurations to try after the integer programme; 0: none")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str();
+  command->add_option("--seed", arguments->search.seed, "of --mixed")->capture_default_str();
+  command->add_option("--out", arguments->out, "of --mixed search: a file for the configuration");
+  command->add_option("--recalibrate", arguments->recalibrate,
+                      "replace batch norms' statistics for each configuration by those of so many training images")
+      ->check(CLI::Range(1, 100000000));
   command->add_option("--data", arguments->data, "another data set than the run's, as for train");
   command->add_option("--batch", arguments->batch, "images at a time")
       ->check(CLI::Range(1, 65536))
@@ -103,8 +268,8 @@ void add_eval_command(CLI::App& app, std::function<int()>& chosen) {
   command->add_flag("--json", arguments->json, "a JSON object a line");
   command->callback([=, &chosen] {
     chosen = [arguments] {
-      if (arguments->model.empty() && arguments->run.empty())
-        throw UsageError("eval: --run or a packed file is required");
+      check_arguments(*arguments);
+      set_num_threads(arguments->threads);
       return arguments->model.empty() ? evaluate_run(*arguments) : evaluate_file(*arguments);
     };
   });

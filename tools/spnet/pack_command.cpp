@@ -2,11 +2,12 @@
 #include <filesystem>
 
 #include "commands.hpp"
+#include "configuration_file.hpp"
 #include "data_source.hpp"
 #include "packed_model.hpp"
+#include "packed_run.hpp"
 #include "run_folder.hpp"
 #include "spnet/core/parallel.hpp"
-#include "spnet/pack/pack.hpp"
 
 namespace spnet::program {
 
@@ -14,31 +15,31 @@ namespace {
 
 struct PackArguments {
   std::string run, out, switches, data;
+  std::vector<std::string> configurations;
   std::int64_t batch = 128;
   int threads = 0;
   bool best = false, skip_bad = false, no_eval = false;
 };
 
-int pack_run(const PackArguments& arguments) {
+int pack(const PackArguments& arguments) {
   set_num_threads(arguments.threads);
-  std::vector<Precision> switches = parse_switches_option(arguments.switches);
   LoadedRun run = load_run(arguments.run, arguments.best);
   RunConfig& config = run.config;
   config.skip_bad = config.skip_bad || arguments.skip_bad;
-  if (switches.empty()) switches = config.switches;
-  const data::Augmentation images = loader_options(config, /*training=*/false).augmentation;
-  runtime::Graph graph = pack::pack(
-      *run.model, {config.image_size, config.image_size, 3}, switches,
-      {.name = config.model,
-       .classes = config.classes,
-       .preparation = {.centre_share = images.centre_share, .mean = config.mean, .deviation = config.deviation}});
+  const std::vector<Precision> switches =
+      arguments.switches.empty() ? config.switches : parse_switches_option(arguments.switches);
+  runtime::Graph graph = pack_run(run, switches);
+  for (const std::string& file : arguments.configurations)
+    graph.configurations.push_back(load_configuration(file, graph));
   if (!arguments.no_eval) {
     const data::DataSplits splits = open_data(config, arguments.data.empty() ? config.data : arguments.data);
-    const auto model = std::make_shared<const runtime::Model>(graph);
-    const auto results = evaluate_packed(model, switches, splits, arguments.batch);
+    auto all = uniform_configurations(switches, graph);
+    all.insert(all.end(), graph.configurations.begin(), graph.configurations.end());
+    const auto results = evaluate_packed(std::make_shared<const runtime::Model>(graph), all, splits, arguments.batch);
     report_faults(*splits.test);
     for (std::size_t i = 0; i < results.size(); ++i)
-      graph.accuracies[i] = runtime::Accuracy{.images = results[i].images, .top1_percent = results[i].top1_percent()};
+      (i < switches.size() ? graph.accuracies[i] : graph.configurations[i - switches.size()].accuracy) =
+          runtime::Accuracy{.images = results[i].images, .top1_percent = results[i].top1_percent()};
   }
   runtime::save_packed(arguments.out, graph);
   return print_packed(arguments.out);
@@ -52,6 +53,8 @@ void add_pack_command(CLI::App& app, std::function<int()>& chosen) {
   command->add_option("run", arguments->run, "folder of the run")->required();
   command->add_option("--out", arguments->out, "the file, as model.spn")->required();
   command->add_option("--switch,--switches", arguments->switches, "only these, as w2a2,w8a8");
+  command->add_option("--config", arguments->configurations,
+                      "files with a precision for each layer, to be carried and measured as the switches are");
   command->add_option("--data", arguments->data, "another data set to measure the accuracy on, as for train");
   command->add_option("--batch", arguments->batch, "images at a time")
       ->check(CLI::Range(1, 65536))
@@ -60,7 +63,7 @@ void add_pack_command(CLI::App& app, std::function<int()>& chosen) {
   command->add_flag("--best", arguments->best, "the best weights instead of the newest");
   command->add_flag("--skip-bad", arguments->skip_bad, "go on without images that cannot be read");
   command->add_flag("--no-eval", arguments->no_eval, "leave the accuracy out");
-  command->callback([=, &chosen] { chosen = [arguments] { return pack_run(*arguments); }; });
+  command->callback([=, &chosen] { chosen = [arguments] { return pack(*arguments); }; });
 }
 
 }  // namespace spnet::program

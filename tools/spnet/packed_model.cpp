@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "commands.hpp"
+#include "configuration_file.hpp"
 #include "progress.hpp"
 #include "spnet/data/loader.hpp"
 #include "spnet/runtime/cost.hpp"
@@ -44,30 +45,30 @@ data::Augmentation preparation(const runtime::Graph& graph) {
 }
 
 std::vector<train::Evaluation> evaluate_packed(const std::shared_ptr<const runtime::Model>& model,
-                                               const std::vector<Precision>& switches, const data::DataSplits& splits,
-                                               std::int64_t batch) {
+                                               const std::vector<runtime::NamedConfiguration>& configurations,
+                                               const data::DataSplits& splits, std::int64_t batch) {
   const runtime::Graph& graph = model->graph();
   check<FileError>(splits.test->classes().size() == graph.classes.size(), "eval: the data has ",
                    splits.test->classes().size(), " classes, the network has ", graph.classes.size());
   data::Loader loader(splits.test, {.batch_size = batch, .shuffle = false, .augmentation = preparation(graph)});
   runtime::Engine engine(model);
+  std::vector<std::string> names;
+  for (const auto& c : configurations) names.push_back(c.name);
   Progress progress("evaluating", splits.test->size(), "images");
   return train::evaluate_logits(
-      [&](Precision p, const Tensor<float>& images) {
-        engine.set_precision(p);
+      [&](std::size_t i, const Tensor<float>& images) {
+        engine.set_configuration(configurations[i].layers);
         return engine.run(images);
       },
-      switches, loader,
+      names, loader,
       [&](std::int64_t images) {
         progress.update(images);
         return true;
       });
 }
 
-std::int64_t weight_bytes(const runtime::Model& model, Precision p) {
-  const std::vector<std::uint8_t> uniform(model.graph().layers.size(),
-                                          static_cast<std::uint8_t>(model.precision_index(p)));
-  return runtime::cost_of(model, uniform).weight_bytes;
+std::int64_t weight_bytes(const runtime::Model& model, const runtime::Configuration& configuration) {
+  return runtime::cost_of(model, configuration).weight_bytes;
 }
 
 int print_packed(const std::string& path) {
@@ -77,12 +78,14 @@ int print_packed(const std::string& path) {
               g.layers.size(), g.nodes.size());
   std::printf("images      %s\n", message(g.input).c_str());
   std::printf("file        %llu bytes\n", static_cast<unsigned long long>(std::filesystem::file_size(path)));
+  std::vector<runtime::NamedConfiguration> all = uniform_configurations(g.precisions, g);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i].accuracy = g.accuracies[i];
+  all.insert(all.end(), g.configurations.begin(), g.configurations.end());
   std::printf("switch      top-1 %%   weight bytes\n");
-  for (std::size_t i = 0; i < g.precisions.size(); ++i) {
+  for (const auto& c : all) {
     char accuracy[32] = "-";
-    if (g.accuracies[i]) std::snprintf(accuracy, sizeof accuracy, "%.2f", g.accuracies[i]->top1_percent);
-    std::printf("%-8s %10s %14lld\n", to_string(g.precisions[i]).c_str(), accuracy,
-                static_cast<long long>(weight_bytes(model, g.precisions[i])));
+    if (c.accuracy) std::snprintf(accuracy, sizeof accuracy, "%.2f", c.accuracy->top1_percent);
+    std::printf("%-8s %10s %14lld\n", c.name.c_str(), accuracy, static_cast<long long>(weight_bytes(model, c.layers)));
   }
   return 0;
 }

@@ -25,14 +25,14 @@ std::vector<Precision> chosen_switches(const runtime::Graph& graph, const std::s
 /// How images become the network's input.
 data::Augmentation preparation(const runtime::Graph& graph);
 
-/// The accuracy on the test set of `splits`, a few images at a time, shown as it goes. Throws FileError where the data
+/// The accuracy of each configuration on the test set of `splits`, a few images at a time, shown as it goes. Throws FileError where the data
 /// has other classes.
 std::vector<train::Evaluation> evaluate_packed(const std::shared_ptr<const runtime::Model>& model,
-                                               const std::vector<Precision>& switches, const data::DataSplits& splits,
-                                               std::int64_t batch);
+                                               const std::vector<runtime::NamedConfiguration>& configurations,
+                                               const data::DataSplits& splits, std::int64_t batch);
 
-/// Bytes of weights read with all layers at `p`.
-std::int64_t weight_bytes(const runtime::Model& model, Precision p);
+/// Bytes of weights read at a configuration.
+std::int64_t weight_bytes(const runtime::Model& model, const runtime::Configuration& configuration);
 
 /// Prints what a packed file holds; returns the exit code.
 int print_packed(const std::string& path);

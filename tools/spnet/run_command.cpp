@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "commands.hpp"
+#include "configuration_file.hpp"
 #include "image_codecs.hpp"
 #include "packed_model.hpp"
 #include "spnet/data/files.hpp"
@@ -18,7 +19,7 @@ namespace spnet::program {
 namespace {
 
 struct RunArguments {
-  std::string model, precision;
+  std::string model, precision, configuration;
   std::vector<std::string> images;
   int threads = 0;
   std::size_t top = 5;
@@ -51,8 +52,9 @@ int classify(const RunArguments& arguments) {
   const auto model = runtime::Model::load(arguments.model);
   const runtime::Graph& graph = model->graph();
   runtime::Engine engine(model, {.threads = arguments.threads});
-  const std::vector<Precision> chosen = chosen_switches(graph, arguments.precision);
-  if (!arguments.precision.empty()) engine.set_precision(chosen.front());
+  if (!arguments.precision.empty()) engine.set_precision(chosen_switches(graph, arguments.precision).front());
+  if (!arguments.configuration.empty())
+    engine.set_configuration(load_configuration(arguments.configuration, graph).layers);
   const data::Augmentation prepared = preparation(graph);
   data::Augmenter augmenter(prepared, prepared.size);
   const data::Codecs codecs = image_codecs();
@@ -80,7 +82,10 @@ void add_run_command(CLI::App& app, std::function<int()>& chosen) {
   CLI::App* command = app.add_subcommand("run", "What a packed network sees in images");
   command->add_option("model", arguments->model, "the packed file")->required();
   command->add_option("images", arguments->images, "JPEG or PNG files")->required();
-  command->add_option("--switch", arguments->precision, "the precision, as w4a4; the highest where it is not given");
+  auto* one = command->add_option("--switch", arguments->precision, "the precision, as w4a4; the highest where it is not given");
+  command->add_option("--config", arguments->configuration,
+                      "a precision for each layer: a file, or the name of what the network carries")
+      ->excludes(one);
   command->add_option("--top", arguments->top, "classes to name")->check(CLI::Range(1, 1000))->capture_default_str();
   command->add_option("--threads", arguments->threads, "threads, 0: one per processor")->check(CLI::Range(0, 1024));
   command->add_flag("--json", arguments->json, "an object a line: image, top: [{class, share}]");

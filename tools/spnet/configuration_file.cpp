@@ -1,0 +1,80 @@
+#include "configuration_file.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "packed_model.hpp"
+#include "spnet/files/atomic_file.hpp"
+
+namespace spnet::program {
+
+namespace {
+
+constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 20;
+
+std::uint8_t place_of(Precision p, const runtime::Graph& graph) {
+  const auto at = std::find(graph.precisions.begin(), graph.precisions.end(), p);
+  check<ValueError>(at != graph.precisions.end(), p, " given, the network has ", join(graph.precisions));
+  return static_cast<std::uint8_t>(at - graph.precisions.begin());
+}
+
+}  // namespace
+
+runtime::NamedConfiguration load_configuration(const std::string& path, const runtime::Graph& graph) {
+  for (const auto& carried : graph.configurations)
+    if (carried.name == path) return carried;
+  const files::FileBytes bytes = files::read_file(path, kMaxBytes);
+  const auto* const text = reinterpret_cast<const char*>(bytes.data.get());
+  runtime::NamedConfiguration out{.name = std::filesystem::path(path).stem().string(), .layers = {}, .accuracy = {}};
+  std::map<std::string, std::string> layers;
+  try {
+    const auto json = nlohmann::json::parse(text, text + bytes.size);
+    out.name = json.value("name", out.name);
+    json.at("layers").get_to(layers);
+  } catch (const nlohmann::json::exception& error) {
+    throw FileError(message(path, ": not a configuration, {\"layers\": {\"layer\": \"w2a2\", …}} (", error.what(), ")"));
+  }
+  for (const std::string& layer : graph.layers) {
+    const auto at = layers.find(layer);
+    check<FileError>(at != layers.end(), path, ": layer '", layer, "' is missing");
+    try {
+      out.layers.push_back(place_of(parse_precision(at->second), graph));
+    } catch (const ValueError& error) {
+      throw FileError(message(path, ": layer '", layer, "': ", error.what()));
+    }
+    layers.erase(at);
+  }
+  check<FileError>(layers.empty(), path, ": layer '", layers.empty() ? "" : layers.begin()->first,
+                   "' is not one of the network's, which are ", join(graph.layers));
+  return out;
+}
+
+void save_configuration(const std::string& path, const runtime::NamedConfiguration& configuration,
+                        const runtime::Graph& graph) {
+  nlohmann::ordered_json json;
+  json["name"] = configuration.name;
+  for (std::size_t i = 0; i < graph.layers.size(); ++i)
+    json["layers"][graph.layers[i]] = to_string(graph.precisions[configuration.layers[i]]);
+  files::write_file_atomically(path, json.dump(2) + "\n");
+}
+
+std::vector<runtime::NamedConfiguration> uniform_configurations(const std::vector<Precision>& precisions,
+                                                                const runtime::Graph& graph) {
+  std::vector<runtime::NamedConfiguration> out;
+  for (const Precision p : precisions)
+    out.push_back({to_string(p), runtime::Configuration(graph.layers.size(), place_of(p, graph)), {}});
+  return out;
+}
+
+std::vector<runtime::NamedConfiguration> chosen_configurations(const runtime::Graph& graph, const std::string& switches,
+                                                               const std::vector<std::string>& files) {
+  std::vector<runtime::NamedConfiguration> out;
+  if (!switches.empty() || files.empty()) out = uniform_configurations(chosen_switches(graph, switches), graph);
+  for (const std::string& file : files) out.push_back(load_configuration(file, graph));
+  if (switches.empty() && files.empty())
+    out.insert(out.end(), graph.configurations.begin(), graph.configurations.end());
+  return out;
+}
+
+}  // namespace spnet::program

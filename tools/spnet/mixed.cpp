@@ -1,0 +1,167 @@
+#include "mixed.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+
+#include "commands.hpp"
+#include "packed_model.hpp"
+#include "progress.hpp"
+#include "spnet/autograd/loss.hpp"
+#include "spnet/data/loader.hpp"
+#include "spnet/data/permutation.hpp"
+#include "spnet/runtime/engine.hpp"
+#include "spnet/search/mixed_search.hpp"
+
+namespace spnet::program {
+
+namespace {
+
+constexpr std::uint64_t kConfigurationStream = 0x636f6e66, kCalibrationStream = 0x63616c69;  // "conf", "cali"
+
+// Milliseconds of one image at a configuration, the median.
+double measured_latency(runtime::Engine& engine, const runtime::Configuration& configuration) {
+  constexpr int kRuns = 61;
+  const Tensor<float> image = Tensor<float>::zeros(runtime::detail::with_batch(engine.model().graph().input));
+  engine.set_configuration(configuration);
+  engine.run(image);
+  std::vector<double> ms;
+  for (int i = 0; i < kRuns; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    engine.run(image);
+    ms.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
+  }
+  std::nth_element(ms.begin(), ms.begin() + kRuns / 2, ms.end());
+  return ms[kRuns / 2];
+}
+
+struct Budget {
+  std::string kind;
+  search::Constraint constraint;
+};
+
+Budget parse_budget(const std::string& text, const std::shared_ptr<const runtime::Model>& model, int threads) {
+  const std::size_t colon = std::min(text.find(':'), text.size());
+  Budget out{text.substr(0, colon), {}};
+  const std::string_view amount = std::string_view(text).substr(std::min(colon + 1, text.size()));
+  const auto table = [&]() -> search::CostTable {
+    if (out.kind == "bitops") return search::bit_operations_table(*model);
+    if (out.kind == "bytes") return search::bytes_table(*model);
+    if (out.kind == "bits") return search::average_bits_table(*model);
+    if (out.kind == "latency-ms") return search::latency_table(model, {.threads = threads});
+    throw UsageError(message("--budget '", text, "' given, expected bitops:, bytes:, bits: or latency-ms:"));
+  };
+  out.constraint.table = table();
+  if (amount.starts_with('w')) {
+    Precision p;
+    try {
+      p = parse_precision(amount);
+    } catch (const ValueError& error) {
+      throw UsageError(message("--budget '", text, "': ", error.what()));
+    }
+    const runtime::Configuration uniform(model->graph().layers.size(),
+                                         static_cast<std::uint8_t>(model->precision_index(p)));
+    // A hair more, for sums are rounded.
+    out.constraint.budget = out.constraint.table.of(uniform) * (1 + 1e-9);
+    return out;
+  }
+  const auto [end, error] = std::from_chars(amount.data(), amount.data() + amount.size(), out.constraint.budget);
+  if (error != std::errc() || end != amount.data() + amount.size() || !(out.constraint.budget > 0))
+    throw UsageError(message("--budget '", text, "' given, expected a number above 0, or a precision"));
+  return out;
+}
+
+// Images of the training set, prepared once.
+std::vector<data::Batch> calibration_batches(const runtime::Graph& graph, const SearchRequest& request,
+                                             const data::DataSplits& splits) {
+  const auto order = data::permutation(splits.train->size(), Random(request.seed, kCalibrationStream));
+  std::vector<std::int64_t> chosen(order.begin(), order.begin() + std::min<std::int64_t>(request.images, std::ssize(order)));
+  std::sort(chosen.begin(), chosen.end());
+  data::Loader loader(std::make_shared<data::Subset>(splits.train, std::move(chosen)),
+                      {.batch_size = request.batch, .shuffle = false, .augmentation = preparation(graph)});
+  std::vector<data::Batch> out;
+  while (auto batch = loader.next()) out.push_back({batch->images.clone(), batch->labels.clone(), {}});
+  return out;
+}
+
+}  // namespace
+
+std::vector<runtime::NamedConfiguration> random_configurations(const runtime::Graph& graph, double average, int count,
+                                                               std::uint64_t seed) {
+  std::vector<int> widths;
+  for (const Precision p : graph.precisions) widths.push_back(p.weight_bits);
+  Random random(seed, kConfigurationStream);
+  std::vector<runtime::NamedConfiguration> out;
+  for (int i = 1; i <= count; ++i)
+    out.push_back({message("random-", i), search::random_configuration(graph.layers.size(), widths, average, random), {}});
+  return out;
+}
+
+FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Model>& model, const SearchRequest& request,
+                                        const data::DataSplits& splits) {
+  const runtime::Graph& graph = model->graph();
+  std::vector<Budget> budgets;
+  for (const std::string& text : request.budgets) budgets.push_back(parse_budget(text, model, request.threads));
+  const auto batches = calibration_batches(graph, request, splits);
+  runtime::Engine engine(model, {.threads = request.threads});
+  const auto loss = [&](const runtime::Configuration& configuration) {
+    engine.set_configuration(configuration);
+    double sum = 0;
+    std::int64_t images = 0;
+    for (const data::Batch& batch : batches) {
+      const NoGradGuard no_grad;
+      sum += cross_entropy(Variable<float>(engine.run(batch.images)), batch.labels).item() *
+             static_cast<double>(batch.labels.size());
+      images += batch.labels.size();
+    }
+    return sum / static_cast<double>(images);
+  };
+
+  FoundConfiguration out;
+  std::vector<std::string> names;
+  std::vector<search::Constraint> constraints;
+  for (const Budget& b : budgets) {
+    names.push_back(b.kind);
+    constraints.push_back(b.constraint);
+    out.budgets.push_back(b.kind);
+    out.limits.push_back(b.constraint.budget);
+  }
+  runtime::Engine alone(model, {.threads = request.threads, .tune = true});
+  // A table of latencies is only nearly additive: where what was found is slower than it says, the budget is tightened.
+  constexpr int kRounds = 4;
+  for (int round = 0; round < kRounds; ++round) {
+    Progress progress("searching", static_cast<std::int64_t>(request.evaluations), "configurations");
+    const auto result =
+        search::MixedSearch(graph.layers.size(), graph.precisions.size(), loss, constraints, names,
+                            {.evaluations = request.evaluations,
+                             .seed = request.seed,
+                             .progress =
+                                 [&](int done, int expected) {
+                                   progress.update(static_cast<std::int64_t>(done) * request.evaluations / std::max(expected, 1));
+                                   return true;
+                                 }})
+            .run();
+    progress.finish();
+    out.configuration = {"found", result.configuration, {}};
+    out.loss = result.loss;
+    out.measured += result.measured;
+    out.costs.clear();
+    bool fits = true;
+    for (std::size_t k = 0; k < budgets.size(); ++k) {
+      double cost = budgets[k].constraint.table.of(result.configuration);
+      if (budgets[k].kind == "latency-ms") {
+        cost = measured_latency(alone, result.configuration);
+        if (cost > out.limits[k]) {
+          fits = false;
+          constraints[k].budget = std::max(constraints[k].budget * out.limits[k] / cost, constraints[k].table.least());
+        }
+      }
+      out.costs.push_back(cost);
+    }
+    if (fits) break;
+  }
+  return out;
+}
+
+}  // namespace spnet::program
