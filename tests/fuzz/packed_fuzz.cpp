@@ -31,6 +31,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       engine.set_precision(p);
       engine.run(Tensor<float>::ones(runtime::detail::with_batch(graph.input)));
     }
+    for (const auto& configuration : graph.configurations) {
+      engine.set_configuration(configuration.layers);
+      engine.run(Tensor<float>::ones(runtime::detail::with_batch(graph.input)));
+    }
   } catch (const Error&) {
   }
   return 0;

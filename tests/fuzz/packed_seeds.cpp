@@ -26,7 +26,7 @@ int main(int argc, char** argv) {
   const auto mixed = parse_switches("w2a2,w32a32");
   test::OwnNetwork own({.switches = mixed, .weight_quantizer = "test_ternary", .activation_quantizer = "test_uneven"});
   save("own", own, 8, mixed);
-  for (const char* quantizer : {"dorefa", "xnor", "log", "double_rounding", "floor_nested"}) {
+  for (const char* quantizer : {"dorefa", "xnor", "log", "double_rounding", "floor_nested", "midrise_nested"}) {
     const auto switches = parse_switches("w1a1,w4a4,w8a8");
     const std::string activations = quantizer == std::string("xnor") ? "dorefa" : quantizer;
     const auto net = models::make_model(
@@ -35,4 +35,16 @@ int main(int argc, char** argv) {
          .quantization = {.switches = switches, .weight_quantizer = quantizer, .activation_quantizer = activations}});
     save(quantizer, *net, 8, switches);
   }
+  // Normalisations by two layers, and a configuration.
+  const auto widths = parse_switches("w2a2,w4a4");
+  const auto net = models::make_model(
+      "resnet20", {.width = 0.07, .quantization = {.switches = widths, .norm = nn::NormKind::kTransitional}});
+  test::settle(*net, widths, {2, 8, 8, 3});
+  Random random(1);
+  for (const auto& b : net->buffers())
+    for (float& v : Tensor<float>(b.tensor).span()) v += random.uniform();
+  runtime::Graph graph = pack::pack(*net, {8, 8, 3}, widths, {.name = "mixed", .mixed = true});
+  graph.configurations.push_back(
+      {"found", runtime::Configuration(graph.layers.size(), 1), runtime::Accuracy{.images = 2, .top1_percent = 50}});
+  runtime::save_packed(folder / "mixed", graph);
 }

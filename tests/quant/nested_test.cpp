@@ -63,6 +63,45 @@ TEST_CASE("quant: every width of a nested quantizer follows from one 8-bit maste
   }
 }
 
+TEST_CASE("quant: midrise nesting has all levels of a width, at the centres of their bins") {
+  MidriseNestedWeights quantizer;
+  quantizer.lower(random_normal<float>({64, 3, 3, 16}, 1, 0.3), 8, true);
+  const float s = quantizer.parameters()[0].variable.value()(0);
+  Tensor<float> w({9216});
+  for (std::int64_t i = 0; i < w.size(); ++i) w(i) = s * static_cast<float>(i - 4608) / 35;
+  for (int bits = 2; bits <= 8; ++bits) {
+    CAPTURE(bits);
+    const Tensor<float> values = ops::decode(quantizer.lower(w, bits, false));
+    const double step = std::ldexp(1.0, 8 - bits), limit = std::ldexp(1.0, bits - 1);
+    std::set<float> seen;
+    for (std::int64_t i = 0; i < w.size(); ++i) {
+      const double level = std::clamp(std::floor(std::floor(static_cast<double>(w(i) * (1.0f / s))) / step), -limit, limit - 1);
+      REQUIRE(values(i) == doctest::Approx((level + 0.5) * step * static_cast<double>(s)));
+      seen.insert(values(i));
+    }
+    CHECK(seen.size() == std::size_t{1} << bits);
+    CHECK(*seen.begin() == -*seen.rbegin());
+  }
+
+  const Tensor<float> x = random_normal<float>({300}, 2, 0.5), g = random_normal<float>({300}, 3);
+  for (const int bits : {2, 4, 8}) {
+    CAPTURE(bits);
+    MidriseNestedWeights fresh;
+    Variable<float> scale = fresh.parameters()[0].variable;
+    scale.value()(0) = 0.006f;
+    const QuantizerRun r = run_quantizer(fresh, x, g, bits);
+    const double unit = std::ldexp(1.0, 8 - bits), step = 0.006f * unit, limit = std::ldexp(1.0, bits - 1);
+    double sum = 0;
+    for (std::int64_t i = 0; i < x.size(); ++i) {
+      const double v = x(i) / step, level = r.values(i) / step;
+      const bool inside = v > -limit && v < limit;
+      CHECK(r.gradient(i) == (inside ? g(i) : 0.0f));
+      sum += g(i) * (inside ? level - v : level);
+    }
+    CHECK(scale.grad()(0) == doctest::Approx(sum / std::sqrt(300 * limit) / unit).epsilon(1e-4));
+  }
+}
+
 TEST_CASE_TEMPLATE("quant: the gradients of nested quantizers are LSQ's at the width's own step", Nested,
                    DoubleRoundingWeights, FloorNestedWeights) {
   const bool rounds = std::is_same_v<Nested, DoubleRoundingWeights>;

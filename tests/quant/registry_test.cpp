@@ -16,7 +16,7 @@ using namespace spnet;
 
 namespace {
 
-const char* const kSchemes[] = {"dorefa", "binary", "xnor", "tanh", "log", "lsq", "double_rounding", "floor_nested"};
+const char* const kSchemes[] = {"dorefa", "binary", "xnor", "tanh", "log", "lsq", "double_rounding", "floor_nested", "midrise_nested"};
 
 std::unique_ptr<Quantizer> make(const char* scheme, bool weights) {
   return weights ? make_weight_quantizer(scheme, {.channels = 6}) : make_activation_quantizer(scheme);
@@ -120,7 +120,7 @@ TEST_CASE("quant: empty tensors pass through every scheme") {
 TEST_CASE("quant: a learned scale for each filter where the scheme has that form") {
   const auto quantizer = make_weight_quantizer("lsq", {.widths = {2}, .channels = 5, .per_channel = true});
   CHECK(quantizer->parameters()[0].variable.shape() == Shape{5});
-  for (const char* scheme : {"dorefa", "log", "double_rounding", "floor_nested"})
+  for (const char* scheme : {"dorefa", "log", "double_rounding", "floor_nested", "midrise_nested"})
     CHECK_THROWS_AS(make_weight_quantizer(scheme, {.per_channel = true}), ValueError);
   CHECK_THROWS_AS(make_activation_quantizer("lsq", {.per_channel = true}), ValueError);
   const std::vector<std::string> names = quantizer_names();

@@ -53,6 +53,6 @@ TEST_CASE("bit_planes: narrower codes follow from the widest as the nested quant
       CHECK(floored(i) - ((1 << (bits - 1)) - 1) == ops::floor_nested(i - 128, bits));
     }
   }
-  const auto signs = runtime::unpack_codes(planes, Derivation::kSign, 1, {256}, 1);
+  const auto signs = runtime::unpack_codes(planes, Derivation::kPrefix, 1, {256}, 1);
   for (int i = 0; i < 256; ++i) CHECK(signs(i) == (i >= 128));
 }

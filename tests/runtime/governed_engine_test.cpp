@@ -64,6 +64,25 @@ TEST_CASE("governed_engine: runs what the governor chooses, by any clock") {
   expect({1, 1});
 }
 
+TEST_CASE("governed_engine: configurations that a model carries are rungs of a finer ladder") {
+  const auto shared = governed_model();
+  runtime::Graph graph = shared->graph();
+  runtime::Configuration between(graph.layers.size(), 1);
+  between[0] = 2;
+  graph.configurations = {{"measured", between, runtime::Accuracy{100, 75}}, {"not measured", between, {}}};
+  const runtime::Model model(graph);
+  const auto choices = runtime::model_choices(model);
+  REQUIRE(choices.size() == 4);
+  CHECK(choices[3].name == "measured");
+  CHECK(choices[3].configuration == between);
+  CHECK(choices[3].accuracy == 75);
+  // Between those of all layers at one precision, it is what a governor goes to.
+  runtime::Governor governor({{"low", 70, 1}, {"measured", 75, 2}, {"high", 80, 4}}, {.latency_ms = 3});
+  CHECK(governor.current() == 1);
+  graph.accuracies[0].reset();
+  CHECK(runtime::model_choices(runtime::Model(graph)).size() == 3);
+}
+
 TEST_CASE("governed_engine: without measured accuracies choices are ranked by their bits") {
   const auto shared = governed_model();
   runtime::Graph graph = shared->graph();

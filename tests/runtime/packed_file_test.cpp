@@ -210,7 +210,7 @@ TEST_CASE("packed_file: graphs that cannot run are refused with the node and the
           g.weights[0].shape = {1 << 28, 1, 1, 1 << 28};
         }) == "weight 0: shape [268435456,1,1,268435456] is too large");
   CHECK(error_in([](Graph& g) { g.weights[0].planes[0].count = 5; }).starts_with("weight 0:"));
-  CHECK(error_in([](Graph& g) { g.weights[0].codes.at(2).planes = 4; }) == "weight 0: planes 4 of 2");
+  CHECK(error_in([](Graph& g) { g.weights[0].codes.at(2).planes = 4; }) == "weight 0: planes 4 of 1");
   CHECK(error_in([](Graph& g) { g.weights[0].codes.at(2).derivation = Derivation::kRounded; }) ==
         "weight 0: 2 bits from 2 planes");
   CHECK(error_in([](Graph& g) { g.weights[0].floats = {}; }) == "node 1 (conv2d): no weight at w32a32");

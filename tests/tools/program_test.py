@@ -97,6 +97,76 @@ class Program(unittest.TestCase):
         self.fails(1, "cut short", "info", packed)
         self.fails(1, "cannot open its folder", "pack", run, "--out", self.folder / "none" / "x.spn", "--no-eval")
 
+    def test_bit_mixer(self):
+        mixer = [*TRAIN[:TRAIN.index("--switches")], "--batch", "16", "--seed", "5", "--method", "bit-mixer", "--bits", "2,3,4",
+                 "--stages", "1,1,2", "--scale-rates", "2:2"]
+        run, part = self.folder / "run", self.folder / "part"
+        self.ok(*mixer, "--out", run)
+        config = json.loads((run / "config.json").read_text())
+        self.assertEqual([config[key] for key in ("method", "norm", "distill", "switches", "epochs")],
+                         ["bit-mixer", "transitional", "top", "w2a2,w3a3,w4a4", 4])
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        self.assertEqual([line["stage"] for line in lines], [1, 2, 3, 3])
+        self.assertIn("mixed", lines[-1]["train"])
+        # Stopped in each stage, it ends with the same bytes.
+        part.mkdir()
+        shutil.copy(run / "config.json", part)
+        for step in 3, 9, 15:
+            process = subprocess.Popen([SPNET, "train", "--resume", str(part), "--save-every", "1"],
+                                       stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while process.poll() is None and not any(int(p.stem.split("-")[1]) >= step for p in part.glob("checkpoint-*")):
+                time.sleep(0.01)
+            process.kill()
+            process.wait()
+        self.ok("train", "--resume", part)
+        self.assert_same_run("run", "part")
+
+        found, packed = self.folder / "found.json", self.folder / "model.spn"
+        search = ["--mixed", "search", "--search-images", "48", "--evaluations", "5", "--threads", "1"]
+        told = self.ok("eval", "--run", run, *search, "--budget", "bitops:w3a3", "--budget", "bits:2.9", "--out", found).stdout
+        self.assertIn("bits: 2.", told)
+        layers = json.loads(found.read_text())["layers"]
+        self.assertEqual(len(layers), 20)
+        self.assertLessEqual(sum(int(p[1]) for p in layers.values()), 2.9 * 20)
+        latency = json.loads(self.ok("eval", "--run", run, *search, "--budget", "latency-ms:1000", "--json").stdout.splitlines()[0])
+        self.assertGreater(latency["budgets"]["latency-ms"]["cost"], 0)
+        self.fails(1, "bytes cannot be kept; the least is", "eval", "--run", run, *search, "--budget", "bytes:10")
+        self.fails(1, "bits cannot be kept; the least is 2", "eval", "--run", run, *search, "--budget", "bits:1.5")
+        self.fails(1, "expected 2 to 4", "eval", "--run", run, "--mixed", "random", "--average", "5")
+
+        # A run and its packed file agree at any configuration; the file carries what was found.
+        self.ok("pack", run, "--config", found, "--out", packed)
+        self.assertIn("found", self.ok("info", packed).stdout)
+        at_random = ["--mixed", "random", "--average", "3", "--count", "4", "--json", "--threads", "1"]
+        of_run = [json.loads(line) for line in self.ok("eval", "--run", run, *at_random).stdout.splitlines()]
+        of_file = [json.loads(line) for line in self.ok("eval", packed, "--data", DATA, *at_random).stdout.splitlines()]
+        self.assertEqual([line.get("top1") for line in of_run], [line.get("top1") for line in of_file])
+        self.assertEqual(of_run[-1]["count"], 4)
+        self.assertEqual(of_run[-1]["worst"], min(line["top1"] for line in of_run[:-1]))
+        by_name, by_file = (json.loads(self.ok("eval", packed, "--data", DATA, "--config", config, "--json").stdout)
+                            for config in ("found", found))
+        self.assertEqual([by_name["switch"], by_name["top1"]], [by_file["switch"], by_file["top1"]])
+        again = json.loads(self.ok("eval", "--run", run, "--config", found, "--recalibrate", "48", "--json").stdout)
+        self.assertEqual(again["switch"], "found recalibrated")
+        (self.folder / "0.png").write_bytes(png(20, 128))
+        self.ok("run", packed, "--config", "found", self.folder / "0.png")
+        timed = [json.loads(line) for line in self.ok("bench", packed, "--runs", "2", "--json").stdout.splitlines()]
+        self.assertEqual([line["switch"] for line in timed], ["w2a2", "w3a3", "w4a4", "found"])
+
+        # Files that do not fit say where.
+        first = next(iter(layers))
+        for change, text in [({first: "w5a5"}, f"layer '{first}': w5a5 given, the network has w2a2, w3a3, w4a4"),
+                             ({first: "much"}, f"layer '{first}': precision: 'much' given"),
+                             ({"head": "w2a2"}, "layer 'head' is not one of the network's")]:
+            bad = self.folder / "bad.json"
+            bad.write_text(json.dumps({"layers": {**layers, **change}}))
+            self.fails(1, text, "run", packed, "--config", bad, self.folder / "0.png")
+        bad.write_text(json.dumps({"layers": {name: p for name, p in layers.items() if name != first}}))
+        self.fails(1, f"layer '{first}' is missing", "eval", "--run", run, "--config", bad)
+        bad.write_text("[1")
+        self.fails(1, "not a configuration", "pack", run, "--config", bad, "--out", packed)
+        self.fails(1, "none.json", "run", packed, "--config", self.folder / "none.json", self.folder / "0.png")
+
     def test_train_eval_info(self):
         run = self.folder / "a run"
         self.ok(*TRAIN, "--out", run)
@@ -322,7 +392,7 @@ class Program(unittest.TestCase):
 
     def test_every_quantizer_and_distillation_trains(self):
         short = [w if w != "2" else "1" for w in TRAIN]
-        for quantizer in ["dorefa", "tanh", "log", "binary", "xnor", "lsq", "double_rounding"]:
+        for quantizer in ["dorefa", "tanh", "log", "binary", "xnor", "lsq", "double_rounding", "midrise_nested"]:
             order = ["--relu-before-norm"] if quantizer == "tanh" else []
             self.ok(*short, "--quantizer", quantizer, *order, "--out", self.folder / quantizer)
         for plan in ["none", "top", "recursive", "sandwich"]:
@@ -353,6 +423,19 @@ class Program(unittest.TestCase):
             (["train", *out, "--switch-weights", "w1a1"], "expected the form w1a1:0.25"),
             (["train", *out, "--switch-weights", "w1a1:0"], "expected > 0"),
             (["train", *out, "--switch-weights", "w3a3:0.5"], "not among the switches"),
+            (["train", *out, "--method", "bit-mixer", "--bits", "2,3"], "needs --stages"),
+            (["train", *out, "--method", "bit-mixer", "--stages", "1,2"], "three stages"),
+            (["train", *out, "--method", "bit-mixer", "--stages", "0,0,0"], "epochs"),
+            (["train", *out, "--method", "bit-mixer", "--stages", "1,1,x"], "'x' given, expected a number"),
+            (["train", *out, "--stages", "1,1,1"], "are of --method bit-mixer"),
+            (["train", *out, "--bits", "2,9"], "expected 1..8 or 32"),
+            (["train", *out, "--bits", "2,2"], "names 2 twice"),
+            (["train", *out, "--bits", "2", "--switches", "w2a2"], "--switches"),
+            (["train", *out, "--scale-rates", "2"], "expected the form 2:10"),
+            (["train", *out, "--scale-rates", "9:1"], "expected widths 1 to 8"),
+            (["eval", "--run", "x", "--mixed", "random"], "--average"),
+            (["eval", "--run", "x", "--mixed", "search"], "--budget"),
+            (["eval", "x.spn", "--data", "synthetic", "--recalibrate", "8"], "give --run"),
             (["train", *out, "--per-channel"], "for each channel"),
             (["train", *out, "--width", "65"], "width"),
             (["train", *out, "--epochs", "0"], "epochs"),

@@ -200,13 +200,14 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
       ->check(CLI::Range(0, 1000000))
       ->capture_default_str();
   command->callback([=, &chosen] {
-    // What Bit-Mixer was published with, and SP-Nets' distillation.
+    // Bit-Mixer's norms; weights that are all widths of one integer, by the scheme that trains best at 2 bits; SP-Nets'
+    // distillation.
     if (arguments->config.method == "bit-mixer") {
       const auto usual = [&](const char* option, std::string& value, const char* its) {
         if (command->get_option(option)->empty()) value = its;
       };
       usual("--norm", arguments->config.norm, "transitional");
-      usual("--quantizer", arguments->config.quantizer, "floor_nested");
+      usual("--quantizer", arguments->config.quantizer, "double_rounding");
       usual("--distill", arguments->config.distillation.name, "top");
     }
     if (arguments->out.empty() && arguments->resume.empty())

@@ -26,6 +26,9 @@ constexpr int floor_nested(int master, int bits) {
   return std::clamp(master >> (kMasterBits - bits), -limit, limit);
 }
 
+/// ⌊master/2^Δ⌋, b in 1..8; b bit-planes decide.
+constexpr int prefix_nested(int master, int bits) { return master >> (kMasterBits - bits); }
+
 /// codes = f(master − 128) + offset, element by element; masters are stored plus 128.
 template <class F>
 Tensor<std::uint8_t> from_master(const Tensor<std::uint8_t>& master, int offset, const F& f) {

@@ -28,10 +28,11 @@ inline runtime::Bytes own_bytes(std::vector<std::byte> bytes) {
   return {owner, *owner};
 }
 
-/// The levels code − zero_point of evenly spaced codes, plus 2^(bits − 1): what narrower widths may follow from.
-/// Nothing where the levels are others.
+/// The levels code − zero_point of evenly spaced codes, plus 2^(bits − 1), or the codes themselves where their values lie
+/// symmetrically without touching zero: what narrower widths may follow from. Nothing where the levels are others.
 inline std::optional<Tensor<std::uint8_t>> master_of(const Quantized& q, int bits) {
   const auto* map = std::get_if<AffineCodes>(&q.map);
+  if (map && map->step == 2 && map->zero_point == (1 << bits) - 1) return q.codes.clone();
   if (!map || map->step != 1) return std::nullopt;
   const int offset = (1 << (bits - 1)) - map->zero_point;
   if (map->qmin + offset < 0 || map->qmax + offset >= 1 << bits) return std::nullopt;
@@ -43,8 +44,7 @@ inline std::optional<Tensor<std::uint8_t>> master_of(const Quantized& q, int bit
 inline bool follows(const runtime::Planes& planes, runtime::Derivation derivation, int bits, const Quantized& q) {
   using runtime::Derivation;
   if (!std::holds_alternative<AffineCodes>(q.map)) return false;
-  if (derivation == Derivation::kStored ? planes.count > bits : derivation == Derivation::kSign && bits != 1)
-    return false;
+  if (derivation == Derivation::kStored && planes.count > bits) return false;
   if (runtime::planes_needed(derivation, bits, planes.count) > planes.count) return false;
   const auto derived = runtime::unpack_codes(planes, derivation, bits, q.codes.shape(), runtime::largest_code(q.map));
   return std::ranges::equal(derived.span(), q.codes.span());
@@ -106,7 +106,7 @@ class WeightPacker {
     if (masters_ == kNone) return false;
     const runtime::Planes& planes = out_.planes[masters_];
     for (const Derivation derivation :
-         {Derivation::kStored, Derivation::kFloor, Derivation::kRounded, Derivation::kSign}) {
+         {Derivation::kStored, Derivation::kFloor, Derivation::kRounded, Derivation::kPrefix}) {
       if (!follows(planes, derivation, bits, q)) continue;
       out_.codes.emplace(bits, runtime::WeightCodes{static_cast<std::uint32_t>(masters_), derivation, q.map});
       return true;
@@ -121,7 +121,7 @@ class WeightPacker {
 }  // namespace detail
 
 /// Stores `codes` (by bits) and, where they are defined, `floats`. Codes that follow from the planes of the widest
-/// width (floor- nested, doubly rounded, or its signs, whoever quantized them) take no room of their own.
+/// width (floor-nested, doubly rounded, or its highest bits, whoever quantized them) take no room of their own.
 inline runtime::Weight pack_weight(const Shape& shape, const std::map<int, Quantized>& codes,
                                    const Tensor<float>& floats) {
   detail::WeightPacker packer(shape);

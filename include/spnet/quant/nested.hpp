@@ -27,20 +27,27 @@ class NestedWeights : public Quantizer {
       const Tensor<float> scale = sign_scale_.use(label_, x, 1.0f, training);
       return {ops::from_master(master, 0, [](int w) { return w >= 0; }), ops::sign_map(scale)};
     }
-    const auto [low, high] = range(bits);
-    const int first = static_cast<int>(low);
+    const Range r = range(bits);
+    // Values of bins are their lower edges, or their centres: (2·level + 1)·S/2.
+    const int step = is_centered_ ? 2 : 1;
     Tensor<float> scale = master_scale.clone();
-    scale.data()[0] = std::ldexp(scale.data()[0], ops::kMasterBits - bits);
-    return {narrow(master, bits, -first),
-            AffineCodes{
-                .scale = std::move(scale), .zero_point = -first, .qmin = 0, .qmax = static_cast<int>(high) - first}};
+    scale.data()[0] = std::ldexp(scale.data()[0], ops::kMasterBits - bits) / static_cast<float>(step);
+    return {narrow(master, bits, -r.low), AffineCodes{.scale = std::move(scale),
+                                                      .step = step,
+                                                      .zero_point = -step * r.low - (step - 1),
+                                                      .qmin = 0,
+                                                      .qmax = r.high - r.low}};
   }
   void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
     if (call.bits == 1) return detail::sign_gradient(gradient, call, sign_scale_, into);
-    const auto [low, high] = range(call.bits);
+    const Range r = range(call.bits);
     const float unit = std::ldexp(1.0f, ops::kMasterBits - call.bits);
-    detail::learned_gradient(gradient, call, scale_, std::get<AffineCodes>(call.lowered.map).scale,
-                             {.low = low, .high = high},
+    const auto& map = std::get<AffineCodes>(call.lowered.map);
+    Tensor<float> step = map.scale.clone();
+    step.data()[0] *= static_cast<float>(map.step);
+    const auto low = static_cast<float>(r.low), high = static_cast<float>(is_centered_ ? r.high + 1 : r.high);
+    detail::learned_gradient(gradient, call, scale_, step,
+                             {.unit = 1.0f / static_cast<float>(map.step), .low = low, .high = high},
                              detail::scale_rate(call.x.size(), high) / unit * rate(call.bits), into);
   }
   std::span<const Variable<float>> parameters_at(int bits) const override {
@@ -51,13 +58,14 @@ class NestedWeights : public Quantizer {
   }
 
  protected:
-  NestedWeights(const char* label, const QuantizerOptions& options)
-      : label_(label), rates_(options.scale_rates), scale_(1), sign_scale_(1) {
+  /// With `is_centered` a level stands for the centre of its bin, (level + ½)·S, and clips where the last bins end.
+  NestedWeights(const char* label, const QuantizerOptions& options, bool is_centered = false)
+      : label_(label), is_centered_(is_centered), rates_(options.scale_rates), scale_(1), sign_scale_(1) {
     check<ValueError>(!options.per_channel, "quantizer ", label,
                       ": there is no form with a learned scale for each channel");
   }
   struct Range {
-    float low, high;
+    int low, high;
   };
   /// The integers of a width.
   virtual Range range(int bits) const = 0;
@@ -72,6 +80,7 @@ class NestedWeights : public Quantizer {
   // At 2 bits, S = 2·mean|w|, where LSQ starts too; the master then reaches 4·mean|w|. From LSQ's own start at 8 bits
   // every 2-bit weight would be zero.
   static constexpr float kStart = 1.0f / 32;
+  bool is_centered_;
 
   float rate(int bits) const {
     const auto at = rates_.find(bits);
@@ -92,7 +101,7 @@ class DoubleRoundingWeights : public NestedWeights {
 
  protected:
   Range range(int bits) const override {
-    return {static_cast<float>(-(1 << (bits - 1))), static_cast<float>((1 << (bits - 1)) - 1)};
+    return {-(1 << (bits - 1)), (1 << (bits - 1)) - 1};
   }
   Tensor<std::uint8_t> master_codes(const Tensor<float>& x, const Tensor<float>& scale) const override {
     return ops::scaled_codes(label_, x, scale, -128, 127);
@@ -103,7 +112,8 @@ class DoubleRoundingWeights : public NestedWeights {
 };
 
 /// Bit-Mixer's weights (arXiv 2103.17267, as later papers give them): at b bits clamp(⌊w/(s·2^Δ)⌋, ±(2^(b−1) − 1)), so
-/// that b bit-planes of one master decide. Values are code·s·2^Δ, without an offset of half a step [open].
+/// that b bit-planes of one master decide. Values are code·s·2^Δ, without an offset of half a step [open]: at 2 bits most
+/// weights then become 0 or negative, which trains badly; see MidriseNestedWeights.
 class FloorNestedWeights : public NestedWeights {
  public:
   explicit FloorNestedWeights(const QuantizerOptions& options = {}) : NestedWeights("floor_nested weights", options) {}
@@ -111,7 +121,7 @@ class FloorNestedWeights : public NestedWeights {
 
  protected:
   Range range(int bits) const override {
-    const auto limit = static_cast<float>((1 << (bits - 1)) - 1);
+    const int limit = (1 << (bits - 1)) - 1;
     return {-limit, limit};
   }
   Tensor<std::uint8_t> master_codes(const Tensor<float>& x, const Tensor<float>& scale) const override {
@@ -119,6 +129,25 @@ class FloorNestedWeights : public NestedWeights {
   }
   Tensor<std::uint8_t> narrow(const Tensor<std::uint8_t>& master, int bits, int offset) const override {
     return ops::from_master(master, offset, [bits](int w) { return ops::floor_nested(w, bits); });
+  }
+};
+
+/// Floor-nested weights whose values are the centres of their bins, with all 2^b levels [ours]: (⌊w/(s·2^Δ)⌋ + ½)·s·2^Δ,
+/// clipped to −2^(b−1) … 2^(b−1) − 1 before the half is added. b bit-planes of one master decide, and every width is
+/// symmetrical around zero.
+class MidriseNestedWeights : public NestedWeights {
+ public:
+  explicit MidriseNestedWeights(const QuantizerOptions& options = {})
+      : NestedWeights("midrise_nested weights", options, /*is_centered=*/true) {}
+  std::string name() const override { return "midrise_nested"; }
+
+ protected:
+  Range range(int bits) const override { return {-(1 << (bits - 1)), (1 << (bits - 1)) - 1}; }
+  Tensor<std::uint8_t> master_codes(const Tensor<float>& x, const Tensor<float>& scale) const override {
+    return ops::floor_master(label_, x, scale.data()[0]);
+  }
+  Tensor<std::uint8_t> narrow(const Tensor<std::uint8_t>& master, int bits, int offset) const override {
+    return ops::from_master(master, offset, [bits](int w) { return ops::prefix_nested(w, bits); });
   }
 };
 

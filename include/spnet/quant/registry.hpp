@@ -80,6 +80,7 @@ class QuantizerRegistry {
     schemes_["log"] = {quantizer_factory<LogWeights>(), quantizer_factory<LogActivations>()};
     schemes_["lsq"] = {quantizer_factory<LsqWeights>(), quantizer_factory<LsqActivations>()};
     schemes_["double_rounding"] = {quantizer_factory<DoubleRoundingWeights>(), quantizer_factory<LsqActivations>()};
+    schemes_["midrise_nested"] = {quantizer_factory<MidriseNestedWeights>(), quantizer_factory<LsqActivations>()};
     schemes_["floor_nested"] = {quantizer_factory<FloorNestedWeights>(), quantizer_factory<LsqActivations>()};
   }
   std::string names(QuantizerFactory QuantizerScheme::*which) const {

@@ -42,9 +42,8 @@ inline int planes_needed(Derivation derivation, int bits, int stored) {
     case Derivation::kRounded:
       return bits + 1;
     case Derivation::kFloor:
+    case Derivation::kPrefix:
       return bits;
-    case Derivation::kSign:
-      return 1;
   }
   return stored;
 }

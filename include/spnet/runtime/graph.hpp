@@ -60,7 +60,7 @@ enum class Derivation : std::uint8_t {
   kStored,   ///< u itself
   kRounded,  ///< min(⌊(t + 1)/2⌋, 2^b − 1) of b + 1 planes: half up, as Double Rounding
   kFloor,    ///< max(t − 1, 0) of b planes: floor-nested, symmetrical
-  kSign,     ///< t of 1 plane
+  kPrefix,   ///< t of b planes, for fewer than are stored
 };
 
 /// A weight's codes at one width.

@@ -103,12 +103,11 @@ inline void check_weight(const Weight& w) {
     check<ValueError>(bits >= 1 && bits <= 8, "codes of ", bits, " bits, expected 1 to 8");
     check<ValueError>(codes.planes < w.planes.size(), "planes ", codes.planes, " of ", w.planes.size());
     const int stored = w.planes[codes.planes].count;
-    check<ValueError>(static_cast<unsigned>(codes.derivation) <= static_cast<unsigned>(Derivation::kSign),
+    check<ValueError>(static_cast<unsigned>(codes.derivation) <= static_cast<unsigned>(Derivation::kPrefix),
                       "derivation ", static_cast<unsigned>(codes.derivation));
     check<ValueError>(codes.derivation == Derivation::kStored ? stored <= bits
                                                               : planes_needed(codes.derivation, bits, stored) <= stored,
                       bits, " bits from ", stored, " planes");
-    check<ValueError>(codes.derivation != Derivation::kSign || bits == 1, "signs as ", bits, " bits");
     check_map(codes.map, (1 << (codes.derivation == Derivation::kStored ? stored : bits)) - 1, w.shape[0]);
   }
 }
