@@ -1,4 +1,5 @@
-// A precision for each layer: transitional batch norms, a search within a budget, and the packed network at what it found.
+// A precision for each layer: transitional batch norms, a search within a budget, and the packed network at what it
+// found.
 #include <iostream>
 #include <string>
 
@@ -32,7 +33,8 @@ int main(int argc, char** argv) {
   // Activations first, then weights too, then a width for each layer, drawn anew in every step.
   const std::uint64_t steps = quick ? 2 : 20;
   optim::SGD optimizer(train::parameter_groups(*net), {});
-  train::BitMixerTrainer trainer(*net, switches, optimizer, {.stage_steps = {steps, steps, 2 * steps}}, {.name = "top"});
+  train::BitMixerTrainer trainer(*net, switches, optimizer, {.stage_steps = {steps, steps, 2 * steps}},
+                                 {.name = "top"});
   for (std::uint64_t step = 0; step < 4 * steps; ++step) {
     const auto& results = trainer.step(images, labels, 0.05, step);
     if (step + 1 == 4 * steps)

@@ -77,7 +77,8 @@ TEST_CASE("io: a network with switchable norms starts one with transitional norm
     return models::make_model("resnet20",
                               {.width = 0.25, .quantization = {.switches = parse_switches("w2a2,w4a4"), .norm = norm}});
   };
-  const auto from = make(nn::NormKind::kSwitchable), to = make(nn::NormKind::kTransitional), back = make(nn::NormKind::kSwitchable);
+  const auto from = make(nn::NormKind::kSwitchable), to = make(nn::NormKind::kTransitional),
+             back = make(nn::NormKind::kSwitchable);
   float mark = 0;
   for (const auto& p : from->parameters()) Variable<float>(p.variable).value().fill(mark += 1);
   io::TensorFile file;

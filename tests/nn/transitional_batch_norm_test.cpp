@@ -60,8 +60,7 @@ TEST_CASE("nn: a transitional batch norm has a norm for each pair of neighbours"
     for (const Precision after : kSwitches) {
       first.conv.set_precision(before);
       second.set_precision(after);
-      const std::string name =
-          before == after ? to_string(before) : to_string(before) + "-" + to_string(after);
+      const std::string name = before == after ? to_string(before) : to_string(before) + "-" + to_string(after);
       CHECK(norm.forward(x).value()(0, 0, 0, 0) == shift.at(name + ".bias"));
     }
   }
@@ -86,8 +85,8 @@ TEST_CASE("nn: transitions start from the precision that they enter") {
 }
 
 TEST_CASE("nn: at joins, at the first and at the last layer, the rule says which norm is used") {
-  const models::ModelOptions options{
-      .width = 0.25, .quantization = {.switches = kSwitches, .norm = nn::NormKind::kTransitional}};
+  const models::ModelOptions options{.width = 0.25,
+                                     .quantization = {.switches = kSwitches, .norm = nn::NormKind::kTransitional}};
   const auto net = models::make_model("resnet20", options);
   const auto layers = nn::quantized_layers(*net);
   REQUIRE(layers.size() == 20);
@@ -108,14 +107,14 @@ TEST_CASE("nn: at joins, at the first and at the last layer, the rule says which
   set("layer3.2.conv2", {4, 4});
   const auto used = used_norms(*net, 8);
   CHECK(used.size() == 21);
-  CHECK(uses(used, "bn1.w2a2"));                        // first: what it hands on
-  CHECK(uses(used, "layer1.0.bn1.w2a2-w3a3"));          // within a block
-  CHECK(uses(used, "layer1.2.bn2.w3a3-w4a4"));          // a join: the next block's first layer, not its shortcut
+  CHECK(uses(used, "bn1.w2a2"));                // first: what it hands on
+  CHECK(uses(used, "layer1.0.bn1.w2a2-w3a3"));  // within a block
+  CHECK(uses(used, "layer1.2.bn2.w3a3-w4a4"));  // a join: the next block's first layer, not its shortcut
   CHECK(uses(used, "layer2.0.bn1.w4a4-w3a3"));
-  CHECK(uses(used, "layer2.0.downsample.1.w2a2"));      // joins what layer2.1.conv1 reads
+  CHECK(uses(used, "layer2.0.downsample.1.w2a2"));  // joins what layer2.1.conv1 reads
   CHECK(uses(used, "layer2.0.bn2.w3a3-w2a2"));
   CHECK(uses(used, "layer3.2.bn1.w3a3-w4a4"));
-  CHECK(uses(used, "layer3.2.bn2.w4a4"));               // last: nothing quantized behind it
+  CHECK(uses(used, "layer3.2.bn2.w4a4"));  // last: nothing quantized behind it
 
   const auto mobile = models::make_model("mobilenet_v1", options);
   mobile->set_precision({3, 3});
@@ -128,7 +127,8 @@ TEST_CASE("nn: at joins, at the first and at the last layer, the rule says which
 
 TEST_CASE("nn: norms by kind: shared ones serve every precision, switchable ones that of the layer before") {
   for (const auto kind : {nn::NormKind::kShared, nn::NormKind::kSwitchable}) {
-    const auto net = models::make_model("resnet20", {.width = 0.25, .quantization = {.switches = kSwitches, .norm = kind}});
+    const auto net =
+        models::make_model("resnet20", {.width = 0.25, .quantization = {.switches = kSwitches, .norm = kind}});
     net->set_precision({3, 3});
     const auto layers = nn::quantized_layers(*net);
     layers[0].layer->set_precision({2, 2});

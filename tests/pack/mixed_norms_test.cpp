@@ -32,11 +32,11 @@ void scramble(nn::Module& module) {
 }
 
 std::unique_ptr<nn::Classifier> network(const char* name, nn::NormKind norm) {
-  auto net = models::make_model(name, {.width = 0.25,
-                                       .quantization = {.switches = kSwitches,
-                                                        .weight_quantizer = "floor_nested",
-                                                        .activation_quantizer = "lsq",
-                                                        .norm = norm}});
+  auto net = models::make_model(
+      name,
+      {.width = 0.25,
+       .quantization = {
+           .switches = kSwitches, .weight_quantizer = "floor_nested", .activation_quantizer = "lsq", .norm = norm}});
   test::settle(*net, kSwitches, {4, 16, 16, 3});
   scramble(*net);
   return net;
@@ -81,9 +81,9 @@ TEST_CASE("pack: where a norm does not follow its neighbours, no layer may have 
   test::settle(net, kSwitches, {4, 8, 8, 3});
   scramble(net);
   const std::string error = error_of<ValueError>([&] { pack::pack(net, {8, 8, 3}, kSwitches, {.mixed = true}); });
-  CHECK_MESSAGE(error.find("depends on more than the precisions of the layers beside it (none and wide)") !=
-                    std::string::npos,
-                error);
+  CHECK_MESSAGE(
+      error.find("depends on more than the precisions of the layers beside it (none and wide)") != std::string::npos,
+      error);
   CHECK_NOTHROW(pack::pack(net, {8, 8, 3}, kSwitches));
 }
 
@@ -104,5 +104,6 @@ TEST_CASE("pack: a packed file carries configurations, and damaged ones are refu
   CHECK(error_of<ValueError>([&] { runtime::pack_bytes(graph); }) ==
         "configuration 0 (found): precision number 3 of 3");
   graph.configurations[0].layers = {0, 1};
-  CHECK(error_of<ValueError>([&] { runtime::pack_bytes(graph); }) == "configuration 0 (found): 2 precisions for 20 layers");
+  CHECK(error_of<ValueError>([&] { runtime::pack_bytes(graph); }) ==
+        "configuration 0 (found): 2 precisions for 20 layers");
 }

@@ -42,7 +42,8 @@ void check_parity(nn::Module& module, const runtime::Graph& graph) {
 }  // namespace
 
 TEST_CASE("pack: networks with every quantizer give the module's logits at every precision") {
-  for (const char* quantizer : {"dorefa", "xnor", "tanh", "log", "lsq", "double_rounding", "floor_nested", "midrise_nested"}) {
+  for (const char* quantizer :
+       {"dorefa", "xnor", "tanh", "log", "lsq", "double_rounding", "floor_nested", "midrise_nested"}) {
     CAPTURE(std::string(quantizer));
     const auto switches = parse_switches("w1a1,w2a2,w4a4,w8a8,w2a4,w4a2,w32a32,w2a32,w32a2");
     for (const char* name : {"resnet20", "mobilenet_v1"}) {

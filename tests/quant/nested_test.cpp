@@ -75,7 +75,8 @@ TEST_CASE("quant: midrise nesting has all levels of a width, at the centres of t
     const double step = std::ldexp(1.0, 8 - bits), limit = std::ldexp(1.0, bits - 1);
     std::set<float> seen;
     for (std::int64_t i = 0; i < w.size(); ++i) {
-      const double level = std::clamp(std::floor(std::floor(static_cast<double>(w(i) * (1.0f / s))) / step), -limit, limit - 1);
+      const double level =
+          std::clamp(std::floor(std::floor(static_cast<double>(w(i) * (1.0f / s))) / step), -limit, limit - 1);
       REQUIRE(values(i) == doctest::Approx((level + 0.5) * step * static_cast<double>(s)));
       seen.insert(values(i));
     }

@@ -16,7 +16,8 @@ using namespace spnet;
 
 namespace {
 
-const char* const kSchemes[] = {"dorefa", "binary", "xnor", "tanh", "log", "lsq", "double_rounding", "floor_nested", "midrise_nested"};
+const char* const kSchemes[] = {"dorefa", "binary",          "xnor",         "tanh",          "log",
+                                "lsq",    "double_rounding", "floor_nested", "midrise_nested"};
 
 std::unique_ptr<Quantizer> make(const char* scheme, bool weights) {
   return weights ? make_weight_quantizer(scheme, {.channels = 6}) : make_activation_quantizer(scheme);

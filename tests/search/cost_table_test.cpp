@@ -23,7 +23,8 @@ std::shared_ptr<const runtime::Model> model() {
 
 TEST_CASE("search: tables of bytes, operations and bits give what configurations cost") {
   const auto m = model();
-  const auto bytes = search::bytes_table(*m), operations = search::bit_operations_table(*m), bits = search::average_bits_table(*m);
+  const auto bytes = search::bytes_table(*m), operations = search::bit_operations_table(*m),
+             bits = search::average_bits_table(*m);
   Random random(1);
   for (int i = 0; i < 5; ++i) {
     runtime::Configuration c(m->graph().layers.size());

@@ -19,7 +19,8 @@ constexpr std::size_t kLayers = 8;
 Constraint bits(double budget) {
   Constraint out;
   for (std::size_t l = 0; l < kLayers; ++l)
-    out.table.layers.push_back({2.0 * static_cast<double>(l + 1), 3.0 * static_cast<double>(l + 1), 4.0 * static_cast<double>(l + 1)});
+    out.table.layers.push_back(
+        {2.0 * static_cast<double>(l + 1), 3.0 * static_cast<double>(l + 1), 4.0 * static_cast<double>(l + 1)});
   out.budget = budget;
   return out;
 }
@@ -80,9 +81,9 @@ TEST_CASE("search: where even the cheapest uniform configuration is too much, on
 
 TEST_CASE("search: it stops when it is told to, with the best so far") {
   int calls = 0;
-  const auto result = search::MixedSearch(kLayers, 3, loss, {bits(108)}, {"bits"}, {.progress = [&](int, int) {
-                                            return ++calls < 5;
-                                          }}).run();
+  const auto result =
+      search::MixedSearch(kLayers, 3, loss, {bits(108)}, {"bits"}, {.progress = [&](int, int) { return ++calls < 5; }})
+          .run();
   CHECK(calls == 5);
   CHECK(result.measured == 5);
   CHECK(bits(108).holds(result.configuration));

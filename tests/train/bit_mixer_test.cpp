@@ -128,11 +128,14 @@ TEST_CASE("train: Bit-Mixer goes on from any step as if it had never stopped") {
     Run first(options), second(options);
     for (std::uint64_t i = 0; i < stop; ++i) first.step(i);
     const auto from = first.net->parameters(), to = second.net->parameters();
-    for (std::size_t i = 0; i < from.size(); ++i) Variable<float>(to[i].variable).value().copy_from(from[i].variable.value());
+    for (std::size_t i = 0; i < from.size(); ++i)
+      Variable<float>(to[i].variable).value().copy_from(from[i].variable.value());
     const auto from_buffers = first.net->buffers(), to_buffers = second.net->buffers();
-    for (std::size_t i = 0; i < from_buffers.size(); ++i) Tensor<float>(to_buffers[i].tensor).copy_from(from_buffers[i].tensor);
+    for (std::size_t i = 0; i < from_buffers.size(); ++i)
+      Tensor<float>(to_buffers[i].tensor).copy_from(from_buffers[i].tensor);
     const auto from_state = first.optimizer.state(), to_state = second.optimizer.state();
-    for (std::size_t i = 0; i < from_state.size(); ++i) Tensor<float>(to_state[i].tensor).copy_from(from_state[i].tensor);
+    for (std::size_t i = 0; i < from_state.size(); ++i)
+      Tensor<float>(to_state[i].tensor).copy_from(from_state[i].tensor);
     for (std::uint64_t i = stop; i < 10; ++i) second.step(i);
     const auto expected = whole.net->parameters(), found = second.net->parameters();
     for (std::size_t i = 0; i < expected.size(); ++i)

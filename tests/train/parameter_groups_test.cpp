@@ -54,7 +54,8 @@ TEST_CASE("train: scales of a width may have a rate of their own; those that wid
   for (const auto& p : groups[4].parameters) CHECK(p.name.ends_with("activation_quantizer.scale.4"));
   CHECK(groups[3].parameters.size() == 20);
   for (const auto& p : groups[2].parameters)
-    CHECK_MESSAGE((p.name.ends_with("activation_quantizer.scale.3") || p.name.find("weight_quantizer.scale") != std::string::npos),
+    CHECK_MESSAGE((p.name.ends_with("activation_quantizer.scale.3") ||
+                   p.name.find("weight_quantizer.scale") != std::string::npos),
                   p.name);
 
   const auto scale_gradient = [](const QuantizerOptions& options, int bits) {

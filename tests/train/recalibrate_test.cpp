@@ -13,9 +13,9 @@
 using namespace spnet;
 
 TEST_CASE("train: recalibration replaces the statistics in use by those of the images, and nothing else") {
-  const auto net = models::make_model("resnet20", {.width = 0.25,
-                                                   .quantization = {.switches = parse_switches("w2a2,w4a4"),
-                                                                    .norm = nn::NormKind::kTransitional}});
+  const auto net = models::make_model(
+      "resnet20",
+      {.width = 0.25, .quantization = {.switches = parse_switches("w2a2,w4a4"), .norm = nn::NormKind::kTransitional}});
   net->set_precision({4, 4});
   for (const auto& l : nn::quantized_layers(*net))
     if (l.name == "layer1.1.conv1") l.layer->set_precision({2, 2});
@@ -58,7 +58,8 @@ TEST_CASE("train: recalibration replaces the statistics in use by those of the i
     const auto batch = again.next();
     const Tensor<float> y = conv2d(Variable<float>(batch->images), conv->weight(), {.padding = 1}).value();
     for (std::int64_t at = 0; at < y.size(); at += y.dim(3)) sum += static_cast<double>(y.data()[at]);
-    if (i == 1) CHECK(expected(0) == doctest::Approx(sum / (2.0 * static_cast<double>(y.size() / y.dim(3)))).epsilon(1e-3));
+    if (i == 1)
+      CHECK(expected(0) == doctest::Approx(sum / (2.0 * static_cast<double>(y.size() / y.dim(3)))).epsilon(1e-3));
   }
   data::Loader none(set, {.batch_size = 16, .shuffle = false});
   CHECK_THROWS_AS(train::recalibrate_norms(*net, none, 0), ValueError);

@@ -33,7 +33,8 @@ runtime::NamedConfiguration load_configuration(const std::string& path, const ru
     out.name = json.value("name", out.name);
     json.at("layers").get_to(layers);
   } catch (const nlohmann::json::exception& error) {
-    throw FileError(message(path, ": not a configuration, {\"layers\": {\"layer\": \"w2a2\", …}} (", error.what(), ")"));
+    throw FileError(
+        message(path, ": not a configuration, {\"layers\": {\"layer\": \"w2a2\", …}} (", error.what(), ")"));
   }
   for (const std::string& layer : graph.layers) {
     const auto at = layers.find(layer);

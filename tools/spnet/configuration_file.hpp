@@ -11,8 +11,8 @@ namespace spnet::program {
 
 /// Reads the file at `path`, a JSON object {"name": text, "layers": {layer: "w2a2", …}}, for a network; its name is the
 /// file's stem where it has none. Or, where the network carries a configuration of the name `path`, gives that. Throws
-/// FileError, naming the file and the layer, where a layer is missing, unknown, or at a precision that the network was not
-/// packed for.
+/// FileError, naming the file and the layer, where a layer is missing, unknown, or at a precision that the network was
+/// not packed for.
 runtime::NamedConfiguration load_configuration(const std::string& path, const runtime::Graph& graph);
 
 /// Writes such a file; the earlier one stays whole where that fails.
@@ -23,8 +23,8 @@ void save_configuration(const std::string& path, const runtime::NamedConfigurati
 std::vector<runtime::NamedConfiguration> uniform_configurations(const std::vector<Precision>& precisions,
                                                                 const runtime::Graph& graph);
 
-/// What a command is to work with: the given switches ("w2a2,w4a4") and files; where neither is given, all precisions and
-/// what the network carries. Throws as parse_switches_option, chosen_switches and load_configuration.
+/// What a command is to work with: the given switches ("w2a2,w4a4") and files; where neither is given, all precisions
+/// and what the network carries. Throws as parse_switches_option, chosen_switches and load_configuration.
 std::vector<runtime::NamedConfiguration> chosen_configurations(const runtime::Graph& graph, const std::string& switches,
                                                                const std::vector<std::string>& files);
 

@@ -72,14 +72,15 @@ void print_summary(const EvalArguments& arguments, const std::vector<train::Eval
   const auto worst = std::min_element(results.begin(), results.end(),
                                       [](const auto& a, const auto& b) { return a.top1_percent() < b.top1_percent(); });
   if (arguments.json) {
-    const nlohmann::json line = {{"mixed", "random"},     {"average", arguments.average}, {"count", results.size()},
-                                 {"mean", mean},          {"deviation", deviation},       {"worst", worst->top1_percent()},
-                                 {"images", worst->images}};
+    const nlohmann::json line = {
+        {"mixed", "random"},      {"average", arguments.average},   {"count", results.size()}, {"mean", mean},
+        {"deviation", deviation}, {"worst", worst->top1_percent()}, {"images", worst->images}};
     std::printf("%s\n", line.dump().c_str());
     return;
   }
-  std::printf("%zu random configurations of %g bits on average: top-1 %.2f %% in the mean, deviation %.2f, worst %.2f (%s)\n",
-              results.size(), arguments.average, mean, deviation, worst->top1_percent(), worst->name.c_str());
+  std::printf(
+      "%zu random configurations of %g bits on average: top-1 %.2f %% in the mean, deviation %.2f, worst %.2f (%s)\n",
+      results.size(), arguments.average, mean, deviation, worst->top1_percent(), worst->name.c_str());
 }
 
 // With norms recalibrated for each configuration, which only the network of a run can be.
@@ -104,10 +105,10 @@ std::vector<train::Evaluation> evaluate_recalibrated(const EvalArguments& argume
     tests.seek({0, 0});
     train::recalibrate_norms(net, images, arguments.recalibrate);
     const NoGradGuard no_grad;
-    results.push_back(train::evaluate_logits(
-                          [&](std::size_t, const Tensor<float>& x) { return net(Variable<float>(x)).value(); },
-                          {c.name + " recalibrated"}, tests)
-                          .front());
+    results.push_back(
+        train::evaluate_logits([&](std::size_t, const Tensor<float>& x) { return net(Variable<float>(x)).value(); },
+                               {c.name + " recalibrated"}, tests)
+            .front());
     const auto buffers = net.buffers();
     for (std::size_t i = 0; i < buffers.size(); ++i) Tensor<float>(buffers[i].tensor).copy_from(before[i]);
     progress.update(std::ssize(results));
@@ -216,7 +217,8 @@ int evaluate_run(EvalArguments& arguments) {
 
 void check_arguments(const EvalArguments& arguments) {
   if (arguments.model.empty() && arguments.run.empty()) throw UsageError("eval: --run or a packed file is required");
-  if (arguments.mixed == "random" && arguments.average == 0) throw UsageError("eval: --mixed random needs --average, as 3");
+  if (arguments.mixed == "random" && arguments.average == 0)
+    throw UsageError("eval: --mixed random needs --average, as 3");
   if (arguments.mixed == "search" && arguments.search.budgets.empty())
     throw UsageError("eval: --mixed search needs --budget, as bitops:w3a3");
 }
@@ -229,12 +231,12 @@ void add_eval_command(CLI::App& app, std::function<int()>& chosen) {
       app.add_subcommand("eval", "Accuracy, size and time of a run's or a packed network at its switches");
   auto* model = command->add_option("model", arguments->model, "a packed file, in place of a run");
   command->add_option("--run", arguments->run, "folder of the run")->excludes(model);
-  auto* switches =
-      command->add_option("--switch,--switches", arguments->switches, "only these, as w2a2 or w1a1,w2a2");
+  auto* switches = command->add_option("--switch,--switches", arguments->switches, "only these, as w2a2 or w1a1,w2a2");
   auto* files = command->add_option("--config", arguments->configurations,
                                     "precisions for each layer: files, or names of what a packed network carries");
-  auto* mixed = command->add_option("--mixed", arguments->mixed,
-                                    "configurations at random, or the best within --budget, found without training")
+  auto* mixed = command
+                    ->add_option("--mixed", arguments->mixed,
+                                 "configurations at random, or the best within --budget, found without training")
                     ->check(CLI::IsMember({"random", "search"}))
                     ->excludes(switches)
                     ->excludes(files);
@@ -249,14 +251,16 @@ void add_eval_command(CLI::App& app, std::function<int()>& chosen) {
   command->add_option("--search-images", arguments->search.images, "of --mixed search: training images to compare by")
       ->check(CLI::Range(1, 100000000))
       ->capture_default_str();
-  command->add_option("--evaluations", arguments->search.evaluations,
-                      "of --mixed search: configurations to try after the integer programme; 0: none")
+  command
+      ->add_option("--evaluations", arguments->search.evaluations,
+                   "of --mixed search: configurations to try after the integer programme; 0: none")
       ->check(CLI::Range(0, 1000000))
       ->capture_default_str();
   command->add_option("--seed", arguments->search.seed, "of --mixed")->capture_default_str();
   command->add_option("--out", arguments->out, "of --mixed search: a file for the configuration");
-  command->add_option("--recalibrate", arguments->recalibrate,
-                      "replace batch norms' statistics for each configuration by those of so many training images")
+  command
+      ->add_option("--recalibrate", arguments->recalibrate,
+                   "replace batch norms' statistics for each configuration by those of so many training images")
       ->check(CLI::Range(1, 100000000));
   command->add_option("--data", arguments->data, "another data set than the run's, as for train");
   command->add_option("--batch", arguments->batch, "images at a time")

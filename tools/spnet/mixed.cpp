@@ -76,7 +76,8 @@ Budget parse_budget(const std::string& text, const std::shared_ptr<const runtime
 std::vector<data::Batch> calibration_batches(const runtime::Graph& graph, const SearchRequest& request,
                                              const data::DataSplits& splits) {
   const auto order = data::permutation(splits.train->size(), Random(request.seed, kCalibrationStream));
-  std::vector<std::int64_t> chosen(order.begin(), order.begin() + std::min<std::int64_t>(request.images, std::ssize(order)));
+  std::vector<std::int64_t> chosen(order.begin(),
+                                   order.begin() + std::min<std::int64_t>(request.images, std::ssize(order)));
   std::sort(chosen.begin(), chosen.end());
   data::Loader loader(std::make_shared<data::Subset>(splits.train, std::move(chosen)),
                       {.batch_size = request.batch, .shuffle = false, .augmentation = preparation(graph)});
@@ -94,12 +95,13 @@ std::vector<runtime::NamedConfiguration> random_configurations(const runtime::Gr
   Random random(seed, kConfigurationStream);
   std::vector<runtime::NamedConfiguration> out;
   for (int i = 1; i <= count; ++i)
-    out.push_back({message("random-", i), search::random_configuration(graph.layers.size(), widths, average, random), {}});
+    out.push_back(
+        {message("random-", i), search::random_configuration(graph.layers.size(), widths, average, random), {}});
   return out;
 }
 
-FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Model>& model, const SearchRequest& request,
-                                        const data::DataSplits& splits) {
+FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Model>& model,
+                                        const SearchRequest& request, const data::DataSplits& splits) {
   const runtime::Graph& graph = model->graph();
   std::vector<Budget> budgets;
   for (const std::string& text : request.budgets) budgets.push_back(parse_budget(text, model, request.threads));
@@ -132,16 +134,16 @@ FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Mod
   constexpr int kRounds = 4;
   for (int round = 0; round < kRounds; ++round) {
     Progress progress("searching", static_cast<std::int64_t>(request.evaluations), "configurations");
-    const auto result =
-        search::MixedSearch(graph.layers.size(), graph.precisions.size(), loss, constraints, names,
-                            {.evaluations = request.evaluations,
-                             .seed = request.seed,
-                             .progress =
-                                 [&](int done, int expected) {
-                                   progress.update(static_cast<std::int64_t>(done) * request.evaluations / std::max(expected, 1));
-                                   return true;
-                                 }})
-            .run();
+    const auto result = search::MixedSearch(graph.layers.size(), graph.precisions.size(), loss, constraints, names,
+                                            {.evaluations = request.evaluations,
+                                             .seed = request.seed,
+                                             .progress =
+                                                 [&](int done, int expected) {
+                                                   progress.update(static_cast<std::int64_t>(done) *
+                                                                   request.evaluations / std::max(expected, 1));
+                                                   return true;
+                                                 }})
+                            .run();
     progress.finish();
     out.configuration = {"found", result.configuration, {}};
     out.loss = result.loss;

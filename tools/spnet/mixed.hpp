@@ -12,8 +12,8 @@
 
 namespace spnet::program {
 
-/// `count` random configurations whose mean width of weights is `average`. Throws ValueError where that is outside of the
-/// network's widths.
+/// `count` random configurations whose mean width of weights is `average`. Throws ValueError where that is outside of
+/// the network's widths.
 std::vector<runtime::NamedConfiguration> random_configurations(const runtime::Graph& graph, double average, int count,
                                                                std::uint64_t seed);
 
@@ -40,7 +40,7 @@ struct FoundConfiguration {
 
 /// Searches without training. Throws UsageError where a budget is not understood, ValueError, naming the least that can
 /// be kept, where one cannot be.
-FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Model>& model, const SearchRequest& request,
-                                        const data::DataSplits& splits);
+FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Model>& model,
+                                        const SearchRequest& request, const data::DataSplits& splits);
 
 }  // namespace spnet::program

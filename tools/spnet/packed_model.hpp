@@ -25,8 +25,8 @@ std::vector<Precision> chosen_switches(const runtime::Graph& graph, const std::s
 /// How images become the network's input.
 data::Augmentation preparation(const runtime::Graph& graph);
 
-/// The accuracy of each configuration on the test set of `splits`, a few images at a time, shown as it goes. Throws FileError where the data
-/// has other classes.
+/// The accuracy of each configuration on the test set of `splits`, a few images at a time, shown as it goes. Throws
+/// FileError where the data has other classes.
 std::vector<train::Evaluation> evaluate_packed(const std::shared_ptr<const runtime::Model>& model,
                                                const std::vector<runtime::NamedConfiguration>& configurations,
                                                const data::DataSplits& splits, std::int64_t batch);

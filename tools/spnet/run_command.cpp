@@ -82,9 +82,11 @@ void add_run_command(CLI::App& app, std::function<int()>& chosen) {
   CLI::App* command = app.add_subcommand("run", "What a packed network sees in images");
   command->add_option("model", arguments->model, "the packed file")->required();
   command->add_option("images", arguments->images, "JPEG or PNG files")->required();
-  auto* one = command->add_option("--switch", arguments->precision, "the precision, as w4a4; the highest where it is not given");
-  command->add_option("--config", arguments->configuration,
-                      "a precision for each layer: a file, or the name of what the network carries")
+  auto* one = command->add_option("--switch", arguments->precision,
+                                  "the precision, as w4a4; the highest where it is not given");
+  command
+      ->add_option("--config", arguments->configuration,
+                   "a precision for each layer: a file, or the name of what the network carries")
       ->excludes(one);
   command->add_option("--top", arguments->top, "classes to name")->check(CLI::Range(1, 1000))->capture_default_str();
   command->add_option("--threads", arguments->threads, "threads, 0: one per processor")->check(CLI::Range(0, 1024));

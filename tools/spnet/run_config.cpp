@@ -111,7 +111,8 @@ void check_config(const RunConfig& c) {
   if (c.method == "bit-mixer") {
     std::int64_t epochs = 0;
     for (const std::int64_t stage : c.stages) {
-      check<ValueError>(stage >= 0 && stage <= 1000000, "train: --stages with ", stage, " epochs given, expected 0 to 1000000");
+      check<ValueError>(stage >= 0 && stage <= 1000000, "train: --stages with ", stage,
+                        " epochs given, expected 0 to 1000000");
       epochs += stage;
     }
     check<ValueError>(c.stages.size() == 3 && epochs == c.epochs, "train: --stages ", join(c.stages, {}, ","),

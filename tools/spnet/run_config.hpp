@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -26,7 +26,7 @@ struct RunConfig {
   std::int64_t train_images = 0;  ///< use only so many, the first of a seeded shuffle; 0: all
   bool skip_bad = false;
   std::string augment = "auto";  ///< none, crop-flip, crop, resized-crop, resized-crop-jitter, auto
-  std::string method = "spnet";      ///< spnet, or bit-mixer
+  std::string method = "spnet";  ///< spnet, or bit-mixer
   std::vector<std::int64_t> stages;  ///< of bit-mixer: epochs of each of its three stages
   double redraws = 0.5;              ///< of bit-mixer: the largest probability that a layer draws its own width
   std::string norm = "switchable";   ///< switchable, transitional, shared

@@ -17,16 +17,16 @@ namespace spnet::program {
 
 /// RUN/config.json, RUN/metrics.jsonl, RUN/checkpoint-<step>.safetensors (the last two) and RUN/best.safetensors.
 ///
-/// config.json: the entries of RunConfig. metrics.jsonl: an object a line for each epoch, {"epoch", "step", "lr", "train":
-/// {switch: {"loss", "top1"}}, "test": {switch: {"top1", "images"}}}; "test" where the epoch was evaluated, top1 in percent;
-/// of runs in stages also "stage", from 1.
+/// config.json: the entries of RunConfig. metrics.jsonl: an object a line for each epoch, {"epoch", "step", "lr",
+/// "train": {switch: {"loss", "top1"}}, "test": {switch: {"top1", "images"}}}; "test" where the epoch was evaluated,
+/// top1 in percent; of runs in stages also "stage", from 1.
 ///
-/// A checkpoint is a safetensors file (io/safetensors.hpp) of float32 tensors: "model." + every parameter's and buffer's
-/// name, "optimizer." + the parameter's name + ".momentum" (SGD) or ".exp_avg", ".exp_avg_sq" and ".step" (Adam), and the
-/// metadata "progress", JSON {"epoch": epochs done, "batch": batches done of the next, "step": updates done, "best_mean":
-/// best mean top-1 so far, "totals": [{"loss", "images", "correct"}] of the unfinished epoch, highest switch first}, and
-/// "config", the text of config.json. Random numbers are functions of the seed and these counters. best.safetensors has the
-/// "model." tensors alone.
+/// A checkpoint is a safetensors file (io/safetensors.hpp) of float32 tensors: "model." + every parameter's and
+/// buffer's name, "optimizer." + the parameter's name + ".momentum" (SGD) or ".exp_avg", ".exp_avg_sq" and ".step"
+/// (Adam), and the metadata "progress", JSON {"epoch": epochs done, "batch": batches done of the next, "step": updates
+/// done, "best_mean": best mean top-1 so far, "totals": [{"loss", "images", "correct"}] of the unfinished epoch,
+/// highest switch first}, and "config", the text of config.json. Random numbers are functions of the seed and these
+/// counters. best.safetensors has the "model." tensors alone.
 class RunFolder {
  public:
   explicit RunFolder(std::filesystem::path path);

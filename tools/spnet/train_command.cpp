@@ -55,7 +55,8 @@ std::vector<Precision> switches_of(const std::vector<int>& bits) {
   for (const int b : bits) {
     const Precision p{b, b};
     check_precision(p, "train: --bits");
-    check<ValueError>(std::find(switches.begin(), switches.end(), p) == switches.end(), "train: --bits names ", b, " twice");
+    check<ValueError>(std::find(switches.begin(), switches.end(), p) == switches.end(), "train: --bits names ", b,
+                      " twice");
     switches.push_back(p);
   }
   return switches;
@@ -79,7 +80,8 @@ void validate(TrainArguments& arguments) {
       c.scale_rates[width.front()] = rate;
     }
     parse_numbers("--stages", arguments.stages, c.stages);
-    check<ValueError>(c.method != "bit-mixer" || !c.stages.empty(), "train: --method bit-mixer needs --stages, as 40,40,80");
+    check<ValueError>(c.method != "bit-mixer" || !c.stages.empty(),
+                      "train: --method bit-mixer needs --stages, as 40,40,80");
     if (c.method == "bit-mixer") c.epochs = std::accumulate(c.stages.begin(), c.stages.end(), std::int64_t{0});
     if (arguments.label_weight >= 0) c.distillation.label_weight = static_cast<float>(arguments.label_weight);
     if (c.lr == 0) c.lr = c.optimizer == "sgd" ? 0.1 : 1e-3;
@@ -122,7 +124,8 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
   auto* resume = command->add_option("--resume", arguments->resume, "go on with the run in this folder; with --threads, "
                                                                     "--save-every, --eval-every and --skip-bad only");
   auto* out = command->add_option("--out", arguments->out, "folder for the new run");
-  auto* epochs = command->add_option("--epochs", c.epochs, "passes over the training set")->check(CLI::Range(1, 1000000));
+  auto* epochs =
+      command->add_option("--epochs", c.epochs, "passes over the training set")->check(CLI::Range(1, 1000000));
   auto* switches = command->add_option("--switches", arguments->switches, "precisions, as w1a1,w2a2,w32a32");
   std::vector<CLI::Option*> defining = {
       out,
@@ -131,58 +134,82 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
       command->add_option("--width", c.width, "multiplies every channel count")->check(CLI::Range(0.001, 64.0)),
       command->add_option("--stem", c.stem, "cifar, tiny-imagenet or imagenet; by the image size where left out")
           ->check(CLI::IsMember({"cifar", "tiny-imagenet", "imagenet"})),
-      command->add_option("--data", c.data, "synthetic, or cifar10:PATH, cifar100:PATH, mnist:PATH, folder:PATH, "
-                                            "tiny-imagenet:PATH"),
-      command->add_option("--image-size", c.image_size, "height and width in pixels; as the data has them where left out")
+      command->add_option("--data", c.data,
+                          "synthetic, or cifar10:PATH, cifar100:PATH, mnist:PATH, folder:PATH, "
+                          "tiny-imagenet:PATH"),
+      command
+          ->add_option("--image-size", c.image_size, "height and width in pixels; as the data has them where left out")
           ->check(CLI::Range(8, 1024)),
-      command->add_option("--train-images", c.train_images, "use only so many training images")->check(CLI::PositiveNumber),
+      command->add_option("--train-images", c.train_images, "use only so many training images")
+          ->check(CLI::PositiveNumber),
       command->add_option("--augment", c.augment, "auto, none, crop, crop-flip, resized-crop or resized-crop-jitter")
           ->check(CLI::IsMember({"auto", "none", "crop", "crop-flip", "resized-crop", "resized-crop-jitter"})),
-      command->add_option("--method", c.method, "spnet: all switches in every step; bit-mixer: every layer's width drawn at "
-                                                "random, in three stages")
+      command
+          ->add_option("--method", c.method,
+                       "spnet: all switches in every step; bit-mixer: every layer's width drawn at "
+                       "random, in three stages")
           ->check(CLI::IsMember({"spnet", "bit-mixer"})),
-      command->add_option("--stages", arguments->stages, "of bit-mixer, in place of --epochs: those of each stage, as 40,40,80")
+      command
+          ->add_option("--stages", arguments->stages,
+                       "of bit-mixer, in place of --epochs: those of each stage, as 40,40,80")
           ->delimiter(',')
           ->excludes(epochs),
-      command->add_option("--redraws", c.redraws, "of bit-mixer: the probability that a layer draws its own width, at the end")
+      command
+          ->add_option("--redraws", c.redraws,
+                       "of bit-mixer: the probability that a layer draws its own width, at the end")
           ->check(CLI::Range(0.0, 1.0)),
-      command->add_option("--norm", c.norm, "batch norms: one for each precision of the layer before (switchable), for each "
-                                            "pair with the layer after (transitional; bit-mixer's own), or one (shared)")
+      command
+          ->add_option("--norm", c.norm,
+                       "batch norms: one for each precision of the layer before (switchable), for each "
+                       "pair with the layer after (transitional; bit-mixer's own), or one (shared)")
           ->check(CLI::IsMember({"switchable", "transitional", "shared"})),
       switches,
-      command->add_option("--bits", arguments->bits, "widths of weights and activations alike, as 2,3,4, in place of --switches")
+      command
+          ->add_option("--bits", arguments->bits,
+                       "widths of weights and activations alike, as 2,3,4, in place of --switches")
           ->delimiter(',')
           ->excludes(switches),
       command->add_option("--quantizer", c.quantizer, "scheme for weights and activations: " + join(quantizer_names())),
       command->add_option("--activation-quantizer", c.activation_quantizer, "another scheme for the activations"),
-      command->add_flag("--per-channel", c.per_channel, "learned scales for each filter, where the scheme has them (lsq)"),
+      command->add_flag("--per-channel", c.per_channel,
+                        "learned scales for each filter, where the scheme has them (lsq)"),
       command->add_flag("--relu-before-norm", c.relu_before_norm,
                         "blocks of convolution, ReLU, norm, as tanh activations want them"),
       command->add_option("--distill", c.distillation.name, "none, top, recursive or sandwich"),
-      command->add_option("--temperature", c.distillation.temperature, "of the distillation")->check(CLI::PositiveNumber),
+      command->add_option("--temperature", c.distillation.temperature, "of the distillation")
+          ->check(CLI::PositiveNumber),
       command->add_option("--label-weight", arguments->label_weight, "of the labels in the taught switches' loss")
           ->check(CLI::Range(0.0, 100.0)),
-      command->add_option("--switch-weights", arguments->switch_weights,
-                          "of a switch's whole loss in the sum, as w1a1:0.25,w2a2:0.5; 1 where left out")
+      command
+          ->add_option("--switch-weights", arguments->switch_weights,
+                       "of a switch's whole loss in the sum, as w1a1:0.25,w2a2:0.5; 1 where left out")
           ->delimiter(','),
-      command->add_option("--feature-weight", c.distillation.feature_weight, "of the distance to the teacher's features")
+      command
+          ->add_option("--feature-weight", c.distillation.feature_weight, "of the distance to the teacher's features")
           ->check(CLI::Range(0.0, 1e6)),
       command->add_option("--label-smoothing", c.distillation.label_smoothing, "0 to 1")->check(CLI::Range(0.0, 1.0)),
       command->add_option("--batch", c.batch, "images a step")->check(CLI::Range(2, 65536)),
-      command->add_option("--optimizer", c.optimizer, "sgd, adam or adamw")->check(CLI::IsMember({"sgd", "adam", "adamw"})),
+      command->add_option("--optimizer", c.optimizer, "sgd, adam or adamw")
+          ->check(CLI::IsMember({"sgd", "adam", "adamw"})),
       command->add_option("--lr", c.lr, "learning rate; 0.1 for sgd and 0.001 for adam where left out")
           ->check(CLI::PositiveNumber),
       command->add_option("--momentum", c.momentum, "of sgd, Nesterov's")->check(CLI::Range(0.0, 0.9999)),
-      command->add_option("--weight-decay", c.weight_decay, "of weights, not of norms and scales")->check(CLI::Range(0.0, 1.0)),
+      command->add_option("--weight-decay", c.weight_decay, "of weights, not of norms and scales")
+          ->check(CLI::Range(0.0, 1.0)),
       command->add_option("--scale-lr", c.scale_lr, "multiplies the rate of the quantizers' scales")
           ->check(CLI::Range(0.0, 1000.0)),
-      command->add_option("--scale-rates", arguments->scale_rates,
-                          "and further that of the scales of a width, as 2:10,3:3; 1 where left out")
+      command
+          ->add_option("--scale-rates", arguments->scale_rates,
+                       "and further that of the scales of a width, as 2:10,3:3; 1 where left out")
           ->delimiter(','),
-      command->add_option("--clip-norm", c.clip_norm, "largest norm of the gradients; 0: any")->check(CLI::Range(0.0, 1e9)),
-      command->add_option("--schedule", c.schedule, "constant, cosine, one-cycle, step:EPOCHS[:FACTOR] or "
-                                                    "multi-step:E1,E2[:FACTOR]"),
-      command->add_option("--warmup", c.warmup_epochs, "epochs of linear warm-up; 0.5 where left out, none with one-cycle")->check(CLI::Range(0.0, 1000.0)),
+      command->add_option("--clip-norm", c.clip_norm, "largest norm of the gradients; 0: any")
+          ->check(CLI::Range(0.0, 1e9)),
+      command->add_option("--schedule", c.schedule,
+                          "constant, cosine, one-cycle, step:EPOCHS[:FACTOR] or "
+                          "multi-step:E1,E2[:FACTOR]"),
+      command
+          ->add_option("--warmup", c.warmup_epochs, "epochs of linear warm-up; 0.5 where left out, none with one-cycle")
+          ->check(CLI::Range(0.0, 1000.0)),
       command->add_option("--seed", c.seed, "of weights, order and augmentation")->check(CLI::NonNegativeNumber),
       command->add_option("--init", arguments->init, "start from a run's folder or a .safetensors file"),
   };

@@ -47,8 +47,8 @@ std::vector<Stage> make_stages(const RunConfig& config, std::uint64_t steps_per_
   std::int64_t epoch = 0;
   for (const std::int64_t epochs : config.stages.empty() ? std::vector{config.epochs} : config.stages) {
     stages.push_back({epoch, epochs, static_cast<std::uint64_t>(epoch) * steps_per_epoch,
-                      optim::parse_schedule(config.schedule, config.lr, steps_per_epoch, static_cast<std::uint64_t>(epochs),
-                                            config.warmup_epochs)});
+                      optim::parse_schedule(config.schedule, config.lr, steps_per_epoch,
+                                            static_cast<std::uint64_t>(epochs), config.warmup_epochs)});
     epoch += epochs;
   }
   return stages;
@@ -324,8 +324,9 @@ nlohmann::json TrainSession::metrics(const std::vector<train::Evaluation>& evalu
   for (std::size_t i = 0; i < totals_.size(); ++i) {
     const SwitchTotals& t = totals_[i];
     if (t.images)
-      train[trainer_->results()[i].name()] = {{"loss", t.loss / static_cast<double>(t.images)},
-                                     {"top1", 100.0 * static_cast<double>(t.correct) / static_cast<double>(t.images)}};
+      train[trainer_->results()[i].name()] = {
+          {"loss", t.loss / static_cast<double>(t.images)},
+          {"top1", 100.0 * static_cast<double>(t.correct) / static_cast<double>(t.images)}};
   }
   for (const auto& e : evaluations) test[e.name] = {{"top1", e.top1_percent()}, {"images", e.images}};
   nlohmann::json line = {{"epoch", epoch_ + 1}, {"step", step_}, {"lr", lr}, {"train", train}};

@@ -65,12 +65,12 @@ inline void load_module(const TensorFile& file, nn::Module& module, const std::s
 }
 
 /// Starts `module` from another network's weights: a checkpoint of a run (tensors under "model.") or a file of another
-/// program with PyTorch's names and layouts (a convolution's [O,C,kH,kW] is transposed). What a tensor's own name does not
-/// find is looked for, if it is a transition, under the switch that it enters ("bn1.w2a2-w4a4.weight" from
+/// program with PyTorch's names and layouts (a convolution's [O,C,kH,kW] is transposed). What a tensor's own name does
+/// not find is looked for, if it is a transition, under the switch that it enters ("bn1.w2a2-w4a4.weight" from
 /// "bn1.w4a4.weight"), then without its switch ("bn1.w2a2.weight" from "bn1.weight") and then under the file's highest
-/// switch, so that the batch norms of a float network are copied to every switch; what quantizers keep starts afresh where
-/// the file has none of it. Returns how many tensors were filled. Throws FileError, with the module unchanged, where a
-/// weight or a batch norm is not found or has another shape.
+/// switch, so that the batch norms of a float network are copied to every switch; what quantizers keep starts afresh
+/// where the file has none of it. Returns how many tensors were filled. Throws FileError, with the module unchanged,
+/// where a weight or a batch norm is not found or has another shape.
 inline std::size_t init_module(const TensorFile& file, nn::Module& module) {
   const std::vector<std::string> names = file.names();
   const bool own = std::ranges::any_of(names, [](const std::string& name) { return name.starts_with("model."); });

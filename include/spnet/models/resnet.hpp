@@ -17,10 +17,10 @@ namespace spnet {
 inline namespace v0 {
 namespace models {
 
-/// What a residual block of any form shares: its inner convolutions and a shortcut, which carries the unquantized post-ReLU
-/// value; where the shape changes, the shortcut is a quantized 1×1 convolution with its own batch norm (SP-Nets). In the
-/// block order kReluNorm the shortcut is added after the last norm [our form: the paper's is not known].
-/// x [N,H,W,in] → [N,⌈H/stride⌉,⌈W/stride⌉,out].
+/// What a residual block of any form shares: its inner convolutions and a shortcut, which carries the unquantized
+/// post-ReLU value; where the shape changes, the shortcut is a quantized 1×1 convolution with its own batch norm
+/// (SP-Nets). In the block order kReluNorm the shortcut is added after the last norm [our form: the paper's is not
+/// known]. x [N,H,W,in] → [N,⌈H/stride⌉,⌈W/stride⌉,out].
 class ResidualBlock : public nn::Module {
  public:
   Variable<float> forward(const Variable<float>& x) override {
@@ -44,8 +44,8 @@ class ResidualBlock : public nn::Module {
   void add(std::int64_t in_channels, std::int64_t out_channels, std::int64_t kernel_size,
            const nn::Conv2d::Options& options, Random& random) {
     const std::size_t number = inner_.size() + 1;
-    inner_.push_back(std::make_unique<nn::ConvNorm>(message("conv", number), message("bn", number), in_channels, out_channels,
-                                                    kernel_size, options, quantization_, random));
+    inner_.push_back(std::make_unique<nn::ConvNorm>(message("conv", number), message("bn", number), in_channels,
+                                                    out_channels, kernel_size, options, quantization_, random));
     register_module("", *inner_.back());
     if (number > 1) inner_[number - 2]->set_next(&inner_.back()->conv);
   }

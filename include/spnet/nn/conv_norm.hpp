@@ -14,14 +14,14 @@ namespace spnet {
 inline namespace v0 {
 namespace nn {
 
-/// Convolution without bias, then batch norm of the kind that `quantization` asks for, with a ReLU after it, or before it where the block order of
-/// `quantization` says so. Register it under an empty name: its two children carry the
+/// Convolution without bias, then batch norm of the kind that `quantization` asks for, with a ReLU after it, or before
+/// it where the block order of `quantization` says so. Register it under an empty name: its two children carry the
 /// names that the float network has elsewhere ("conv1" and "bn1"), so that checkpoints can be exchanged.
 class ConvNorm : public Module {
  public:
-  ConvNorm(const std::string& conv_name, const std::string& norm_name, std::int64_t in_channels, std::int64_t out_channels,
-           std::int64_t kernel_size, const Conv2d::Options& options, const Quantization& quantization, Random& random,
-           bool quantize_conv = true)
+  ConvNorm(const std::string& conv_name, const std::string& norm_name, std::int64_t in_channels,
+           std::int64_t out_channels, std::int64_t kernel_size, const Conv2d::Options& options,
+           const Quantization& quantization, Random& random, bool quantize_conv = true)
       : conv(in_channels, out_channels, kernel_size, options, quantize_conv ? quantization : Quantization{}, random),
         norm_(make_norm(out_channels, quantization)),
         order_(quantization.block_order) {

@@ -16,7 +16,8 @@ namespace nn {
 /// to the next quantizer.
 enum class BlockOrder { kNormRelu, kReluNorm };
 
-/// Which batch norms stand between layers: one for each switch, one for each pair of switches that meet, or one for all.
+/// Which batch norms stand between layers: one for each switch, one for each pair of switches that meet, or one for
+/// all.
 enum class NormKind { kSwitchable, kTransitional, kShared };
 
 /// Why what was made for `switches` cannot work at `p`; empty where it can, and without switches.

@@ -25,8 +25,8 @@ class QuantizedLayer : public Module {
   Precision precision() const { return precision_; }
   bool is_quantized() const { return weight_quantizer_ != nullptr; }
   const Variable<float>& weight() const { return weight_; }
-  /// False: weights stay float whatever the precision, as in the first stage of Bit-Mixer's training. The precision itself
-  /// is the same.
+  /// False: weights stay float whatever the precision, as in the first stage of Bit-Mixer's training. The precision
+  /// itself is the same.
   void quantize_weights(bool quantize) { quantizes_weights_ = quantize; }
   Quantizer* weight_quantizer() { return weight_quantizer_.get(); }
   Quantizer* activation_quantizer() { return activation_quantizer_.get(); }
@@ -51,11 +51,11 @@ class QuantizedLayer : public Module {
     weight_ = Variable<float>(std::move(initial), true);
     register_parameter("weight", weight_, ParameterKind::kWeight);
     if (quantization_.switches.empty()) return weight_;
-    weight_quantizer_ = make_weight_quantizer(quantization_.weight_quantizer,
-                                              {.widths = quantization_.weight_widths(),
-                                               .channels = weight_.dim(0),
-                                               .per_channel = quantization_.per_channel,
-                                               .scale_rates = quantization_.scale_rates});
+    weight_quantizer_ =
+        make_weight_quantizer(quantization_.weight_quantizer, {.widths = quantization_.weight_widths(),
+                                                               .channels = weight_.dim(0),
+                                                               .per_channel = quantization_.per_channel,
+                                                               .scale_rates = quantization_.scale_rates});
     activation_quantizer_ =
         make_activation_quantizer(quantization_.activation_quantizer, {.widths = quantization_.activation_widths()});
     register_quantizer("weight_quantizer.", *weight_quantizer_);
@@ -92,7 +92,8 @@ class QuantizedLayer : public Module {
 
  private:
   void register_quantizer(const std::string& prefix, const Quantizer& quantizer) {
-    for (const auto& p : quantizer.parameters()) register_parameter(prefix + p.name, p.variable, ParameterKind::kScale, p.bits);
+    for (const auto& p : quantizer.parameters())
+      register_parameter(prefix + p.name, p.variable, ParameterKind::kScale, p.bits);
     for (const auto& b : quantizer.buffers()) register_buffer(prefix + b.name, b.tensor, ParameterKind::kScale);
   }
 

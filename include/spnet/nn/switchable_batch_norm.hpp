@@ -19,12 +19,13 @@ namespace nn {
 
 /// Batch norm over the last axis with affine parameters and running statistics of its own for every (weight bits,
 /// activation bits) pair (SP-Nets, arXiv 2002.02815). Without switches it is one plain batch norm, used at every
-/// precision. The pair is that of the layer before it, where that was told and is quantized; else that of the layer that
-/// reads its results; where neither is known, what was set last. x [...,C] → the same shape; gradients are exact.
+/// precision. The pair is that of the layer before it, where that was told and is quantized; else that of the layer
+/// that reads its results; where neither is known, what was set last. x [...,C] → the same shape; gradients are exact.
 class SwitchableBatchNorm : public Module {
  public:
   /// Throws ValueError unless channels > 0.
-  explicit SwitchableBatchNorm(std::int64_t channels, std::vector<Precision> switches = {}, BatchNormOptions options = {})
+  explicit SwitchableBatchNorm(std::int64_t channels, std::vector<Precision> switches = {},
+                               BatchNormOptions options = {})
       : switches_(std::move(switches)), channels_(channels), options_(options) {
     check<ValueError>(channels > 0, "SwitchableBatchNorm: ", channels, " channels given, expected > 0");
     for (const Precision p : switches_) add_norm(to_string(p) + ".");
@@ -97,7 +98,9 @@ class SwitchableBatchNorm : public Module {
   void on_precision(Precision p) override { precision_ = p; }
 
  private:
-  Precision precision_of(const QuantizedLayer* layer) const { return is_quantized(layer) ? layer->precision() : precision_; }
+  Precision precision_of(const QuantizedLayer* layer) const {
+    return is_quantized(layer) ? layer->precision() : precision_;
+  }
   BatchNormOptions options() const {
     BatchNormOptions out = options_;
     out.training = training();

@@ -18,12 +18,13 @@ namespace nn {
 /// sum first on the main path: the first convolution of the next block, for the norm of the shortcut as well.
 ///
 /// Norms of equal neighbours have the names that SwitchableBatchNorm gives them ("w2a2.weight"), so that networks with
-/// one can start from files of the other; the transitions are "w2a2-w4a4.weight", before and after. x [...,C] → the same
-/// shape; gradients are exact.
+/// one can start from files of the other; the transitions are "w2a2-w4a4.weight", before and after. x [...,C] → the
+/// same shape; gradients are exact.
 class TransitionalBatchNorm : public SwitchableBatchNorm {
  public:
   /// Throws ValueError unless channels > 0.
-  explicit TransitionalBatchNorm(std::int64_t channels, std::vector<Precision> switches = {}, BatchNormOptions options = {})
+  explicit TransitionalBatchNorm(std::int64_t channels, std::vector<Precision> switches = {},
+                                 BatchNormOptions options = {})
       : SwitchableBatchNorm(channels, std::move(switches), options) {
     for_each_transition([this](std::size_t before, std::size_t after) {
       add_norm(to_string(this->switches()[before]) + "-" + to_string(this->switches()[after]) + ".");

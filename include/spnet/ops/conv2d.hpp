@@ -103,8 +103,8 @@ class PackedConv2d {
     if (detail::is_depthwise(s_)) {
       const std::int64_t count = element_count(w_shape);
       const Buffer scratch(static_cast<std::size_t>(count) * sizeof(float));
-      engines_.push_back(std::make_unique<detail::DepthwiseCorrelation>(detail::depthwise(c, s_), s_.kh * s_.kw,
-                                                                        w(0, count, static_cast<float*>(scratch.data()))));
+      engines_.push_back(std::make_unique<detail::DepthwiseCorrelation>(
+          detail::depthwise(c, s_), s_.kh * s_.kw, w(0, count, static_cast<float*>(scratch.data()))));
       return;
     }
     for (std::int64_t g = 0; g < s_.groups; ++g)

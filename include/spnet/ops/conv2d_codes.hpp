@@ -36,8 +36,7 @@ inline float scale_of(const AffineCodes& map) { return *map.scale.contiguous().d
 /// Why codes of `x` and w have no integer form, null where they do: they are evenly spaced, those of x [N,H,W,C] with
 /// one scale, w [O,kH,kW,C/groups] with one or one for each output, integers of w within int16, and no sum can pass
 /// int32.
-inline const char* integer_form_obstacle(const AffineCodes& x, const CodeMap& w,
-                                         const Shape& w_shape) {
+inline const char* integer_form_obstacle(const AffineCodes& x, const CodeMap& w, const Shape& w_shape) {
   const auto* w_map = std::get_if<AffineCodes>(&w);
   if (x.channel_axis >= 0) return "the input's codes have more than one scale";
   if (!w_map || w_map->channel_axis > 0)
@@ -89,9 +88,9 @@ class PackedCodesConv2d {
       : PackedCodesConv2d(x_shape, x_map, w.codes.shape(), w.map, codes_in_memory(w.codes.contiguous().data()), options,
                           product) {}
   /// For weights of `w_shape` and `w` whose codes are read now, a panel at a time.
-  PackedCodesConv2d(const Shape& x_shape, const AffineCodes& x_map, const Shape& w_shape,
-                    const CodeMap& w, const CodesReader& codes,
-                    const Conv2dOptions& options = {}, CodesProduct product = CodesProduct::kFastest)
+  PackedCodesConv2d(const Shape& x_shape, const AffineCodes& x_map, const Shape& w_shape, const CodeMap& w,
+                    const CodesReader& codes, const Conv2dOptions& options = {},
+                    CodesProduct product = CodesProduct::kFastest)
       : x_shape_(x_shape), x_map_(x_map) {
     if (const char* obstacle = integer_form_obstacle(x_map, w, w_shape))
       throw ValueError(message("conv2d: codes ", x_shape, " and ", w_shape, " have no integer form: ", obstacle));

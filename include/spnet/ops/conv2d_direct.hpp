@@ -189,7 +189,8 @@ class DirectCorrelation final : public FloatEngine {
         k_(&kernels::active().conv),
         panels_(*k_, c.outputs),
         weights_(c, panels_, w),
-        tasks_(c, c.most_rows(), panels_.count(), weights_.bytes(), image() * static_cast<std::int64_t>(sizeof(float))) {
+        tasks_(c, c.most_rows(), panels_.count(), weights_.bytes(),
+               image() * static_cast<std::int64_t>(sizeof(float))) {
     for (const Phase& phase : c.phases) {
       spans_.emplace_back(c, phase);
       PoolVector<Runs>& runs = runs_.emplace_back();

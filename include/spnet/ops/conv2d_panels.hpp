@@ -17,8 +17,8 @@ namespace spnet {
 inline namespace v0 {
 namespace ops {
 
-/// Gives the `count` weights from number `begin` on, where they are or in `scratch`, which has room for them. Calls come
-/// from several threads at once.
+/// Gives the `count` weights from number `begin` on, where they are or in `scratch`, which has room for them. Calls
+/// come from several threads at once.
 using FloatsReader = std::function<const float*(std::int64_t begin, std::int64_t count, float* scratch)>;
 
 /// Of row-major weights, for as long as they are there.
@@ -96,8 +96,8 @@ inline void pack_tap(const Correlation& c, const Tap& tap, std::int64_t channels
                                       kBytes * channels});
 }
 /// Those of every tap, as [tap][channel][width of the panel].
-inline void pack_panel(const Correlation& c, const Phase& phase, const float* w, std::int64_t valid,
-                       std::int64_t width, float* to) {
+inline void pack_panel(const Correlation& c, const Phase& phase, const float* w, std::int64_t valid, std::int64_t width,
+                       float* to) {
   for (const Tap& tap : phase.taps) {
     pack_tap(c, tap, c.channels, w, valid, width, to);
     to += c.channels * width;

@@ -1,5 +1,5 @@
-// Normalisations of a network whose layers have precisions of their own: which layers choose among their forms, found by
-// following the network at as many configurations as it takes.
+// Normalisations of a network whose layers have precisions of their own: which layers choose among their forms, found
+// by following the network at as many configurations as it takes.
 #pragma once
 
 #include <algorithm>
@@ -57,8 +57,8 @@ class LayerSetter {
   std::vector<nn::QuantizedLayer*> layers_;
 };
 
-/// The forms of the normalisations of a graph, each by the precisions of up to two layers: the one whose results it reads
-/// and the first that reads its own.
+/// The forms of the normalisations of a graph, each by the precisions of up to two layers: the one whose results it
+/// reads and the first that reads its own.
 class MixedNorms {
  public:
   using Configuration = runtime::Configuration;
@@ -82,7 +82,8 @@ class MixedNorms {
       bool found = false;
       for (std::uint8_t b = 0; !found && b < (before < 0 ? 1 : count); ++b) {
         for (std::uint8_t a = 0; !found && a < (after < 0 ? 1 : count); ++a) {
-          if (norm.forms.contains({b, a}) || !fits(before, b) || !fits(after, a) || (before == after && a != b)) continue;
+          if (norm.forms.contains({b, a}) || !fits(before, b) || !fits(after, a) || (before == after && a != b))
+            continue;
           if (before >= 0) out[static_cast<std::size_t>(before)] = b;
           if (after >= 0) out[static_cast<std::size_t>(after)] = a;
           found = any = true;

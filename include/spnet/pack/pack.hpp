@@ -28,8 +28,8 @@ struct PackOptions {
   std::string name = {};
   std::vector<std::string> classes = {};
   runtime::Preparation preparation = {};
-  /// Every layer may be at a precision of its own, which is checked as well. The layers have to be nn::QuantizedLayer, and
-  /// each normalisation depend on none but the layer whose results it reads and the first that reads its own, as
+  /// Every layer may be at a precision of its own, which is checked as well. The layers have to be nn::QuantizedLayer,
+  /// and each normalisation depend on none but the layer whose results it reads and the first that reads its own, as
   /// nn::ConvNorm's do. Else only all layers at one precision are sure to give the module's logits.
   bool mixed = false;
 };
@@ -197,8 +197,8 @@ class Merger {
 };
 
 // Gives the normalisations of `graph` their forms for every configuration; `traces` are those at each precision.
-inline void add_mixed_norms(nn::Module& module, const Variable<float>& x, std::span<const std::vector<TracedNode>> traces,
-                            runtime::Graph& graph) {
+inline void add_mixed_norms(nn::Module& module, const Variable<float>& x,
+                            std::span<const std::vector<TracedNode>> traces, runtime::Graph& graph) {
   LayerSetter set(module, graph);
   MixedNorms norms(graph);
   for (std::size_t p = 0; p < traces.size(); ++p)
@@ -263,7 +263,8 @@ inline runtime::Graph pack(nn::Module& module, const Shape& image, const std::ve
     constexpr int kConfigurations = 4;
     for (int i = 0; i < kConfigurations; ++i) {
       runtime::Configuration configuration(graph.layers.size());
-      for (auto& p : configuration) p = static_cast<std::uint8_t>(random.below(static_cast<std::uint32_t>(precisions.size())));
+      for (auto& p : configuration)
+        p = static_cast<std::uint8_t>(random.below(static_cast<std::uint32_t>(precisions.size())));
       set(configuration);
       engine.set_configuration(configuration);
       compare("layers of different precisions");

@@ -28,8 +28,8 @@ inline runtime::Bytes own_bytes(std::vector<std::byte> bytes) {
   return {owner, *owner};
 }
 
-/// The levels code − zero_point of evenly spaced codes, plus 2^(bits − 1), or the codes themselves where their values lie
-/// symmetrically without touching zero: what narrower widths may follow from. Nothing where the levels are others.
+/// The levels code − zero_point of evenly spaced codes, plus 2^(bits − 1), or the codes themselves where their values
+/// lie symmetrically without touching zero: what narrower widths may follow from. Nothing where the levels are others.
 inline std::optional<Tensor<std::uint8_t>> master_of(const Quantized& q, int bits) {
   const auto* map = std::get_if<AffineCodes>(&q.map);
   if (map && map->step == 2 && map->zero_point == (1 << bits) - 1) return q.codes.clone();

@@ -16,8 +16,8 @@ inline namespace v0 {
 /// What the nested quantizers share: one learned scale s of the 8-bit master, which every width from 2 to 8 trains, and
 /// a sign plane (master ≥ 0) with a scale of its own at 1 bit [open: the published forms degenerate there].
 /// With S = s·2^Δ, Δ = 8 − b, values are code·S. Gradients as in LSQ with step S and this width's clip levels, that of
-/// s times 2^−Δ/√(N·high): each width pulls s as far, relative to it, as LSQ would pull a step of its own [open]; times the
-/// width's rate, where the options name one (Double Rounding, arXiv 2502.01199, gives each width its own).
+/// s times 2^−Δ/√(N·high): each width pulls s as far, relative to it, as LSQ would pull a step of its own [open]; times
+/// the width's rate, where the options name one (Double Rounding, arXiv 2502.01199, gives each width its own).
 class NestedWeights : public Quantizer {
  public:
   Quantized lower(const Tensor<float>& x, int bits, bool training) override {
@@ -100,9 +100,7 @@ class DoubleRoundingWeights : public NestedWeights {
   std::string name() const override { return "double_rounding"; }
 
  protected:
-  Range range(int bits) const override {
-    return {-(1 << (bits - 1)), (1 << (bits - 1)) - 1};
-  }
+  Range range(int bits) const override { return {-(1 << (bits - 1)), (1 << (bits - 1)) - 1}; }
   Tensor<std::uint8_t> master_codes(const Tensor<float>& x, const Tensor<float>& scale) const override {
     return ops::scaled_codes(label_, x, scale, -128, 127);
   }
@@ -112,8 +110,8 @@ class DoubleRoundingWeights : public NestedWeights {
 };
 
 /// Bit-Mixer's weights (arXiv 2103.17267, as later papers give them): at b bits clamp(⌊w/(s·2^Δ)⌋, ±(2^(b−1) − 1)), so
-/// that b bit-planes of one master decide. Values are code·s·2^Δ, without an offset of half a step [open]: at 2 bits most
-/// weights then become 0 or negative, which trains badly; see MidriseNestedWeights.
+/// that b bit-planes of one master decide. Values are code·s·2^Δ, without an offset of half a step [open]: at 2 bits
+/// most weights then become 0 or negative, which trains badly; see MidriseNestedWeights.
 class FloorNestedWeights : public NestedWeights {
  public:
   explicit FloorNestedWeights(const QuantizerOptions& options = {}) : NestedWeights("floor_nested weights", options) {}
@@ -132,9 +130,9 @@ class FloorNestedWeights : public NestedWeights {
   }
 };
 
-/// Floor-nested weights whose values are the centres of their bins, with all 2^b levels [ours]: (⌊w/(s·2^Δ)⌋ + ½)·s·2^Δ,
-/// clipped to −2^(b−1) … 2^(b−1) − 1 before the half is added. b bit-planes of one master decide, and every width is
-/// symmetrical around zero.
+/// Floor-nested weights whose values are the centres of their bins, with all 2^b levels [ours]: (⌊w/(s·2^Δ)⌋ +
+/// ½)·s·2^Δ, clipped to −2^(b−1) … 2^(b−1) − 1 before the half is added. b bit-planes of one master decide, and every
+/// width is symmetrical around zero.
 class MidriseNestedWeights : public NestedWeights {
  public:
   explicit MidriseNestedWeights(const QuantizerOptions& options = {})

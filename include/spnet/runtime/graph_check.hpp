@@ -47,7 +47,8 @@ class GraphCheck {
     check<ValueError>(g_.accuracies.size() == g_.precisions.size(), g_.accuracies.size(), " accuracies of ",
                       g_.precisions.size(), " precisions");
     for (std::size_t i = 0; i < g_.configurations.size(); ++i)
-      at("configuration", i, g_.configurations[i].name.c_str(), [&] { check_configuration(g_.configurations[i].layers); });
+      at("configuration", i, g_.configurations[i].name.c_str(),
+         [&] { check_configuration(g_.configurations[i].layers); });
     const Preparation& prepared = g_.preparation;
     check<ValueError>(prepared.centre_share > 0 && prepared.centre_share <= 1, "centre share ", prepared.centre_share);
     check<ValueError>(prepared.mean.size() == prepared.deviation.size() &&
@@ -72,7 +73,8 @@ class GraphCheck {
   }
 
   void check_configuration(const Configuration& layers) const {
-    check<ValueError>(layers.size() == g_.layers.size(), layers.size(), " precisions for ", g_.layers.size(), " layers");
+    check<ValueError>(layers.size() == g_.layers.size(), layers.size(), " precisions for ", g_.layers.size(),
+                      " layers");
     for (const std::uint8_t p : layers)
       check<ValueError>(p < g_.precisions.size(), "precision number ", int{p}, " of ", g_.precisions.size());
   }

@@ -63,8 +63,8 @@ inline CostTable bytes_table(const runtime::Model& model) {
   return additive_table(
       model, [&](const Configuration& c) { return static_cast<double>(runtime::cost_of(model, c).weight_bytes); });
 }
-/// Bit operations of one image, Σ multiplications · weight bits · activation bits of the layers that have precisions; the
-/// float layers, which are the same at every configuration, are not counted.
+/// Bit operations of one image, Σ multiplications · weight bits · activation bits of the layers that have precisions;
+/// the float layers, which are the same at every configuration, are not counted.
 inline CostTable bit_operations_table(const runtime::Model& model) {
   return additive_table(model, [&](const Configuration& c) { return runtime::cost_of(model, c).bit_operations; });
 }
@@ -83,9 +83,9 @@ struct LatencyOptions {
   int runs = 30;    ///< of each precision; the fastest time of each step counts
 };
 
-/// Milliseconds of one image on this machine, by the runtime's own steps: each is counted to the layer that it multiplies
-/// for, all others are fixed. What a layer's neighbours change (a second form of its input) is not in the table: measure
-/// what was found.
+/// Milliseconds of one image on this machine, by the runtime's own steps: each is counted to the layer that it
+/// multiplies for, all others are fixed. What a layer's neighbours change (a second form of its input) is not in the
+/// table: measure what was found.
 inline CostTable latency_table(const std::shared_ptr<const runtime::Model>& model, const LatencyOptions& options = {}) {
   const runtime::Graph& graph = model->graph();
   runtime::Engine engine(model, {.threads = options.threads, .tune = true});

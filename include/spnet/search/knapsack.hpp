@@ -25,12 +25,13 @@ struct Constraint {
 };
 
 inline bool hold(const std::vector<Constraint>& constraints, const Configuration& configuration) {
-  return std::all_of(constraints.begin(), constraints.end(), [&](const Constraint& c) { return c.holds(configuration); });
+  return std::all_of(constraints.begin(), constraints.end(),
+                     [&](const Constraint& c) { return c.holds(configuration); });
 }
 
 struct KnapsackOptions {
-  /// Partial choices kept from layer to layer. Where there are fewer that no other beats, the result is the best there is;
-  /// else of those with nearly the same costs the one of least loss is kept.
+  /// Partial choices kept from layer to layer. Where there are fewer that no other beats, the result is the best there
+  /// is; else of those with nearly the same costs the one of least loss is kept.
   std::size_t states = 4096;
 };
 
@@ -47,7 +48,8 @@ inline std::optional<Configuration> solve_knapsack(const std::vector<std::vector
   };
   const std::size_t layers = losses.size();
   for (const Constraint& c : constraints)
-    check<ValueError>(c.table.layers.size() == layers, "knapsack: costs of ", c.table.layers.size(), " layers for ", layers);
+    check<ValueError>(c.table.layers.size() == layers, "knapsack: costs of ", c.table.layers.size(), " layers for ",
+                      layers);
   // The least that the layers behind each will cost.
   std::vector<std::vector<double>> rest(constraints.size(), std::vector<double>(layers + 1, 0));
   for (std::size_t k = 0; k < constraints.size(); ++k)
@@ -76,9 +78,8 @@ inline std::optional<Configuration> solve_knapsack(const std::vector<std::vector
       }
     }
     // By the first cost; a state is kept where no cheaper one has as little loss.
-    std::sort(next.begin(), next.end(), [](const State& a, const State& b) {
-      return a.costs != b.costs ? a.costs < b.costs : a.loss < b.loss;
-    });
+    std::sort(next.begin(), next.end(),
+              [](const State& a, const State& b) { return a.costs != b.costs ? a.costs < b.costs : a.loss < b.loss; });
     std::vector<State>& kept = all[l + 1];
     if (constraints.size() <= 1) {
       for (State& state : next)

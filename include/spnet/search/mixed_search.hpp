@@ -23,8 +23,8 @@ namespace search {
 /// How bad a configuration is, as the mean loss on images that were not trained on; lower is better.
 using Loss = std::function<double(const Configuration&)>;
 
-/// A configuration whose mean of `widths[p]` over the layers is as near `average` as steps between widths allow: drawn for
-/// each layer, then moved there at random places. Throws ValueError where `average` is outside of the widths.
+/// A configuration whose mean of `widths[p]` over the layers is as near `average` as steps between widths allow: drawn
+/// for each layer, then moved there at random places. Throws ValueError where `average` is outside of the widths.
 inline Configuration random_configuration(std::size_t layers, const std::vector<int>& widths, double average,
                                           Random& random) {
   check<ValueError>(layers > 0 && !widths.empty(), "random configuration: no layers or no widths");
@@ -148,7 +148,8 @@ class MixedSearch {
 
   // The best uniform configuration that is feasible, else the first of the cheapest by the first budget.
   Configuration measure_uniform() {
-    for (std::size_t p = 0; p < precisions_ && !stopped_; ++p) consider(Configuration(layers_, static_cast<std::uint8_t>(p)));
+    for (std::size_t p = 0; p < precisions_ && !stopped_; ++p)
+      consider(Configuration(layers_, static_cast<std::uint8_t>(p)));
     if (!population_.empty()) return population_.front().configuration;
     const std::vector<std::vector<double>> none(layers_, std::vector<double>(precisions_, 0));
     const Configuration cheapest = *solve_knapsack(none, constraints_);
@@ -179,7 +180,8 @@ class MixedSearch {
     const float mutates = 1.5f / static_cast<float>(layers_);
     for (std::size_t l = 0; l < layers_; ++l) {
       if (crosses && random_.uniform() < 0.5f) out[l] = other[l];
-      if (random_.uniform() < mutates) out[l] = static_cast<std::uint8_t>(random_.below(static_cast<std::uint32_t>(precisions_)));
+      if (random_.uniform() < mutates)
+        out[l] = static_cast<std::uint8_t>(random_.below(static_cast<std::uint32_t>(precisions_)));
     }
     if (hold(constraints_, out)) return out;
     // The feasible one that changes least, and then by what costs least.

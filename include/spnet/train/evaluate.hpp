@@ -30,8 +30,8 @@ struct Evaluation {
 /// `names`. `progress(images)` is called after each batch and may return false to stop early. Throws NumericError, with
 /// the name, where logits or what leads to them are not finite, and what `logits` and the loader throw.
 template <class Logits>
-std::vector<Evaluation> evaluate_logits(const Logits& logits, const std::vector<std::string>& names, data::Loader& loader,
-                                        const std::function<bool(std::int64_t)>& progress = {}) {
+std::vector<Evaluation> evaluate_logits(const Logits& logits, const std::vector<std::string>& names,
+                                        data::Loader& loader, const std::function<bool(std::int64_t)>& progress = {}) {
   std::vector<Evaluation> results;
   for (const std::string& name : names) results.push_back({.name = name});
   std::int64_t images = 0;

@@ -39,22 +39,25 @@ class TrainingMethod {
 
   /// Trains on one batch with learning rate `lr`; `step` numbers the steps of the run, for what is drawn at random.
   /// The results are those of each switch before the update, highest first, valid until the next call.
-  /// Throws NumericError, naming the switch and the step and with no weight changed, where a loss, a weight, an activation or
-  /// a gradient is not finite; running statistics and scales that start from data may have moved by then.
-  virtual const std::vector<SwitchResult>& step(const Tensor<float>& images, const Tensor<std::int32_t>& labels, double lr,
-                                                std::uint64_t step) = 0;
+  /// Throws NumericError, naming the switch and the step and with no weight changed, where a loss, a weight, an
+  /// activation or a gradient is not finite; running statistics and scales that start from data may have moved by then.
+  virtual const std::vector<SwitchResult>& step(const Tensor<float>& images, const Tensor<std::int32_t>& labels,
+                                                double lr, std::uint64_t step) = 0;
 
   /// Those of the last step; before the first, who they will be of.
   const std::vector<SwitchResult>& results() const { return results_; }
   const DistillationOptions& distillation() const { return distillation_; }
 
  protected:
-  /// `switches` in any order; `who` is training, for messages. Throws ValueError on an unknown plan, empty switches, or a
-  /// weight that is not positive or is of no switch.
+  /// `switches` in any order; `who` is training, for messages. Throws ValueError on an unknown plan, empty switches, or
+  /// a weight that is not positive or is of no switch.
   TrainingMethod(const char* who, nn::Classifier& model, std::vector<Precision> switches, optim::Optimizer& optimizer,
                  DistillationOptions distillation, std::uint64_t seed)
-      : model_(model), optimizer_(optimizer), distillation_(std::move(distillation)),
-        plan_(distillation_plan(distillation_.name)), seed_(seed) {
+      : model_(model),
+        optimizer_(optimizer),
+        distillation_(std::move(distillation)),
+        plan_(distillation_plan(distillation_.name)),
+        seed_(seed) {
     check<ValueError>(!switches.empty(), who, ": no switch given");
     check<ValueError>(distillation_.temperature > 0, who, ": temperature ", distillation_.temperature,
                       " given, expected > 0");
