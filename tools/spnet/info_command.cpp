@@ -24,6 +24,8 @@ int print_info(const std::string& path) {
   std::printf("data        %s, %lld pixels square\n", c.data.c_str(), static_cast<long long>(c.image_size));
   std::printf("quantizer   %s%s%s\n", c.quantizer.c_str(), c.activation_quantizer.empty() ? "" : ", activations ",
               c.activation_quantizer.c_str());
+  std::printf("method      %s%s%s, %s batch norms\n", c.method.c_str(), c.stages.empty() ? "" : ", stages of epochs ",
+              join(c.stages, {}, ",").c_str(), c.norm.c_str());
   std::printf("training    %lld epochs, batch %lld, %s, rate %g, schedule %s, distillation %s, seed %llu\n",
               static_cast<long long>(c.epochs), static_cast<long long>(c.batch), c.optimizer.c_str(), c.lr,
               c.schedule.c_str(), c.distillation.name.c_str(), static_cast<unsigned long long>(c.seed));

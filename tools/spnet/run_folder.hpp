@@ -19,7 +19,8 @@ namespace spnet::program {
 ///
 /// config.json: the entries of RunConfig. metrics.jsonl: an object a line for each epoch, {"epoch", "step", "lr",
 /// "train": {switch: {"loss", "top1"}}, "test": {switch: {"top1", "images"}}}; "test" where the epoch was evaluated,
-/// top1 in percent; of runs in stages also "stage", from 1.
+/// top1 in percent; of runs in stages also "stage", from 1. In the first stage of Bit-Mixer weights are float, in
+/// "test" too.
 ///
 /// A checkpoint is a safetensors file (io/safetensors.hpp) of float32 tensors: "model." + every parameter's and
 /// buffer's name, "optimizer." + the parameter's name + ".momentum" (SGD) or ".exp_avg", ".exp_avg_sq" and ".step"

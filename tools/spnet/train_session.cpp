@@ -10,60 +10,12 @@
 #include "run_folder.hpp"
 #include "signals.hpp"
 #include "spnet/io/module_file.hpp"
-#include "spnet/optim/adam.hpp"
-#include "spnet/optim/sgd.hpp"
-#include "spnet/train/bit_mixer.hpp"
 #include "spnet/train/evaluate.hpp"
-#include "spnet/train/parameter_groups.hpp"
-#include "spnet/train/trainer.hpp"
+#include "training_plan.hpp"
 
 namespace spnet::program {
 
 namespace {
-
-std::unique_ptr<optim::Optimizer> make_optimizer(const RunConfig& config, const nn::Module& model) {
-  auto groups = train::parameter_groups(
-      model, {.weight_decay = config.weight_decay, .scale_lr = config.scale_lr, .scale_rates = config.scale_rates});
-  std::unique_ptr<optim::Optimizer> optimizer;
-  if (config.optimizer == "sgd")
-    optimizer = std::make_unique<optim::SGD>(
-        std::move(groups), optim::SGDOptions{.momentum = config.momentum, .nesterov = config.momentum > 0});
-  else
-    optimizer = std::make_unique<optim::Adam>(std::move(groups),
-                                              optim::AdamOptions{.decoupled_decay = config.optimizer == "adamw"});
-  optimizer->set_clip_norm(config.clip_norm);
-  return optimizer;
-}
-
-// Stretches of epochs that have a learning rate schedule each.
-struct Stage {
-  std::int64_t first_epoch = 0, epochs = 0;
-  std::uint64_t first_step = 0;
-  optim::Schedule schedule;
-};
-
-std::vector<Stage> make_stages(const RunConfig& config, std::uint64_t steps_per_epoch) {
-  std::vector<Stage> stages;
-  std::int64_t epoch = 0;
-  for (const std::int64_t epochs : config.stages.empty() ? std::vector{config.epochs} : config.stages) {
-    stages.push_back({epoch, epochs, static_cast<std::uint64_t>(epoch) * steps_per_epoch,
-                      optim::parse_schedule(config.schedule, config.lr, steps_per_epoch,
-                                            static_cast<std::uint64_t>(epochs), config.warmup_epochs)});
-    epoch += epochs;
-  }
-  return stages;
-}
-
-std::unique_ptr<train::TrainingMethod> make_method(const RunConfig& config, nn::Classifier& model,
-                                                   optim::Optimizer& optimizer, std::uint64_t steps_per_epoch) {
-  if (config.method == "spnet")
-    return std::make_unique<train::Trainer>(model, config.switches, optimizer, config.distillation, config.seed);
-  train::BitMixerOptions options{.most_redraws = config.redraws};
-  for (std::size_t i = 0; i < options.stage_steps.size(); ++i)
-    options.stage_steps[i] = static_cast<std::uint64_t>(config.stages[i]) * steps_per_epoch;
-  return std::make_unique<train::BitMixerTrainer>(model, config.switches, optimizer, options, config.distillation,
-                                                  config.seed);
-}
 
 std::string percent(std::int64_t part, std::int64_t whole) {
   char text[16];
@@ -90,16 +42,6 @@ class TrainSession {
   bool finish_epoch();
   void save() const;
   void save_and_say() const;
-  // The stage of an epoch.
-  std::size_t stage(std::int64_t epoch) const {
-    std::size_t at = 0;
-    while (at + 1 < stages_.size() && epoch >= stages_[at + 1].first_epoch) ++at;
-    return at;
-  }
-  double learning_rate(std::uint64_t step, std::int64_t epoch) const {
-    const Stage& now = stages_[stage(epoch)];
-    return now.schedule(step - now.first_step);
-  }
   nlohmann::json metrics(const std::vector<train::Evaluation>& evaluations, double lr) const;
   void keep_if_best(const std::vector<train::Evaluation>& evaluations);
 
@@ -112,7 +54,7 @@ class TrainSession {
   std::unique_ptr<optim::Optimizer> optimizer_;
   std::unique_ptr<train::TrainingMethod> trainer_;
   std::unique_ptr<data::Loader> loader_, test_loader_;
-  std::vector<Stage> stages_;
+  StagePlan stages_;
   std::int64_t epoch_ = 0, batch_ = 0;  // what comes next
   std::uint64_t step_ = 0;
   double best_mean_ = -1;
@@ -153,7 +95,7 @@ void TrainSession::build() {
   loader_ = std::make_unique<data::Loader>(training_, loader_options(config_, /*training=*/true));
   test_loader_ = std::make_unique<data::Loader>(splits_.test, loader_options(config_, /*training=*/false));
   const auto steps_per_epoch = static_cast<std::uint64_t>(loader_->batches_per_epoch());
-  stages_ = make_stages(config_, steps_per_epoch);
+  stages_ = StagePlan(config_, steps_per_epoch);
   trainer_ = make_method(config_, *model_, *optimizer_, steps_per_epoch);
   totals_.resize(trainer_->results().size());
 }
@@ -261,7 +203,7 @@ bool TrainSession::run_epoch() {
   const data::LoaderPosition position{epoch_, batch_};
   if (loader_->position() != position) loader_->seek(position);
   while (const auto batch = loader_->next()) {
-    const auto& results = trainer_->step(batch->images, batch->labels, learning_rate(step_, epoch_), step_);
+    const auto& results = trainer_->step(batch->images, batch->labels, stages_.learning_rate(step_, epoch_), step_);
     for (std::size_t i = 0; i < results.size(); ++i) {
       if (!results[i].trained) continue;
       totals_[i].loss += results[i].loss * static_cast<double>(batch->size());
@@ -298,7 +240,7 @@ bool TrainSession::finish_epoch() {
     }
     if (stop_requested()) return false;
   }
-  const double lr = learning_rate(step_ - 1, epoch_);
+  const double lr = stages_.learning_rate(step_ - 1, epoch_);
   folder_.append_metrics(metrics(evaluations, lr));
   std::string line = message("epoch ", epoch_ + 1, "/", config_.epochs, "  lr ", lr, "  train");
   for (std::size_t i = 0; i < totals_.size(); ++i)
@@ -311,7 +253,7 @@ bool TrainSession::finish_epoch() {
   std::fprintf(stderr, "%s\n", line.c_str());
   std::fill(totals_.begin(), totals_.end(), SwitchTotals{});
   // Earlier stages lead to another network than the one that is wanted.
-  const bool is_last_stage = stage(epoch_) == stage(config_.epochs - 1);
+  const bool is_last_stage = stages_.of(epoch_) == stages_.of(config_.epochs - 1);
   ++epoch_;
   batch_ = 0;
   if (!evaluations.empty() && is_last_stage) keep_if_best(evaluations);
@@ -330,7 +272,7 @@ nlohmann::json TrainSession::metrics(const std::vector<train::Evaluation>& evalu
   }
   for (const auto& e : evaluations) test[e.name] = {{"top1", e.top1_percent()}, {"images", e.images}};
   nlohmann::json line = {{"epoch", epoch_ + 1}, {"step", step_}, {"lr", lr}, {"train", train}};
-  if (stages_.size() > 1) line["stage"] = stage(epoch_) + 1;
+  if (stages_.size() > 1) line["stage"] = stages_.of(epoch_) + 1;
   if (!evaluations.empty()) line["test"] = test;
   return line;
 }
