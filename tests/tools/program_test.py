@@ -148,6 +148,11 @@ class Program(unittest.TestCase):
         self.assertEqual([by_name["switch"], by_name["top1"]], [by_file["switch"], by_file["top1"]])
         again = json.loads(self.ok("eval", "--run", run, "--config", found, "--recalibrate", "48", "--json").stdout)
         self.assertEqual(again["switch"], "found recalibrated")
+        other = self.folder / "recalibrated.spn"
+        self.ok("pack", run, "--config", found, "--recalibrate", "48", "--out", other)
+        self.assertNotEqual(other.read_bytes(), packed.read_bytes())
+        top1 = json.loads(self.ok("eval", other, "--data", DATA, "--config", "found", "--json").stdout)["top1"]
+        self.assertEqual(top1, again["top1"])
         (self.folder / "0.png").write_bytes(png(20, 128))
         self.ok("run", packed, "--config", "found", self.folder / "0.png")
         timed = [json.loads(line) for line in self.ok("bench", packed, "--runs", "2", "--json").stdout.splitlines()]
@@ -436,6 +441,7 @@ class Program(unittest.TestCase):
             (["eval", "--run", "x", "--mixed", "random"], "--average"),
             (["eval", "--run", "x", "--mixed", "search"], "--budget"),
             (["eval", "x.spn", "--data", "synthetic", "--recalibrate", "8"], "give --run"),
+            (["pack", "x", "--out", "y", "--recalibrate", "8"], "exactly one --config"),
             (["train", *out, "--per-channel"], "for each channel"),
             (["train", *out, "--width", "65"], "width"),
             (["train", *out, "--epochs", "0"], "epochs"),

@@ -12,10 +12,8 @@
 #include "packed_run.hpp"
 #include "progress.hpp"
 #include "spnet/core/parallel.hpp"
-#include "spnet/nn/quantized_layer.hpp"
 #include "spnet/nn/size.hpp"
 #include "spnet/runtime/model.hpp"
-#include "spnet/train/recalibrate.hpp"
 #include "table.hpp"
 
 namespace spnet::program {
@@ -86,30 +84,19 @@ void print_summary(const EvalArguments& arguments, const std::vector<train::Eval
 // With norms recalibrated for each configuration, which only the network of a run can be.
 std::vector<train::Evaluation> evaluate_recalibrated(const EvalArguments& arguments, Subject& subject,
                                                      const std::vector<runtime::NamedConfiguration>& configurations) {
-  nn::Classifier& net = *subject.run->model;
-  const runtime::Graph& graph = subject.model->graph();
-  std::map<std::string, nn::QuantizedLayer*> layers;
-  for (const auto& l : nn::quantized_layers(net)) layers[l.name] = l.layer;
+  LoadedRun& run = *subject.run;
   std::vector<Tensor<float>> before;
-  for (const auto& b : net.buffers()) before.push_back(b.tensor.clone());
-  data::LoaderOptions options = loader_options(subject.run->config, /*training=*/false);
-  data::Loader tests(subject.splits.test, options);
-  options.shuffle = true;  // classes must not come one after the other
-  data::Loader images(training_set(subject.run->config, subject.splits), options);
+  for (const auto& b : run.model->buffers()) before.push_back(b.tensor.clone());
+  data::Loader tests(subject.splits.test, loader_options(run.config, /*training=*/false));
   std::vector<train::Evaluation> results;
   Progress progress("evaluating", std::ssize(configurations), "configurations");
   for (const auto& c : configurations) {
-    for (std::size_t i = 0; i < c.layers.size(); ++i)
-      layers.at(graph.layers[i])->set_precision(graph.precisions[c.layers[i]]);
-    images.seek({0, 0});
+    recalibrate(run, subject.model->graph(), c, subject.splits, arguments.recalibrate);
     tests.seek({0, 0});
-    train::recalibrate_norms(net, images, arguments.recalibrate);
     const NoGradGuard no_grad;
-    results.push_back(
-        train::evaluate_logits([&](std::size_t, const Tensor<float>& x) { return net(Variable<float>(x)).value(); },
-                               {c.name + " recalibrated"}, tests)
-            .front());
-    const auto buffers = net.buffers();
+    const auto logits = [&](std::size_t, const Tensor<float>& x) { return (*run.model)(Variable<float>(x)).value(); };
+    results.push_back(train::evaluate_logits(logits, {c.name + " recalibrated"}, tests).front());
+    const auto buffers = run.model->buffers();
     for (std::size_t i = 0; i < buffers.size(); ++i) Tensor<float>(buffers[i].tensor).copy_from(before[i]);
     progress.update(std::ssize(results));
   }

@@ -16,7 +16,7 @@ namespace {
 struct PackArguments {
   std::string run, out, switches, data;
   std::vector<std::string> configurations;
-  std::int64_t batch = 128;
+  std::int64_t recalibrate = 0, batch = 128;
   int threads = 0;
   bool best = false, skip_bad = false, no_eval = false;
 };
@@ -29,10 +29,16 @@ int pack(const PackArguments& arguments) {
   const std::vector<Precision> switches =
       arguments.switches.empty() ? config.switches : parse_switches_option(arguments.switches);
   runtime::Graph graph = pack_run(run, switches);
+  data::DataSplits splits;
+  if (!arguments.no_eval || arguments.recalibrate > 0)
+    splits = open_data(config, arguments.data.empty() ? config.data : arguments.data);
+  if (arguments.recalibrate > 0) {
+    recalibrate(run, graph, load_configuration(arguments.configurations.front(), graph), splits, arguments.recalibrate);
+    graph = pack_run(run, switches);
+  }
   for (const std::string& file : arguments.configurations)
     graph.configurations.push_back(load_configuration(file, graph));
   if (!arguments.no_eval) {
-    const data::DataSplits splits = open_data(config, arguments.data.empty() ? config.data : arguments.data);
     auto all = uniform_configurations(switches, graph);
     all.insert(all.end(), graph.configurations.begin(), graph.configurations.end());
     const auto results = evaluate_packed(std::make_shared<const runtime::Model>(graph), all, splits, arguments.batch);
@@ -55,6 +61,11 @@ void add_pack_command(CLI::App& app, std::function<int()>& chosen) {
   command->add_option("--switch,--switches", arguments->switches, "only these, as w2a2,w8a8");
   command->add_option("--config", arguments->configurations,
                       "files with a precision for each layer, to be carried and measured as the switches are");
+  command
+      ->add_option("--recalibrate", arguments->recalibrate,
+                   "replace the statistics of the batch norms that the one --config uses by those of so many training "
+                   "images; other mixtures share them")
+      ->check(CLI::Range(1, 100000000));
   command->add_option("--data", arguments->data, "another data set to measure the accuracy on, as for train");
   command->add_option("--batch", arguments->batch, "images at a time")
       ->check(CLI::Range(1, 65536))
@@ -63,7 +74,13 @@ void add_pack_command(CLI::App& app, std::function<int()>& chosen) {
   command->add_flag("--best", arguments->best, "the best weights instead of the newest");
   command->add_flag("--skip-bad", arguments->skip_bad, "go on without images that cannot be read");
   command->add_flag("--no-eval", arguments->no_eval, "leave the accuracy out");
-  command->callback([=, &chosen] { chosen = [arguments] { return pack(*arguments); }; });
+  command->callback([=, &chosen] {
+    chosen = [arguments] {
+      if (arguments->recalibrate > 0 && arguments->configurations.size() != 1)
+        throw UsageError("pack: --recalibrate needs exactly one --config");
+      return pack(*arguments);
+    };
+  });
 }
 
 }  // namespace spnet::program

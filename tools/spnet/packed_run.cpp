@@ -1,7 +1,12 @@
 #include "packed_run.hpp"
 
+#include <map>
+#include <string>
+
 #include "data_source.hpp"
+#include "spnet/nn/quantized_layer.hpp"
 #include "spnet/pack/pack.hpp"
+#include "spnet/train/recalibrate.hpp"
 
 namespace spnet::program {
 
@@ -14,6 +19,18 @@ runtime::Graph pack_run(LoadedRun& run, const std::vector<Precision>& switches) 
        .classes = config.classes,
        .preparation = {.centre_share = images.centre_share, .mean = config.mean, .deviation = config.deviation},
        .mixed = true});
+}
+
+void recalibrate(LoadedRun& run, const runtime::Graph& graph, const runtime::NamedConfiguration& configuration,
+                 const data::DataSplits& splits, std::int64_t images) {
+  std::map<std::string, nn::QuantizedLayer*> layers;
+  for (const auto& l : nn::quantized_layers(*run.model)) layers[l.name] = l.layer;
+  for (std::size_t i = 0; i < graph.layers.size(); ++i)
+    layers.at(graph.layers[i])->set_precision(graph.precisions[configuration.layers[i]]);
+  data::LoaderOptions options = loader_options(run.config, /*training=*/false);
+  options.shuffle = true;  // classes must not come one after the other
+  data::Loader loader(training_set(run.config, splits), options);
+  train::recalibrate_norms(*run.model, loader, images);
 }
 
 }  // namespace spnet::program

@@ -1,14 +1,21 @@
 // From a run to its packed network.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "run_folder.hpp"
+#include "spnet/data/open_options.hpp"
 #include "spnet/runtime/graph.hpp"
 
 namespace spnet::program {
 
 /// The packed network of a run at `switches`, each of whose layers may be at any of them. Throws as pack::pack.
 runtime::Graph pack_run(LoadedRun& run, const std::vector<Precision>& switches);
+
+/// Sets the layers of a run's network to a configuration of its packed `graph` and recalibrates the batch norms that
+/// are then in use by `images` training images: see train::recalibrate_norms.
+void recalibrate(LoadedRun& run, const runtime::Graph& graph, const runtime::NamedConfiguration& configuration,
+                 const data::DataSplits& splits, std::int64_t images);
 
 }  // namespace spnet::program
