@@ -173,10 +173,10 @@ class MixedNorms {
   }
   // True where the form is the same whenever the precisions of `which` are.
   static bool is_constant(const Norm& norm, const std::vector<std::size_t>& which) {
-    std::map<std::vector<std::uint8_t>, const ops::ChannelAffine<float>*> seen;
+    std::map<int, const ops::ChannelAffine<float>*> seen;
     for (const auto& [digits, affine] : norm.forms) {
-      std::vector<std::uint8_t> key;
-      for (const std::size_t k : which) key.push_back(digits[k]);
+      int key = 0;
+      for (const std::size_t k : which) key = 256 * key + digits[k];
       const auto [at, is_new] = seen.try_emplace(key, &affine);
       if (!is_new && !same_affine(*at->second, affine)) return false;
     }

@@ -182,7 +182,7 @@ struct Graph {
   std::vector<Precision> precisions;                ///< those that a layer may have
   std::vector<std::optional<Accuracy>> accuracies;  ///< with all layers at each of them
   std::vector<std::string> layers;                  ///< the names of what may have a precision of its own
-  std::vector<NamedConfiguration> configurations;   ///< beside all layers at one precision; may be empty
+  std::vector<NamedConfiguration> configurations = {};  ///< beside all layers at one precision; may be empty
   std::vector<Weight> weights;
   std::vector<Node> nodes;
   std::uint64_t checksum = 0;  ///< of the file that it was read from; not part of it

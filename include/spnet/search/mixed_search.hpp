@@ -8,8 +8,8 @@
 #include <functional>
 #include <limits>
 #include <numeric>
-#include <set>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -122,6 +122,13 @@ class MixedSearch {
   }
 
  private:
+  struct Hash {
+    std::size_t operator()(const Configuration& configuration) const {
+      std::size_t hash = 0;
+      for (const std::uint8_t p : configuration) hash = (hash ^ p) * 0x100000001B3;
+      return hash;
+    }
+  };
   struct Individual {
     Configuration configuration;
     double loss;
@@ -202,7 +209,7 @@ class MixedSearch {
   Random random_;
   std::vector<std::vector<double>> sensitivities_;  // [layer][precision]
   std::vector<Individual> population_;              // the best first
-  std::set<Configuration> seen_;
+  std::unordered_set<Configuration, Hash> seen_;
   MixedSearchResult result_;
   int expected_ = 0;
   bool stopped_ = false;
