@@ -10,6 +10,13 @@
 
 namespace spnet::program {
 
+namespace {
+
+// Whatever batches a command evaluates, the statistics are the same.
+constexpr std::int64_t kRecalibrationBatch = 128;
+
+}  // namespace
+
 runtime::Graph pack_run(LoadedRun& run, const std::vector<Precision>& switches) {
   const RunConfig& config = run.config;
   const data::Augmentation images = loader_options(config, /*training=*/false).augmentation;
@@ -29,6 +36,7 @@ void recalibrate(LoadedRun& run, const runtime::Graph& graph, const runtime::Nam
     layers.at(graph.layers[i])->set_precision(graph.precisions[configuration.layers[i]]);
   data::LoaderOptions options = loader_options(run.config, /*training=*/false);
   options.shuffle = true;  // classes must not come one after the other
+  options.batch_size = kRecalibrationBatch;
   data::Loader loader(training_set(run.config, splits), options);
   train::recalibrate_norms(*run.model, loader, images);
 }
