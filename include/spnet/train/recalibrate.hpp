@@ -13,9 +13,9 @@ inline namespace v0 {
 namespace train {
 
 /// Replaces the running statistics of the batch norms that are in use at the network's present precisions by the mean
-/// of those of the batches of `loader`'s current epoch, until `images` were seen (RFQuant does so instead of keeping norms
-/// for every pair of widths). Everything else stays: affine parameters, norms that are not in use, quantizers. The
-/// network is left in evaluation mode. Returns the number of images. Throws ValueError where there is no batch, and
+/// of those of the batches of `loader`'s current epoch, until `images` were seen (RFQuant does so instead of keeping
+/// norms for every pair of widths). Everything else stays: affine parameters, norms that are not in use, quantizers.
+/// The network is left in evaluation mode. Returns the number of images. Throws ValueError where there is no batch, and
 /// what the network throws.
 inline std::int64_t recalibrate_norms(nn::Module& model, data::Loader& loader, std::int64_t images) {
   const NoGradGuard no_grad;
