@@ -59,7 +59,7 @@ TEST_CASE("pack: layers at any precisions have the module's logits, whatever nor
         if (const auto* n = std::get_if<runtime::Normalize>(&node.op)) most = std::max(most, n->affines.size());
       CHECK(most == (norm == nn::NormKind::kTransitional ? 9 : norm == nn::NormKind::kSwitchable ? 3 : 1));
 
-      pack::detail::LayerSetter set(*net, graph);
+      pack::LayerSetter set(*net, graph);
       runtime::Engine engine(std::make_shared<const runtime::Model>(graph));
       const Tensor<float> x = testing::random_normal<float>({2, 16, 16, 3}, 4);
       const NoGradGuard no_grad;

@@ -1,7 +1,6 @@
 // Configuration files: a precision for each layer.
 #pragma once
 
-#include <map>
 #include <string>
 #include <vector>
 

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstdio>
+#include <unordered_map>
 
 #include "commands.hpp"
 #include "packed_model.hpp"
@@ -107,7 +108,10 @@ FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Mod
   for (const std::string& text : request.budgets) budgets.push_back(parse_budget(text, model, request.threads));
   const auto batches = calibration_batches(graph, request, splits);
   runtime::Engine engine(model, {.threads = request.threads});
+  // A search that is repeated within a tighter budget begins with what was measured before.
+  std::unordered_map<runtime::Configuration, double, search::ConfigurationHash> known;
   const auto loss = [&](const runtime::Configuration& configuration) {
+    if (const auto at = known.find(configuration); at != known.end()) return at->second;
     engine.set_configuration(configuration);
     double sum = 0;
     std::int64_t images = 0;
@@ -117,7 +121,7 @@ FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Mod
              static_cast<double>(batch.labels.size());
       images += batch.labels.size();
     }
-    return sum / static_cast<double>(images);
+    return known[configuration] = sum / static_cast<double>(images);
   };
 
   FoundConfiguration out;

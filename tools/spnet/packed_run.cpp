@@ -1,10 +1,6 @@
 #include "packed_run.hpp"
 
-#include <map>
-#include <string>
-
 #include "data_source.hpp"
-#include "spnet/nn/quantized_layer.hpp"
 #include "spnet/pack/pack.hpp"
 #include "spnet/train/recalibrate.hpp"
 
@@ -30,10 +26,8 @@ runtime::Graph pack_run(LoadedRun& run, const std::vector<Precision>& switches) 
 
 void recalibrate(LoadedRun& run, const runtime::Graph& graph, const runtime::NamedConfiguration& configuration,
                  const data::DataSplits& splits, std::int64_t images) {
-  std::map<std::string, nn::QuantizedLayer*> layers;
-  for (const auto& l : nn::quantized_layers(*run.model)) layers[l.name] = l.layer;
-  for (std::size_t i = 0; i < graph.layers.size(); ++i)
-    layers.at(graph.layers[i])->set_precision(graph.precisions[configuration.layers[i]]);
+  pack::LayerSetter set(*run.model, graph);
+  set(configuration.layers);
   data::LoaderOptions options = loader_options(run.config, /*training=*/false);
   options.shuffle = true;  // classes must not come one after the other
   options.batch_size = kRecalibrationBatch;

@@ -21,17 +21,6 @@
 namespace spnet {
 inline namespace v0 {
 namespace pack {
-namespace detail {
-
-inline bool same_affine(const ops::ChannelAffine<float>& a, const ops::ChannelAffine<float>& b) {
-  const auto same = [](const Tensor<float>& x, const Tensor<float>& y) {
-    return std::ranges::equal(x.span(), y.span(), [](float u, float v) {
-      return std::bit_cast<std::uint32_t>(u) == std::bit_cast<std::uint32_t>(v);
-    });
-  };
-  return same(a.scale, b.scale) && same(a.shift, b.shift);
-}
-
 /// The layers of a packed graph in the module that it came from, each of which can be set by itself.
 class LayerSetter {
  public:
@@ -56,6 +45,17 @@ class LayerSetter {
   const std::vector<Precision>& precisions_;
   std::vector<nn::QuantizedLayer*> layers_;
 };
+
+namespace detail {
+
+inline bool same_affine(const ops::ChannelAffine<float>& a, const ops::ChannelAffine<float>& b) {
+  const auto same = [](const Tensor<float>& x, const Tensor<float>& y) {
+    return std::ranges::equal(x.span(), y.span(), [](float u, float v) {
+      return std::bit_cast<std::uint32_t>(u) == std::bit_cast<std::uint32_t>(v);
+    });
+  };
+  return same(a.scale, b.scale) && same(a.shift, b.shift);
+}
 
 /// The forms of the normalisations of a graph, each by the precisions of up to two layers: the one whose results it
 /// reads and the first that reads its own.

@@ -258,7 +258,7 @@ inline runtime::Graph pack(nn::Module& module, const Shape& image, const std::ve
                       "pack: at ", at, " the packed network computes other logits than the module");
   };
   if (options.mixed) {
-    detail::LayerSetter set(module, graph);
+    LayerSetter set(module, graph);
     Random random(3);
     constexpr int kConfigurations = 4;
     for (int i = 0; i < kConfigurations; ++i) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -62,6 +63,15 @@ inline Configuration random_configuration(std::size_t layers, const std::vector<
   return out;
 }
 
+/// For unordered containers.
+struct ConfigurationHash {
+  std::size_t operator()(const Configuration& configuration) const {
+    std::size_t hash = 0;
+    for (const std::uint8_t p : configuration) hash = (hash ^ p) * 0x100000001B3;
+    return hash;
+  }
+};
+
 struct MixedSearchOptions {
   /// Configurations whose loss may be measured after the sensitivities; 0: the integer programme alone.
   int evaluations = 150;
@@ -99,9 +109,8 @@ class MixedSearch {
       check<ValueError>(constraints_[k].table.least() <= constraints_[k].budget, "search: a budget of ",
                         constraints_[k].budget, " ", names[k], " cannot be kept; the least is ",
                         constraints_[k].table.least());
-    const std::vector<std::vector<double>> none(layers, std::vector<double>(precisions, 0));
-    check<ValueError>(solve_knapsack(none, constraints_).has_value(),
-                      "search: each budget can be kept, but not all of them together");
+    cheapest_ = solve_knapsack(std::vector(layers, std::vector<double>(precisions, 0)), constraints_);
+    check<ValueError>(cheapest_.has_value(), "search: each budget can be kept, but not all of them together");
   }
 
   MixedSearchResult run() {
@@ -122,13 +131,6 @@ class MixedSearch {
   }
 
  private:
-  struct Hash {
-    std::size_t operator()(const Configuration& configuration) const {
-      std::size_t hash = 0;
-      for (const std::uint8_t p : configuration) hash = (hash ^ p) * 0x100000001B3;
-      return hash;
-    }
-  };
   struct Individual {
     Configuration configuration;
     double loss;
@@ -158,10 +160,8 @@ class MixedSearch {
     for (std::size_t p = 0; p < precisions_ && !stopped_; ++p)
       consider(Configuration(layers_, static_cast<std::uint8_t>(p)));
     if (!population_.empty()) return population_.front().configuration;
-    const std::vector<std::vector<double>> none(layers_, std::vector<double>(precisions_, 0));
-    const Configuration cheapest = *solve_knapsack(none, constraints_);
-    consider(cheapest);
-    return cheapest;
+    consider(*cheapest_);
+    return *cheapest_;
   }
   void measure_sensitivities(const Configuration& base) {
     const double at_base = population_.front().loss;
@@ -207,9 +207,10 @@ class MixedSearch {
   std::vector<Constraint> constraints_;
   MixedSearchOptions options_;
   Random random_;
+  std::optional<Configuration> cheapest_;
   std::vector<std::vector<double>> sensitivities_;  // [layer][precision]
   std::vector<Individual> population_;              // the best first
-  std::unordered_set<Configuration, Hash> seen_;
+  std::unordered_set<Configuration, ConfigurationHash> seen_;
   MixedSearchResult result_;
   int expected_ = 0;
   bool stopped_ = false;
