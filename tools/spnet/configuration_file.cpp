@@ -20,23 +20,46 @@ std::uint8_t place_of(Precision p, const runtime::Graph& graph) {
   return static_cast<std::uint8_t>(at - graph.precisions.begin());
 }
 
-}  // namespace
+struct File {
+  std::string name;
+  std::map<std::string, std::string> layers;
+};
 
-runtime::NamedConfiguration load_configuration(const std::string& path, const runtime::Graph& graph) {
-  for (const auto& carried : graph.configurations)
-    if (carried.name == path) return carried;
+File load_file(const std::string& path) {
   const files::FileBytes bytes = files::read_file(path, kMaxBytes);
   const auto* const text = reinterpret_cast<const char*>(bytes.data.get());
-  runtime::NamedConfiguration out{.name = std::filesystem::path(path).stem().string(), .layers = {}, .accuracy = {}};
-  std::map<std::string, std::string> layers;
+  File out{std::filesystem::path(path).stem().string(), {}};
   try {
     const auto json = nlohmann::json::parse(text, text + bytes.size);
     out.name = json.value("name", out.name);
-    json.at("layers").get_to(layers);
+    json.at("layers").get_to(out.layers);
   } catch (const nlohmann::json::exception& error) {
     throw FileError(
         message(path, ": not a configuration, {\"layers\": {\"layer\": \"w2a2\", …}} (", error.what(), ")"));
   }
+  return out;
+}
+
+}  // namespace
+
+std::map<std::string, std::string> load_layers(const std::string& path) {
+  File file = load_file(path);
+  check<FileError>(!file.layers.empty(), path, ": names no layer");
+  for (const auto& [layer, precision] : file.layers) {
+    try {
+      parse_precision(precision);
+    } catch (const ValueError& error) {
+      throw FileError(message(path, ": layer '", layer, "': ", error.what()));
+    }
+  }
+  return std::move(file.layers);
+}
+
+runtime::NamedConfiguration load_configuration(const std::string& path, const runtime::Graph& graph) {
+  for (const auto& carried : graph.configurations)
+    if (carried.name == path) return carried;
+  auto [name, layers] = load_file(path);
+  runtime::NamedConfiguration out{.name = std::move(name), .layers = {}, .accuracy = {}};
   for (const std::string& layer : graph.layers) {
     const auto at = layers.find(layer);
     check<FileError>(at != layers.end(), path, ": layer '", layer, "' is missing");
@@ -49,6 +72,13 @@ runtime::NamedConfiguration load_configuration(const std::string& path, const ru
   }
   check<FileError>(layers.empty(), path, ": layer '", layers.empty() ? "" : layers.begin()->first,
                    "' is not one of the network's, which are ", join(graph.layers));
+  for (const runtime::Node& node : graph.nodes) {
+    if (node.layer < 0) continue;
+    const auto l = static_cast<std::size_t>(node.layer);
+    const Precision p = graph.precisions[out.layers[l]];
+    check<FileError>(runtime::works_at(graph, node, p), path, ": layer '", graph.layers[l],
+                     "': the network was not packed with it at ", p);
+  }
   return out;
 }
 

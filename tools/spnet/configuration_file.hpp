@@ -1,12 +1,17 @@
 // Configuration files: a precision for each layer.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
 #include "spnet/runtime/graph.hpp"
 
 namespace spnet::program {
+
+/// The precisions of layers in the file at `path`, a JSON object {"layers": {layer: "w2a2", …}, …}. Throws FileError,
+/// naming the file and the layer, where it is none or a precision is not one.
+std::map<std::string, std::string> load_layers(const std::string& path);
 
 /// Reads the file at `path`, a JSON object {"name": text, "layers": {layer: "w2a2", …}}, for a network; its name is the
 /// file's stem where it has none. Or, where the network carries a configuration of the name `path`, gives that. Throws

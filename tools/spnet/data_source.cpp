@@ -56,6 +56,10 @@ data::DataSplits open_data(const RunConfig& config, const std::string& spec) {
 }
 data::DataSplits open_data(const RunConfig& config) { return open_data(config, config.data); }
 
+std::string default_stem(std::int64_t image_size) {
+  return image_size <= 40 ? "cifar" : image_size <= 96 ? "tiny-imagenet" : "imagenet";
+}
+
 void complete_from_data(RunConfig& config, const data::DataSplits& splits) {
   config.classes = splits.train->classes();
   if (config.image_size == 0) {
@@ -66,7 +70,7 @@ void complete_from_data(RunConfig& config, const data::DataSplits& splits) {
     config.image_size = size.height;
   }
   if (config.stem.empty())
-    config.stem = config.image_size <= 40 ? "cifar" : config.image_size <= 96 ? "tiny-imagenet" : "imagenet";
+    config.stem = default_stem(config.image_size);
   if (config.augment == "auto") {
     const bool digits = config.data.starts_with("mnist");
     config.augment = digits ? "crop" : config.image_size <= 96 ? "crop-flip" : "resized-crop-jitter";

@@ -21,6 +21,9 @@ data::DataSplits open_data(const RunConfig& config, const std::string& spec);
 /// deviation of each channel over images from all over the training set.
 void complete_from_data(RunConfig& config, const data::DataSplits& splits);
 
+/// The stem for images of that height and width.
+std::string default_stem(std::int64_t image_size);
+
 /// The training set as the run uses it (perhaps only some images).
 data::DatasetPtr training_set(const RunConfig& config, const data::DataSplits& splits);
 

@@ -175,7 +175,10 @@ int evaluate_file(EvalArguments& arguments) {
 int evaluate_run(EvalArguments& arguments) {
   std::vector<Precision> switches = parse_switches_option(arguments.switches);
   LoadedRun run = load_run(arguments.run, arguments.best);
-  if (switches.empty()) switches = run.config.switches;
+  const bool is_fixed = run.config.is_fixed();
+  check<ValueError>(!is_fixed || switches.empty(), "eval: --switch given, but each layer of ", arguments.run,
+                    " has a precision of its own");
+  if (switches.empty() && !is_fixed) switches = run.config.switches;
   for (Precision p : switches) run.model->set_precision(p);  // refuse before data is read
   run.config.batch = arguments.batch;
   run.config.skip_bad = run.config.skip_bad || arguments.skip_bad;
@@ -190,13 +193,16 @@ int evaluate_run(EvalArguments& arguments) {
   std::vector<train::Evaluation> results;
   {
     Progress progress("evaluating", splits.test->size(), "images");
-    results = train::evaluate(*run.model, switches, loader, [&](std::int64_t images) {
+    const auto report = [&](std::int64_t images) {
       progress.update(images);
       return true;
-    });
+    };
+    results = is_fixed ? std::vector{train::evaluate_as_set(*run.model, "mixed", loader, report)}
+                       : train::evaluate(*run.model, switches, loader, report);
   }
   report_faults(*splits.test);
   std::vector<std::int64_t> bytes;
+  if (is_fixed) bytes.push_back(nn::model_size_bytes(*run.model, {}));
   for (const Precision p : switches) bytes.push_back(nn::model_size_bytes(*run.model, p));
   print(results, bytes, arguments.json);
   return 0;

@@ -31,7 +31,8 @@ int print_info(const std::string& path) {
               c.schedule.c_str(), c.distillation.name.c_str(), static_cast<unsigned long long>(c.seed));
   std::printf("trained     %llu steps\n", static_cast<unsigned long long>(run.step));
   std::printf("switch      weight bytes\n");
-  for (Precision p : c.switches)
+  if (c.is_fixed()) std::printf("%-8s %15lld\n", "mixed", static_cast<long long>(nn::model_size_bytes(*run.model, {})));
+  for (Precision p : c.is_fixed() ? std::vector<Precision>() : c.switches)
     std::printf("%-8s %15lld\n", to_string(p).c_str(), static_cast<long long>(nn::model_size_bytes(*run.model, p)));
   return 0;
 }

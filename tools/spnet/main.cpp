@@ -16,6 +16,8 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   std::function<int()> chosen;
   add_train_command(app, chosen);
+  add_search_command(app, chosen);
+  add_profile_command(app, chosen);
   add_eval_command(app, chosen);
   add_pack_command(app, chosen);
   add_run_command(app, chosen);

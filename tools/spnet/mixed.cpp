@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <cstdio>
 #include <unordered_map>
 
@@ -13,6 +12,7 @@
 #include "spnet/data/loader.hpp"
 #include "spnet/data/permutation.hpp"
 #include "spnet/runtime/engine.hpp"
+#include "spnet/search/latency.hpp"
 #include "spnet/search/mixed_search.hpp"
 
 namespace spnet::program {
@@ -21,20 +21,10 @@ namespace {
 
 constexpr std::uint64_t kConfigurationStream = 0x636f6e66, kCalibrationStream = 0x63616c69;  // "conf", "cali"
 
-// Milliseconds of one image at a configuration, the median.
-double measured_latency(runtime::Engine& engine, const runtime::Configuration& configuration) {
-  constexpr int kRuns = 61;
-  const Tensor<float> image = Tensor<float>::zeros(runtime::detail::with_batch(engine.model().graph().input));
-  engine.set_configuration(configuration);
-  engine.run(image);
-  std::vector<double> ms;
-  for (int i = 0; i < kRuns; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    engine.run(image);
-    ms.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
-  }
-  std::nth_element(ms.begin(), ms.begin() + kRuns / 2, ms.end());
-  return ms[kRuns / 2];
+// Throws ValueError where layers cannot have any of the network's precisions.
+void require_free_layers(const runtime::Graph& graph) {
+  check<ValueError>(runtime::uniform_precisions(graph).size() == graph.precisions.size(),
+                    "eval: --mixed: the layers of this network have their precisions for good");
 }
 
 struct Budget {
@@ -91,6 +81,7 @@ std::vector<data::Batch> calibration_batches(const runtime::Graph& graph, const 
 
 std::vector<runtime::NamedConfiguration> random_configurations(const runtime::Graph& graph, double average, int count,
                                                                std::uint64_t seed) {
+  require_free_layers(graph);
   std::vector<int> widths;
   for (const Precision p : graph.precisions) widths.push_back(p.weight_bits);
   Random random(seed, kConfigurationStream);
@@ -104,6 +95,7 @@ std::vector<runtime::NamedConfiguration> random_configurations(const runtime::Gr
 FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Model>& model,
                                         const SearchRequest& request, const data::DataSplits& splits) {
   const runtime::Graph& graph = model->graph();
+  require_free_layers(graph);
   std::vector<Budget> budgets;
   for (const std::string& text : request.budgets) budgets.push_back(parse_budget(text, model, request.threads));
   const auto batches = calibration_batches(graph, request, splits);
@@ -157,7 +149,7 @@ FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Mod
     for (std::size_t k = 0; k < budgets.size(); ++k) {
       double cost = budgets[k].constraint.table.of(result.configuration);
       if (budgets[k].kind == "latency-ms") {
-        cost = measured_latency(alone, result.configuration);
+        cost = search::median_latency(alone, result.configuration);
         if (cost > out.limits[k]) {
           fits = false;
           constraints[k].budget = std::max(constraints[k].budget * out.limits[k] / cost, constraints[k].table.least());

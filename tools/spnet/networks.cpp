@@ -1,14 +1,30 @@
 #include "networks.hpp"
 
+#include <algorithm>
+
 #include "spnet/models/mobilenet_v1.hpp"
 #include "spnet/models/resnet.hpp"
+#include "spnet/nn/quantized_layer.hpp"
 
 namespace spnet::program {
 
 void require_network(const std::string& name) { models::find_model(name); }
 
 std::unique_ptr<nn::Classifier> make_network(const RunConfig& config) {
-  return models::make_model(config.model, config.model_options());
+  auto network = models::make_model(config.model, config.model_options());
+  if (config.layers.empty()) return network;
+  const auto layers = nn::quantized_layers(*network);
+  for (const nn::NamedLayer& l : layers) {
+    const auto at = config.layers.find(l.name);
+    check<ValueError>(at != config.layers.end(), "train: --config: layer '", l.name, "' is missing");
+    l.layer->fix_precision(parse_precision(at->second));
+  }
+  for (const auto& [name, precision] : config.layers)
+    check<ValueError>(
+        std::any_of(layers.begin(), layers.end(), [&](const nn::NamedLayer& l) { return l.name == name; }),
+        "train: --config: layer '", name, "' is not one of the network's, which are ",
+        join(layers, [](const nn::NamedLayer& l) { return l.name; }));
+  return network;
 }
 
 }  // namespace spnet::program

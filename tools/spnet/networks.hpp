@@ -11,7 +11,8 @@ namespace spnet::program {
 /// Throws ValueError, listing the known ones, where there is no network called `name`.
 void require_network(const std::string& name);
 
-/// The network of `config`, freshly initialised.
+/// The network of `config`, freshly initialised, its layers at the precisions that they have for good, if any. Throws
+/// ValueError, naming the layer, where these are not the network's.
 std::unique_ptr<nn::Classifier> make_network(const RunConfig& config);
 
 }  // namespace spnet::program

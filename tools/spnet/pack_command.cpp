@@ -26,8 +26,13 @@ int pack(const PackArguments& arguments) {
   LoadedRun run = load_run(arguments.run, arguments.best);
   RunConfig& config = run.config;
   config.skip_bad = config.skip_bad || arguments.skip_bad;
-  const std::vector<Precision> switches =
+  std::vector<Precision> switches =
       arguments.switches.empty() ? config.switches : parse_switches_option(arguments.switches);
+  if (config.is_fixed()) {
+    check<ValueError>(arguments.switches.empty(), "pack: --switches given, but each layer of ", arguments.run,
+                      " has a precision of its own");
+    switches.clear();
+  }
   runtime::Graph graph = pack_run(run, switches);
   data::DataSplits splits;
   if (!arguments.no_eval || arguments.recalibrate > 0)

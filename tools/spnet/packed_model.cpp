@@ -28,10 +28,13 @@ std::vector<Precision> parse_switches_option(const std::string& switches) {
 }
 
 std::vector<Precision> chosen_switches(const runtime::Graph& graph, const std::string& switches) {
-  const std::vector<Precision> chosen = switches.empty() ? graph.precisions : parse_switches_option(switches);
+  const std::vector<Precision> known = runtime::uniform_precisions(graph);
+  if (switches.empty()) return known;
+  const std::vector<Precision> chosen = parse_switches_option(switches);
   for (const Precision p : chosen)
-    check<ValueError>(std::find(graph.precisions.begin(), graph.precisions.end(), p) != graph.precisions.end(), p,
-                      " given, the network was packed for ", join(graph.precisions));
+    check<ValueError>(std::find(known.begin(), known.end(), p) != known.end(), p,
+                      " given, the network was packed for ",
+                      known.empty() ? std::string("layers at precisions of their own") : join(known));
   return chosen;
 }
 
@@ -78,8 +81,11 @@ int print_packed(const std::string& path) {
               g.layers.size(), g.nodes.size());
   std::printf("images      %s\n", message(g.input).c_str());
   std::printf("file        %llu bytes\n", static_cast<unsigned long long>(std::filesystem::file_size(path)));
-  std::vector<runtime::NamedConfiguration> all = uniform_configurations(g.precisions, g);
-  for (std::size_t i = 0; i < all.size(); ++i) all[i].accuracy = g.accuracies[i];
+  std::vector<runtime::NamedConfiguration> all;
+  for (std::size_t i = 0; i < g.precisions.size(); ++i)
+    if (model.is_uniform(i))
+      all.push_back({to_string(g.precisions[i]), runtime::Configuration(g.layers.size(), static_cast<std::uint8_t>(i)),
+                     g.accuracies[i]});
   all.insert(all.end(), g.configurations.begin(), g.configurations.end());
   std::printf("switch      top-1 %%   weight bytes\n");
   for (const auto& c : all) {

@@ -16,12 +16,14 @@ constexpr std::int64_t kRecalibrationBatch = 128;
 runtime::Graph pack_run(LoadedRun& run, const std::vector<Precision>& switches) {
   const RunConfig& config = run.config;
   const data::Augmentation images = loader_options(config, /*training=*/false).augmentation;
-  return pack::pack(
-      *run.model, {config.image_size, config.image_size, 3}, switches,
-      {.name = config.model,
-       .classes = config.classes,
-       .preparation = {.centre_share = images.centre_share, .mean = config.mean, .deviation = config.deviation},
-       .mixed = true});
+  const Shape image{config.image_size, config.image_size, 3};
+  pack::PackOptions options{
+      .name = config.model,
+      .classes = config.classes,
+      .preparation = {.centre_share = images.centre_share, .mean = config.mean, .deviation = config.deviation},
+      .mixed = true};
+  if (config.is_fixed()) return pack::pack_fixed(*run.model, image, "mixed", options);
+  return pack::pack(*run.model, image, switches, options);
 }
 
 void recalibrate(LoadedRun& run, const runtime::Graph& graph, const runtime::NamedConfiguration& configuration,

@@ -5,6 +5,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "spnet/search/architecture.hpp"
+
 namespace spnet::program {
 
 models::ModelOptions RunConfig::model_options() const {
@@ -68,6 +70,18 @@ void for_each_later_entry(Config& c, const Visit& visit) {
   visit("redraws", c.redraws);
   visit("norm", c.norm);
   visit("scale_rates", c.scale_rates);
+  visit("layers", c.layers);
+  visit("candidates", c.search.candidates);
+  visit("input_candidates", c.search.input_candidates);
+  visit("constraints", c.search.constraints);
+  visit("cell", c.search.cell);
+  visit("cell_temperature", c.search.temperature);
+  visit("last_cell_temperature", c.search.last_temperature);
+  visit("penalty", c.search.penalty);
+  visit("search_rate", c.search.rate);
+  visit("search_warmup", c.search.warmup_epochs);
+  visit("decide_every", c.search.decide_epochs);
+  visit("latency", c.search.latency);
 }
 
 }  // namespace
@@ -94,7 +108,13 @@ void check_config(const RunConfig& c) {
            {"scale-lr", c.scale_lr, 0, 1000},
            {"redraws", c.redraws, 0, 1},
            {"clip-norm", c.clip_norm, 0, 1e9},
-           {"warmup", c.warmup_epochs, 0, 1000}})
+           {"warmup", c.warmup_epochs, 0, 1000},
+           {"cell-temperature", c.search.temperature, 1e-3, 1e3},
+           {"last-cell-temperature", c.search.last_temperature, 1e-3, 1e3},
+           {"penalty", c.search.penalty, 0, 1e6},
+           {"search-rate", c.search.rate, 1e-9, 10},
+           {"search-warmup", c.search.warmup_epochs, 0, 1e6},
+           {"decide-every", c.search.decide_epochs, 1e-6, 1e6}})
     check<ValueError>(r.value >= r.low && r.value <= r.high, "train: --", r.option, " ", r.value, " given, expected ", r.low,
                       " to ", r.high);
   const auto require_one_of = [](const char* option, const std::string& value, std::initializer_list<const char*> known) {
@@ -103,7 +123,7 @@ void check_config(const RunConfig& c) {
   };
   require_one_of("optimizer", c.optimizer, {"sgd", "adam", "adamw"});
   require_one_of("augment", c.augment, {"auto", "none", "crop", "crop-flip", "resized-crop", "resized-crop-jitter"});
-  require_one_of("method", c.method, {"spnet", "bit-mixer"});
+  require_one_of("method", c.method, {"spnet", "bit-mixer", "fixed", "search"});
   require_one_of("norm", c.norm, {"switchable", "transitional", "shared"});
   for (const auto& [bits, rate] : c.scale_rates)
     check<ValueError>(bits >= 1 && bits <= 8 && rate >= 0 && rate <= 1000, "train: --scale-rates ", bits, ":", rate,
@@ -120,6 +140,14 @@ void check_config(const RunConfig& c) {
   } else {
     check<ValueError>(c.stages.empty(), "train: --stages are of --method bit-mixer");
   }
+  check<ValueError>((c.method == "fixed") != c.layers.empty(), "train: --method fixed and a precision for each layer "
+                    "belong together");
+  for (const auto& [layer, precision] : c.layers) {
+    const Precision p = parse_precision(precision);
+    check<ValueError>(std::find(c.switches.begin(), c.switches.end(), p) != c.switches.end(), "train: layer '", layer,
+                      "' is at ", p, ", which is not among ", join(c.switches));
+  }
+  if (c.method == "search") search::check_candidates({c.search.candidates, c.search.input_candidates}, "search");
   const auto is_channels = [](const std::vector<float>& values, float low) {
     return (values.empty() || values.size() == 3) &&
            std::all_of(values.begin(), values.end(), [low](float v) { return v >= low && v <= kLargest; });

@@ -15,7 +15,20 @@
 
 namespace spnet::program {
 
-/// The arguments of `spnet train` that decide the outcome; kept in RUN/config.json and in every checkpoint.
+/// What decides the outcome of `spnet search`.
+struct SearchConfig {
+  std::vector<int> candidates, input_candidates;  ///< widths of weights, and of layers' inputs
+  std::vector<std::string> constraints;           ///< "bitops-g:0.12" and the like: see search_plan.hpp
+  std::string cell = "softmax";
+  double temperature = 1, last_temperature = 1;
+  double penalty = 1;
+  double rate = 0.02;  ///< of the architecture parameters
+  double warmup_epochs = 1, decide_epochs = 1;
+  /// Milliseconds of each layer at each pair of widths, and of all else under the name "": where a constraint needs them.
+  std::map<std::string, std::map<std::string, double>> latency;
+};
+
+/// The arguments of `spnet train` and `spnet search` that decide the outcome; kept in RUN/config.json and in every checkpoint.
 /// The number of threads is not among them: no result depends on it.
 struct RunConfig {
   std::string model = "resnet20";
@@ -26,11 +39,13 @@ struct RunConfig {
   std::int64_t train_images = 0;  ///< use only so many, the first of a seeded shuffle; 0: all
   bool skip_bad = false;
   std::string augment = "auto";  ///< none, crop-flip, crop, resized-crop, resized-crop-jitter, auto
-  std::string method = "spnet";  ///< spnet, or bit-mixer
+  std::string method = "spnet";  ///< spnet, bit-mixer, fixed (layers at precisions of their own) or search
   std::vector<std::int64_t> stages;  ///< of bit-mixer: epochs of each of its three stages
   double redraws = 0.5;              ///< of bit-mixer: the largest probability that a layer draws its own width
   std::string norm = "switchable";   ///< switchable, transitional, shared
-  std::vector<Precision> switches;
+  std::vector<Precision> switches;   ///< of fixed and search: those that layers may have
+  std::map<std::string, std::string> layers;  ///< of fixed: the precision of each
+  SearchConfig search;                        ///< of search
   std::string quantizer = "dorefa";
   std::string activation_quantizer;  ///< empty: the scheme's own
   bool per_channel = false;  ///< a learned scale for each filter
@@ -55,6 +70,8 @@ struct RunConfig {
   std::vector<float> mean, deviation;  ///< of each channel, in 0..1
 
   models::ModelOptions model_options() const;
+  /// Whether each layer ends at one precision of its own: then there are no switches to evaluate or to pack.
+  bool is_fixed() const { return method == "fixed" || method == "search"; }
 };
 
 /// Throws ValueError, naming the option, where a value is outside its range or not a number.

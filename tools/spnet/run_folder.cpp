@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "networks.hpp"
+#include "search_plan.hpp"
 #include "spnet/io/module_file.hpp"
 
 namespace spnet::program {
@@ -128,6 +129,7 @@ LoadedRun load_run(const fs::path& path, bool best) {
   out.model = make_network(out.config);
   try {
     io::load_module(loaded.file, *out.model);
+    if (out.config.method == "search") restore_found(out.config, loaded.file, *out.model);
   } catch (const FileError& error) {
     throw FileError(message(loaded.path.string(), ": does not fit its own configuration: ", error.what()));
   }

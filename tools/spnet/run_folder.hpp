@@ -19,12 +19,14 @@ namespace spnet::program {
 ///
 /// config.json: the entries of RunConfig. metrics.jsonl: an object a line for each epoch, {"epoch", "step", "lr",
 /// "train": {switch: {"loss", "top1"}}, "test": {switch: {"top1", "images"}}}; "test" where the epoch was evaluated,
-/// top1 in percent; of runs in stages also "stage", from 1. In the first stage of Bit-Mixer weights are float, in
+/// top1 in percent, the switch "mixed" where layers have precisions of their own; of searches "progress": {figure:
+/// value}; of runs in stages also "stage", from 1. In the first stage of Bit-Mixer weights are float, in
 /// "test" too.
 ///
 /// A checkpoint is a safetensors file (io/safetensors.hpp) of float32 tensors: "model." + every parameter's and
 /// buffer's name, "optimizer." + the parameter's name + ".momentum" (SGD) or ".exp_avg", ".exp_avg_sq" and ".step"
-/// (Adam), and the metadata "progress", JSON {"epoch": epochs done, "batch": batches done of the next, "step": updates
+/// (Adam), "method." + what the training method has to save (of a search: "search." + operand + ".logits" and
+/// ".decision", and their optimizer's), and the metadata "progress", JSON {"epoch": epochs done, "batch": batches done of the next, "step": updates
 /// done, "best_mean": best mean top-1 so far, "totals": [{"loss", "images", "correct"}] of the unfinished epoch,
 /// highest switch first}, and "config", the text of config.json. Random numbers are functions of the seed and these
 /// counters. best.safetensors has the "model." tensors alone.

@@ -8,6 +8,7 @@
 #include "networks.hpp"
 #include "progress.hpp"
 #include "run_folder.hpp"
+#include "search_plan.hpp"
 #include "signals.hpp"
 #include "spnet/io/module_file.hpp"
 #include "spnet/train/evaluate.hpp"
@@ -66,6 +67,7 @@ TrainSession::TrainSession(RunFolder folder, RunConfig config, SessionOptions op
   folder_.require_new();
   splits_ = open_data(config_);
   complete_from_data(config_, splits_);
+  complete_search(config_);
   config_.init = init;
   build();
   if (!init.empty()) initialise(init);
@@ -124,6 +126,8 @@ void TrainSession::restore(const io::CheckpointFolder::Loaded& loaded) {
     io::load_module(loaded.file, *model_);
     for (auto& state : optimizer_->state())
       state.tensor.copy_from(loaded.file.get<float>("optimizer." + state.name, state.tensor.shape()));
+    for (auto& state : trainer_->state())
+      state.tensor.copy_from(loaded.file.get<float>(kMethodPrefix + state.name, state.tensor.shape()));
     const auto progress = nlohmann::json::parse(loaded.file.metadata("progress"));
     epoch_ = progress.at("epoch").get<std::int64_t>();
     batch_ = progress.at("batch").get<std::int64_t>();
@@ -150,6 +154,7 @@ void TrainSession::save() const {
   io::TensorFile file;
   io::put_module(file, *model_);
   for (const auto& state : optimizer_->state()) file.put("optimizer." + state.name, state.tensor);
+  for (const auto& state : trainer_->state()) file.put(kMethodPrefix + state.name, state.tensor);
   nlohmann::json totals = nlohmann::json::array();
   for (const auto& t : totals_) totals.push_back({{"loss", t.loss}, {"images", t.images}, {"correct", t.correct}});
   const nlohmann::json progress = {
@@ -161,8 +166,9 @@ void TrainSession::save() const {
 
 void TrainSession::save_and_say() const {
   save();
-  std::fprintf(stderr, "stopped after step %llu and saved; go on with: spnet train --resume %s\n",
-               static_cast<unsigned long long>(step_), folder_.path().string().c_str());
+  std::fprintf(stderr, "stopped after step %llu and saved; go on with: spnet %s --resume %s\n",
+               static_cast<unsigned long long>(step_), config_.method == "search" ? "search" : "train",
+               folder_.path().string().c_str());
 }
 
 bool TrainSession::run() {
@@ -231,10 +237,13 @@ bool TrainSession::finish_epoch() {
     Progress progress("  evaluating", splits_.test->size(), "images");
     test_loader_->seek({0, 0});
     try {
-      evaluations = train::evaluate(*model_, config_.switches, *test_loader_, [&](std::int64_t images) {
+      const auto report = [&](std::int64_t images) {
         progress.update(images);
         return !stop_requested();
-      });
+      };
+      evaluations = config_.is_fixed()
+                        ? std::vector{train::evaluate_as_set(*model_, trainer_->results().front().name(), *test_loader_, report)}
+                        : train::evaluate(*model_, config_.switches, *test_loader_, report);
     } catch (const NumericError& error) {
       throw NumericError(message("train: after epoch ", epoch_ + 1, ", step ", step_, ": ", error.what()));
     }
@@ -250,6 +259,7 @@ bool TrainSession::finish_epoch() {
     line += "  | test";
     for (const auto& e : evaluations) line += message("  ", e.name, " ", percent(e.correct, e.images));
   }
+  for (const auto& [name, value] : trainer_->progress()) line += message("  ", name, " ", value);
   std::fprintf(stderr, "%s\n", line.c_str());
   std::fill(totals_.begin(), totals_.end(), SwitchTotals{});
   // Earlier stages lead to another network than the one that is wanted.
@@ -273,6 +283,7 @@ nlohmann::json TrainSession::metrics(const std::vector<train::Evaluation>& evalu
   for (const auto& e : evaluations) test[e.name] = {{"top1", e.top1_percent()}, {"images", e.images}};
   nlohmann::json line = {{"epoch", epoch_ + 1}, {"step", step_}, {"lr", lr}, {"train", train}};
   if (stages_.size() > 1) line["stage"] = stages_.of(epoch_) + 1;
+  for (const auto& [name, value] : trainer_->progress()) line["progress"][name] = value;
   if (!evaluations.empty()) line["test"] = test;
   return line;
 }

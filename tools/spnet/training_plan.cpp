@@ -1,9 +1,13 @@
 #include "training_plan.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
+#include "search_plan.hpp"
 #include "spnet/optim/adam.hpp"
 #include "spnet/optim/sgd.hpp"
+#include "spnet/search/ssps.hpp"
 #include "spnet/train/bit_mixer.hpp"
 #include "spnet/train/parameter_groups.hpp"
 #include "spnet/train/trainer.hpp"
@@ -24,10 +28,38 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const RunConfig& config, const 
   return optimizer;
 }
 
+namespace {
+
+std::unique_ptr<train::TrainingMethod> make_search(const RunConfig& config, nn::Classifier& model,
+                                                   optim::Optimizer& optimizer, std::uint64_t steps_per_epoch) {
+  const SearchConfig& s = config.search;
+  const auto steps = [&](double epochs) {
+    return static_cast<std::uint64_t>(std::llround(epochs * static_cast<double>(steps_per_epoch)));
+  };
+  search::Architecture architecture(model, {s.candidates, s.input_candidates});
+  auto constraints = make_constraints(config, model, architecture);
+  return std::make_unique<search::SspsTrainer>(
+      model, std::move(architecture), std::move(constraints), optimizer,
+      search::SspsOptions{.cell = s.cell,
+                          .temperature = s.temperature,
+                          .last_temperature = s.last_temperature,
+                          .penalty = s.penalty,
+                          .learning_rate = s.rate,
+                          .steps = steps(static_cast<double>(config.epochs)),
+                          .warmup_steps = steps(s.warmup_epochs),
+                          .decide_every = std::max<std::uint64_t>(1, steps(s.decide_epochs))},
+      config.distillation, config.seed);
+}
+
+}  // namespace
+
 std::unique_ptr<train::TrainingMethod> make_method(const RunConfig& config, nn::Classifier& model,
                                                    optim::Optimizer& optimizer, std::uint64_t steps_per_epoch) {
   if (config.method == "spnet")
     return std::make_unique<train::Trainer>(model, config.switches, optimizer, config.distillation, config.seed);
+  if (config.method == "fixed")
+    return std::make_unique<train::FixedTrainer>(model, optimizer, config.distillation, config.seed);
+  if (config.method == "search") return make_search(config, model, optimizer, steps_per_epoch);
   train::BitMixerOptions options{.most_redraws = config.redraws};
   for (std::size_t i = 0; i < options.stage_steps.size(); ++i)
     options.stage_steps[i] = static_cast<std::uint64_t>(config.stages[i]) * steps_per_epoch;

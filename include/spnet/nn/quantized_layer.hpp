@@ -5,18 +5,26 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "spnet/nn/module.hpp"
 #include "spnet/nn/quantization.hpp"
+#include "spnet/quant/mixture.hpp"
 #include "spnet/quant/quantizer.hpp"
 #include "spnet/quant/registry.hpp"
 
 namespace spnet {
 inline namespace v0 {
 namespace nn {
+
+/// Widths that an operand has at once, each by its share: see quantize_mixture.
+struct WidthMixture {
+  std::vector<int> widths;
+  Variable<float> shares;  ///< [widths]
+};
 
 /// A layer with a weight that is quantized together with the layer's own input, to whatever precision is set. Made
 /// without switches it is a float layer and stays one at every precision.
@@ -28,11 +36,31 @@ class QuantizedLayer : public Module {
   /// False: weights stay float whatever the precision, as in the first stage of Bit-Mixer's training. The precision
   /// itself is the same.
   void quantize_weights(bool quantize) { quantizes_weights_ = quantize; }
+  /// From now on the layer has `precision`, whatever is set to the network, as float layers do. Throws ValueError where
+  /// its quantizers were not made for one of the widths.
+  void fix_precision(Precision precision) {
+    require_widths(quantization_.weight_widths(), {precision.weight_bits}, "weights");
+    require_widths(quantization_.activation_widths(), {precision.activation_bits}, "activations");
+    precision_ = precision;
+    is_fixed_ = true;
+  }
+  bool is_fixed() const { return is_fixed_; }
+  /// The weight, or the layer's input, is this mixture whatever the precision; none: as the precision says. Throws
+  /// ValueError where its quantizer was not made for one of the widths.
+  void mix_weights(std::optional<WidthMixture> mixture) {
+    if (mixture) require_widths(quantization_.weight_widths(), mixture->widths, "weights");
+    weight_mixture_ = std::move(mixture);
+  }
+  void mix_activations(std::optional<WidthMixture> mixture) {
+    if (mixture) require_widths(quantization_.activation_widths(), mixture->widths, "activations");
+    activation_mixture_ = std::move(mixture);
+  }
   Quantizer* weight_quantizer() { return weight_quantizer_.get(); }
   Quantizer* activation_quantizer() { return activation_quantizer_.get(); }
 
-  /// Bits that this layer's weight and bias take at `precision`.
+  /// Bits that this layer's weight and bias take at `precision`, or at the one that it was fixed to.
   std::int64_t own_size_bits(Precision precision) const {
+    if (is_fixed_) precision = precision_;
     std::int64_t bits = 0;
     for (const auto& p : own_parameters())
       if (p.kind == ParameterKind::kBias) bits += kFloatBits * p.variable.size();
@@ -75,17 +103,25 @@ class QuantizedLayer : public Module {
   }
 
   Variable<float> quantized_input(const Variable<float>& x) {
+    if (activation_mixture_)
+      return quantize_mixture(x, *activation_quantizer_, activation_mixture_->widths, activation_mixture_->shares,
+                              training());
     if (!is_quantized() || precision_.activation_bits == kFloatBits) return x;
     return quantize(x, *activation_quantizer_, precision_.activation_bits, training());
   }
   Variable<float> quantized_weight() {
+    if (weight_mixture_)
+      return quantize_mixture(weight_, *weight_quantizer_, weight_mixture_->widths, weight_mixture_->shares,
+                              training());
     if (!is_quantized() || !quantizes_weights_ || precision_.weight_bits == kFloatBits) return weight_;
     return quantize(weight_, *weight_quantizer_, precision_.weight_bits, training());
   }
 
-  std::string refusal(Precision precision) const override { return switch_refusal(quantization_.switches, precision); }
+  std::string refusal(Precision precision) const override {
+    return is_fixed_ ? std::string() : switch_refusal(quantization_.switches, precision);
+  }
   void on_precision(Precision precision) override {
-    if (is_quantized()) precision_ = precision;
+    if (is_quantized() && !is_fixed_) precision_ = precision;
   }
 
   Variable<float> weight_;
@@ -97,11 +133,18 @@ class QuantizedLayer : public Module {
     for (const auto& b : quantizer.buffers()) register_buffer(prefix + b.name, b.tensor, ParameterKind::kScale);
   }
 
+  void require_widths(const std::vector<int>& known, const std::vector<int>& asked, const char* what) const {
+    for (const int bits : asked)
+      check<ValueError>(is_quantized() && (bits == kFloatBits || std::find(known.begin(), known.end(), bits) != known.end()),
+                        op_, ": ", bits, " bits of ", what, " given, the layer was made for ", join(known));
+  }
+
   const char* op_;
   Quantization quantization_;
   std::unique_ptr<Quantizer> weight_quantizer_, activation_quantizer_;
+  std::optional<WidthMixture> weight_mixture_, activation_mixture_;
   Precision precision_;
-  bool quantizes_weights_ = true;
+  bool quantizes_weights_ = true, is_fixed_ = false;
 };
 
 /// A layer that has a precision of its own, with its dotted name, as "layer1.0.conv1".

@@ -36,10 +36,16 @@ struct PackOptions {
 
 namespace detail {
 
+// What a node's weight and input had in a trace.
+inline Precision traced_widths(const TracedNode& node) {
+  return {node.weight ? node.weight->bits : kFloatBits, node.quantizer ? node.input_bits : kFloatBits};
+}
+
 // The traces of one module at several precisions as one graph.
 class Merger {
  public:
-  // With `mixed`, the forms of normalisations are left to MixedNorms.
+  // Without precisions the layers of the one trace may have any. With `mixed`, the forms of normalisations are left to
+  // MixedNorms.
   Merger(const std::vector<Precision>& precisions, std::span<const std::vector<TracedNode>> traces, bool mixed)
       : precisions_(precisions), traces_(traces), mixed_(mixed) {}
 
@@ -92,10 +98,9 @@ class Merger {
       quantizer = node.quantizer;
       if (!rules.contains(node.input_bits)) rules.emplace(node.input_bits, code_rule(*node.quantizer, node.input_bits));
     }
-    for (std::size_t p = 0; p < traces_.size(); ++p)
-      require(rules.empty() ||
-                  (traces_[p][i].quantizer ? traces_[p][i].input_bits : kFloatBits) == precisions_[p].activation_bits,
-              i, "whether the input is quantized");
+    for (std::size_t p = 0; p < precisions_.size(); ++p)
+      require(rules.empty() || traced_widths(traces_[p][i]).activation_bits == precisions_[p].activation_bits, i,
+              "whether the input is quantized");
     return rules;
   }
   std::uint32_t weight_of(std::size_t i, runtime::Graph& graph) const {
@@ -105,10 +110,11 @@ class Merger {
     for (const auto& trace : traces_) any_codes = any_codes || trace[i].weight->codes;
     for (std::size_t p = 0; p < traces_.size(); ++p) {
       const TracedWeight& weight = *traces_[p][i].weight;
-      const int bits = any_codes ? precisions_[p].weight_bits : kFloatBits;
-      require(weight.codes.has_value() == (bits != kFloatBits), i, "whether the weight is quantized");
+      if (p < precisions_.size())
+        require(weight.bits == (any_codes ? precisions_[p].weight_bits : kFloatBits), i,
+                "whether the weight is quantized");
       if (weight.codes) {
-        const auto [at, is_new] = codes.emplace(bits, *weight.codes);
+        const auto [at, is_new] = codes.emplace(weight.bits, *weight.codes);
         require(is_new || (std::ranges::equal(at->second.codes.span(), weight.codes->codes.span()) &&
                            runtime::detail::same_map(at->second.map, weight.codes->map)),
                 i, "what one weight width means");
@@ -219,6 +225,35 @@ inline Tensor<float> random_images(const Shape& image, std::uint64_t seed) {
   return out;
 }
 
+inline runtime::Graph empty_graph(const Shape& image, const PackOptions& options) {
+  return {.name = options.name,
+          .input = image,
+          .preparation = options.preparation,
+          .classes = options.classes,
+          .precisions = {},
+          .accuracies = {},
+          .layers = {},
+          .configurations = {},
+          .weights = {},
+          .nodes = {}};
+}
+
+// Whether an engine computes what the module does, on other images than those that were followed.
+class Comparison {
+ public:
+  Comparison(nn::Module& module, const Shape& image) : module_(module), images_(random_images(image, 2)) {}
+  void operator()(runtime::Engine& engine, const std::string& at) const {
+    const NoGradGuard no_grad;
+    const Tensor<float> expected = module_(Variable<float>(images_)).value().contiguous(), logits = engine.run(images_);
+    check<ValueError>(expected.shape() == logits.shape() && std::ranges::equal(expected.span(), logits.span()),
+                      "pack: at ", at, " the packed network computes other logits than the module");
+  }
+
+ private:
+  nn::Module& module_;
+  Tensor<float> images_;
+};
+
 }  // namespace detail
 
 /// The graph of `module` for images of shape `image` [H,W,C], at each of `precisions`. The module is followed, not
@@ -235,28 +270,14 @@ inline runtime::Graph pack(nn::Module& module, const Shape& image, const std::ve
     module.set_precision(p);
     traces.push_back(trace_nodes(module, x));
   }
-  runtime::Graph graph{.name = options.name,
-                       .input = image,
-                       .preparation = options.preparation,
-                       .classes = options.classes,
-                       .precisions = precisions,
-                       .accuracies = std::vector<std::optional<runtime::Accuracy>>(precisions.size()),
-                       .layers = {},
-                       .configurations = {},
-                       .weights = {},
-                       .nodes = {}};
+  runtime::Graph graph = detail::empty_graph(image, options);
+  graph.precisions = precisions;
+  graph.accuracies.resize(precisions.size());
   detail::Merger(precisions, traces, options.mixed).merge_into(graph);
   if (options.mixed) detail::add_mixed_norms(module, x, traces, graph);
 
-  // Other images than those that were followed.
-  const Tensor<float> images = detail::random_images(image, 2);
-  const NoGradGuard no_grad;
   runtime::Engine engine(std::make_shared<const runtime::Model>(graph));
-  const auto compare = [&](const std::string& at) {
-    const Tensor<float> expected = module(Variable<float>(images)).value().contiguous(), logits = engine.run(images);
-    check<ValueError>(expected.shape() == logits.shape() && std::ranges::equal(expected.span(), logits.span()),
-                      "pack: at ", at, " the packed network computes other logits than the module");
-  };
+  const detail::Comparison compare(module, image);
   if (options.mixed) {
     LayerSetter set(module, graph);
     Random random(3);
@@ -267,14 +288,37 @@ inline runtime::Graph pack(nn::Module& module, const Shape& image, const std::ve
         p = static_cast<std::uint8_t>(random.below(static_cast<std::uint32_t>(precisions.size())));
       set(configuration);
       engine.set_configuration(configuration);
-      compare("layers of different precisions");
+      compare(engine, "layers of different precisions");
     }
   }
   for (const Precision p : precisions) {
     module.set_precision(p);
     engine.set_precision(p);
-    compare(to_string(p));
+    compare(engine, to_string(p));
   }
+  return graph;
+}
+
+/// The same with each layer at the precision that it has now, and at no other: the file holds one width of each weight.
+/// The graph has one configuration, called `configuration`. Throws as `pack`.
+inline runtime::Graph pack_fixed(nn::Module& module, const Shape& image, const std::string& configuration,
+                                 const PackOptions& options = {}) {
+  std::vector<std::vector<TracedNode>> traces{trace_nodes(module, Variable<float>(detail::random_images(image, 1)))};
+  runtime::Graph graph = detail::empty_graph(image, options);
+  detail::Merger({}, traces, /*mixed=*/false).merge_into(graph);
+  runtime::Configuration layers(graph.layers.size(), 0);
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    if (graph.nodes[i].layer < 0) continue;
+    const Precision p = detail::traced_widths(traces.front()[i]);
+    auto at = std::find(graph.precisions.begin(), graph.precisions.end(), p);
+    if (at == graph.precisions.end()) at = graph.precisions.insert(at, p);
+    layers[static_cast<std::size_t>(graph.nodes[i].layer)] = static_cast<std::uint8_t>(at - graph.precisions.begin());
+  }
+  if (graph.precisions.empty()) graph.precisions.push_back({});
+  graph.accuracies.resize(graph.precisions.size());
+  graph.configurations.push_back({configuration, std::move(layers), {}});
+  runtime::Engine engine(std::make_shared<const runtime::Model>(graph));
+  detail::Comparison(module, image)(engine, configuration);
   return graph;
 }
 

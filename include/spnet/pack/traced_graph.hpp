@@ -31,6 +31,7 @@ inline constexpr std::int64_t kTracedImages = 2;
 struct TracedWeight {
   std::string name;                ///< of its parameter; empty where it is none
   std::optional<Quantized> codes;  ///< else floats
+  int bits = kFloatBits;
   Tensor<float> floats;
 };
 
@@ -174,6 +175,7 @@ class GraphTracer {
       const auto* codes = w.deferred_as<DeferredCodes>();
       check<ValueError>(codes, "pack: a weight's quantizer gave no codes");
       out.codes = codes->quantized;
+      out.bits = made->as<traced::Quantize>()->bits;
     } else {
       out.floats = w.value().contiguous();
     }

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "spnet/ops/quantize_centered.hpp"
 #include "spnet/quant/quantizer.hpp"
@@ -41,6 +43,15 @@ class DorefaWeights : public Quantizer {
     const Tensor<float> t = ops::finite_tanh("dorefa weights", x);
     return detail::lower_centered(t, detail::nonzero_range(ops::max_abs(t)), bits);
   }
+  std::vector<Quantized> lower_all(const Tensor<float>& x, std::span<const int> widths, bool training) override {
+    const Tensor<float> t = ops::finite_tanh("dorefa weights", x);
+    const float range = detail::nonzero_range(ops::max_abs(t));
+    std::vector<Quantized> out;
+    for (const int bits : widths)
+      out.push_back(bits == 1 ? lower(x, 1, training) : detail::lower_centered(t, range, bits));
+    return out;
+  }
+  bool same_backward(int a, int b) const override { return (a == 1) == (b == 1); }
   void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
     if (!into.needs(0)) return;
     if (call.bits == 1) return into.add(0, gradient);

@@ -5,6 +5,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "spnet/ops/quantize_nested.hpp"
@@ -21,22 +22,15 @@ inline namespace v0 {
 class NestedWeights : public Quantizer {
  public:
   Quantized lower(const Tensor<float>& x, int bits, bool training) override {
-    const Tensor<float> master_scale = scale_.use(label_, x, kStart, training);
-    const Tensor<std::uint8_t> master = master_codes(x, master_scale);
-    if (bits == 1) {
-      const Tensor<float> scale = sign_scale_.use(label_, x, 1.0f, training);
-      return {ops::from_master(master, 0, [](int w) { return w >= 0; }), ops::sign_map(scale)};
-    }
-    const Range r = range(bits);
-    // Values of bins are their lower edges, or their centres: (2·level + 1)·S/2.
-    const int step = is_centered_ ? 2 : 1;
-    Tensor<float> scale = master_scale.clone();
-    scale.data()[0] = std::ldexp(scale.data()[0], ops::kMasterBits - bits) / static_cast<float>(step);
-    return {narrow(master, bits, -r.low), AffineCodes{.scale = std::move(scale),
-                                                      .step = step,
-                                                      .zero_point = -step * r.low - (step - 1),
-                                                      .qmin = 0,
-                                                      .qmax = r.high - r.low}};
+    const Tensor<float> scale = scale_.use(label_, x, kStart, training);
+    return narrowed(master_codes(x, scale), scale, x, bits, training);
+  }
+  std::vector<Quantized> lower_all(const Tensor<float>& x, std::span<const int> widths, bool training) override {
+    const Tensor<float> scale = scale_.use(label_, x, kStart, training);
+    const Tensor<std::uint8_t> master = master_codes(x, scale);
+    std::vector<Quantized> out;
+    for (const int bits : widths) out.push_back(narrowed(master, scale, x, bits, training));
+    return out;
   }
   void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
     if (call.bits == 1) return detail::sign_gradient(gradient, call, sign_scale_, into);
@@ -80,13 +74,29 @@ class NestedWeights : public Quantizer {
   // At 2 bits, S = 2·mean|w|, where LSQ starts too; the master then reaches 4·mean|w|. From LSQ's own start at 8 bits
   // every 2-bit weight would be zero.
   static constexpr float kStart = 1.0f / 32;
-  bool is_centered_;
 
+  Quantized narrowed(const Tensor<std::uint8_t>& master, const Tensor<float>& master_scale, const Tensor<float>& x,
+                     int bits, bool training) {
+    if (bits == 1)
+      return {ops::from_master(master, 0, [](int w) { return w >= 0; }),
+              ops::sign_map(sign_scale_.use(label_, x, 1.0f, training))};
+    const Range r = range(bits);
+    // Values of bins are their lower edges, or their centres: (2·level + 1)·S/2.
+    const int step = is_centered_ ? 2 : 1;
+    Tensor<float> scale = master_scale.clone();
+    scale.data()[0] = std::ldexp(scale.data()[0], ops::kMasterBits - bits) / static_cast<float>(step);
+    return {narrow(master, bits, -r.low), AffineCodes{.scale = std::move(scale),
+                                                      .step = step,
+                                                      .zero_point = -step * r.low - (step - 1),
+                                                      .qmin = 0,
+                                                      .qmax = r.high - r.low}};
+  }
   float rate(int bits) const {
     const auto at = rates_.find(bits);
     return at == rates_.end() ? 1.0f : static_cast<float>(at->second);
   }
 
+  bool is_centered_;
   std::map<int, double> rates_;
   LearnedScale scale_, sign_scale_;
 };

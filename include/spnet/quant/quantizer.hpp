@@ -65,11 +65,19 @@ class Quantizer {
   /// batch update their running statistics, and those with learned scales start them from the first x they see.
   /// Throws NumericError where x is not finite, ValueError on a width it was not made for.
   virtual Quantized lower(const Tensor<float>& x, int bits, bool training) = 0;
+  /// As `lower` at each of `widths`, in their order. Override it where widths have work in common.
+  virtual std::vector<Quantized> lower_all(const Tensor<float>& x, std::span<const int> widths, bool training) {
+    std::vector<Quantized> out;
+    for (const int bits : widths) out.push_back(lower(x, bits, training));
+    return out;
+  }
 
   /// The surrogate gradient: from the gradient of the decoded values, adds that of x as input 0 and those of
   /// `parameters_at(bits)` as inputs 1, 2, …
   virtual void backward(const Tensor<float>& gradient, const QuantizerCall& call,
                         InputGradients<float>& into) const = 0;
+  /// True where `backward` does the same at both widths, whatever the codes: then it may be asked once for a sum.
+  virtual bool same_backward(int a, int b) const { return a == b; }
 
   /// The trained parameters that `lower` reads at `bits`.
   virtual std::span<const Variable<float>> parameters_at(int /*bits*/) const { return {}; }

@@ -37,13 +37,17 @@ struct EngineOptions {
 /// One session. Its members may be called from one thread at a time; sessions on one Model may run side by side.
 class Engine {
  public:
-  /// Begins at the highest precision, with all layers.
+  /// Begins at the highest precision that all layers may have, or with the model's first configuration.
   explicit Engine(std::shared_ptr<const Model> model, const EngineOptions& options = {})
       : model_(std::move(model)), options_(options), configuration_(model_->graph().layers.size()) {
     check<ValueError>(options.threads >= 0 && options.threads <= 1024, "engine: ", options.threads,
                       " threads given, expected 0 to 1024");
-    const auto& precisions = model_->graph().precisions;
-    set_precision(*std::max_element(precisions.begin(), precisions.end()));
+    const auto uniform = uniform_precisions(model_->graph());
+    if (uniform.empty()) {
+      set_configuration(model_->graph().configurations.front().layers);
+    } else {
+      set_precision(*std::max_element(uniform.begin(), uniform.end()));
+    }
   }
   /// Throws FileError, naming the file and what is wrong with it.
   explicit Engine(const std::filesystem::path& path, const EngineOptions& options = {}, const ModelOptions& model = {})
@@ -51,8 +55,10 @@ class Engine {
 
   /// Sets all layers. Throws ValueError where the network was not packed for `precision`.
   void set_precision(Precision precision) {
-    std::fill(configuration_.begin(), configuration_.end(),
-              static_cast<std::uint8_t>(model_->precision_index(precision)));
+    const std::size_t p = model_->precision_index(precision);
+    if (!model_->is_uniform(p))
+      throw ValueError(message("engine: ", precision, " given, the network was not packed for it in all layers"));
+    std::fill(configuration_.begin(), configuration_.end(), static_cast<std::uint8_t>(p));
     current_ = nullptr;
   }
   /// Sets each layer, in the order of the graph's. Throws ValueError on another number, or where the network was not
@@ -67,9 +73,14 @@ class Engine {
   void set_configuration(const Configuration& configuration) {
     check<ValueError>(configuration.size() == configuration_.size(), "engine: ", configuration.size(),
                       " precisions given for ", configuration_.size(), " layers");
-    for (const std::uint8_t p : configuration)
-      check<ValueError>(p < model_->graph().precisions.size(), "engine: precision number ", int{p}, " of ",
-                        model_->graph().precisions.size());
+    const runtime::Graph& graph = model_->graph();
+    for (std::size_t l = 0; l < configuration.size(); ++l) {
+      const std::uint8_t p = configuration[l];
+      if (p < graph.precisions.size() && model_->works_at(l, p)) continue;
+      check<ValueError>(p < graph.precisions.size(), "engine: precision number ", int{p}, " of ",
+                        graph.precisions.size());
+      throw ValueError(message("engine: the network was not packed with ", graph.layers[l], " at ", graph.precisions[p]));
+    }
     configuration_ = configuration;
     current_ = nullptr;
   }

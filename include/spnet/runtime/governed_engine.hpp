@@ -34,14 +34,25 @@ struct Choice {
   double accuracy = 0;
 };
 
-/// All layers at one precision, for each of the model's. Accuracies are those measured at packing; where one is
-/// missing, all are ranked by their bits instead.
+namespace detail {
+
+// Whether the accuracies of all precisions that all layers may have are known.
+inline bool is_measured(const Model& model) {
+  for (std::size_t i = 0; i < model.graph().precisions.size(); ++i)
+    if (model.is_uniform(i) && !model.graph().accuracies[i]) return false;
+  return true;
+}
+
+}  // namespace detail
+
+/// All layers at one precision, for each of the model's that they all may have. Accuracies are those measured at
+/// packing; where one is missing, all are ranked by their bits instead.
 inline std::vector<Choice> uniform_choices(const Model& model) {
   const Graph& graph = model.graph();
-  const bool measured =
-      std::all_of(graph.accuracies.begin(), graph.accuracies.end(), [](const auto& a) { return a.has_value(); });
+  const bool measured = detail::is_measured(model);
   std::vector<Choice> choices;
   for (std::size_t i = 0; i < graph.precisions.size(); ++i) {
+    if (!model.is_uniform(i)) continue;
     const Precision p = graph.precisions[i];
     const double accuracy = measured
                                 ? graph.accuracies[i]->top1_percent
@@ -55,10 +66,9 @@ inline std::vector<Choice> uniform_choices(const Model& model) {
 inline std::vector<Choice> model_choices(const Model& model) {
   std::vector<Choice> choices = uniform_choices(model);
   const Graph& graph = model.graph();
-  const auto measured = [](const auto& of) { return of.has_value(); };
-  if (!std::all_of(graph.accuracies.begin(), graph.accuracies.end(), measured)) return choices;
+  if (!detail::is_measured(model)) return choices;
   for (const NamedConfiguration& c : graph.configurations)
-    if (measured(c.accuracy)) choices.push_back({c.name, c.layers, c.accuracy->top1_percent});
+    if (c.accuracy) choices.push_back({c.name, c.layers, c.accuracy->top1_percent});
   return choices;
 }
 

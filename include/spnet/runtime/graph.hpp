@@ -179,7 +179,9 @@ struct Graph {
   Shape input;  ///< [H,W,C]
   Preparation preparation;
   std::vector<std::string> classes;
-  std::vector<Precision> precisions;                ///< those that a layer may have
+  /// Those that a layer may have. All nodes work at each of them, or else every node works at what the configurations
+  /// ask of it.
+  std::vector<Precision> precisions;
   std::vector<std::optional<Accuracy>> accuracies;  ///< with all layers at each of them
   std::vector<std::string> layers;                  ///< the names of what may have a precision of its own
   std::vector<NamedConfiguration> configurations = {};  ///< beside all layers at one precision; may be empty
@@ -197,12 +199,44 @@ inline const char* operator_name(const Operator& op) {
   return kNames[op.index()];
 }
 
+/// The weight of an operator; null where it has none.
+inline const Weight* weight_of(const Graph& graph, const Operator& op) {
+  if (const auto* conv = std::get_if<Conv2d>(&op)) return &graph.weights[conv->weight];
+  if (const auto* linear = std::get_if<Linear>(&op)) return &graph.weights[linear->weight];
+  return nullptr;
+}
+
 /// The rules by which node i's own input becomes codes; null where it has none.
 inline const CodeRules* rules_of(const Operator& op) {
   if (const auto* conv = std::get_if<Conv2d>(&op)) return &conv->rules;
   if (const auto* linear = std::get_if<Linear>(&op)) return &linear->rules;
   if (const auto* quantize = std::get_if<Quantize>(&op)) return &quantize->rules;
   return nullptr;
+}
+
+/// Whether a node's input becomes codes of so many bits, or stays float, as is asked.
+inline bool has_codes(const Node& node, int activation_bits) {
+  const CodeRules* rules = rules_of(node.op);
+  return !rules || rules->empty() || activation_bits == kFloatBits || rules->contains(activation_bits);
+}
+/// Whether a node's weight, if it depends on the precision, is there at so many bits.
+inline bool has_weight(const Graph& graph, const Node& node, int weight_bits) {
+  const Weight* weight = weight_of(graph, node.op);
+  if (!weight || weight->codes.empty()) return true;
+  return weight_bits == kFloatBits ? !weight->floats.span.empty() : weight->codes.contains(weight_bits);
+}
+/// Whether a node has what it needs at `p`.
+inline bool works_at(const Graph& graph, const Node& node, Precision p) {
+  return has_codes(node, p.activation_bits) && has_weight(graph, node, p.weight_bits);
+}
+
+/// Those of the graph's precisions that all layers may have at once.
+inline std::vector<Precision> uniform_precisions(const Graph& graph) {
+  std::vector<Precision> out;
+  for (const Precision p : graph.precisions)
+    if (std::all_of(graph.nodes.begin(), graph.nodes.end(), [&](const Node& n) { return works_at(graph, n, p); }))
+      out.push_back(p);
+  return out;
 }
 
 }  // namespace runtime

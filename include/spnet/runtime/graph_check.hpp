@@ -89,6 +89,7 @@ class GraphCheck {
       for (std::size_t k = 0; k < node.inputs.size(); ++k)
         check<ValueError>(!is_constant(node, k), "reads node ", node.inputs[k], ", a constant");
     const Shape shape = std::visit([&](const auto& op) { return shape_of(op, node); }, node.op);
+    check_widths(node);
     const std::int64_t count = element_count(shape);
     check<ShapeError>(count >= 1 && count <= kMaxElements && shape.rank() < kMaxRank, "a result of shape ", shape);
     elements_ += count;
@@ -96,6 +97,17 @@ class GraphCheck {
     shapes_.push_back(shape);
   }
 
+  // What a node must have: all widths, or where there are configurations, those that they ask for.
+  void check_widths(const Node& node) const {
+    if (node.layer < 0) return;
+    const auto require = [&](Precision p) {
+      check<ValueError>(has_codes(node, p.activation_bits), "no codes of its input at ", p);
+      check<ValueError>(has_weight(g_, node, p.weight_bits), "no weight at ", p);
+    };
+    if (g_.configurations.empty())
+      for (const Precision p : g_.precisions) require(p);
+    for (const auto& c : g_.configurations) require(g_.precisions[c.layers[static_cast<std::size_t>(node.layer)]]);
+  }
   bool is_constant(const Node& node, std::size_t i) const {
     return std::holds_alternative<Constant>(g_.nodes[node.inputs[i]].op);
   }
@@ -108,14 +120,10 @@ class GraphCheck {
     check<ValueError>(axis >= 0 && axis < shape.rank(), "axis ", axis, " of ", shape);
   }
 
-  // What a layer must have at each precision.
   void check_rules(const CodeRules& rules, const Node& node) const {
     for (const auto& [bits, rule] : rules) check_rule(rule, bits);
     if (rules.empty()) return;
     check<ValueError>(node.layer >= 0, "its input's codes depend on the precision, but it is no layer");
-    for (const Precision p : g_.precisions)
-      check<ValueError>(p.activation_bits == kFloatBits || rules.contains(p.activation_bits),
-                        "no codes of its input at ", p);
   }
   const Weight& checked_weight(std::uint32_t index, int rank, const Node& node) const {
     check<ValueError>(index < g_.weights.size(), "weight ", index, " of ", g_.weights.size());
@@ -123,9 +131,6 @@ class GraphCheck {
     check<ShapeError>(w.shape.rank() == rank, "weight ", w.shape, " has another rank than ", rank);
     if (w.codes.empty()) return w;
     check<ValueError>(node.layer >= 0, "its weight depends on the precision, but it is no layer");
-    for (const Precision p : g_.precisions)
-      check<ValueError>(p.weight_bits == kFloatBits ? !w.floats.span.empty() : w.codes.contains(p.weight_bits),
-                        "no weight at ", p);
     return w;
   }
 
@@ -254,7 +259,7 @@ class GraphCheck {
 }  // namespace detail
 
 /// The shapes of the nodes' results, for one image. Throws ValueError, naming the node or the weight, where the graph
-/// cannot run at each of its precisions, or asks for too much.
+/// cannot run at each of its precisions, or at each of its configurations where it has some, or asks for too much.
 inline std::vector<Shape> check_graph(const Graph& graph) { return detail::GraphCheck(graph).shapes(); }
 
 }  // namespace runtime

@@ -20,13 +20,6 @@ namespace spnet {
 inline namespace v0 {
 namespace runtime {
 
-/// The weight of an operator; null where it has none.
-inline const Weight* weight_of(const Graph& graph, const Operator& op) {
-  if (const auto* conv = std::get_if<Conv2d>(&op)) return &graph.weights[conv->weight];
-  if (const auto* linear = std::get_if<Linear>(&op)) return &graph.weights[linear->weight];
-  return nullptr;
-}
-
 /// Bits of a node's weight and of its input with layer l at precision configuration[l]: 32 where the weight, or the
 /// input, is float at every precision.
 inline Precision widths_at(const Graph& graph, const Node& node, std::span<const std::uint8_t> configuration) {

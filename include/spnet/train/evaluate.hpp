@@ -72,6 +72,18 @@ inline std::vector<Evaluation> evaluate(nn::Module& model, const std::vector<Pre
   return results;
 }
 
+/// The same of a network whose layers have precisions of their own, as they are now; the result is called `name`.
+inline Evaluation evaluate_as_set(nn::Module& model, const std::string& name, data::Loader& loader,
+                                  const std::function<bool(std::int64_t)>& progress = {}) {
+  NoGradGuard no_grad;
+  const bool training = model.training();
+  model.eval();
+  const auto logits = [&](std::size_t, const Tensor<float>& images) { return model(Variable<float>(images)).value(); };
+  const Evaluation result = evaluate_logits(logits, {name}, loader, progress).front();
+  model.train(training);
+  return result;
+}
+
 }  // namespace train
 }  // namespace v0
 }  // namespace spnet

@@ -44,6 +44,12 @@ class TrainingMethod {
   virtual const std::vector<SwitchResult>& step(const Tensor<float>& images, const Tensor<std::int32_t>& labels,
                                                 double lr, std::uint64_t step) = 0;
 
+  /// What has to be saved besides the network and its optimizer so that a run can go on: tensors that share memory with
+  /// the method, by names of its own.
+  virtual std::vector<nn::NamedBuffer> state() { return {}; }
+  /// How far it has come, for reports: figures by name.
+  virtual std::vector<std::pair<std::string, double>> progress() const { return {}; }
+
   /// Those of the last step; before the first, who they will be of.
   const std::vector<SwitchResult>& results() const { return results_; }
   const DistillationOptions& distillation() const { return distillation_; }
@@ -53,17 +59,24 @@ class TrainingMethod {
   /// a weight that is not positive or is of no switch.
   TrainingMethod(const char* who, nn::Classifier& model, std::vector<Precision> switches, optim::Optimizer& optimizer,
                  DistillationOptions distillation, std::uint64_t seed)
+      : TrainingMethod(who, model, optimizer, std::move(distillation), seed) {
+    check<ValueError>(!switches.empty(), who, ": no switch given");
+    check_switch_weights(distillation_.switch_weights, switches);
+    std::sort(switches.begin(), switches.end(), std::greater<>());
+    results_.clear();
+    for (Precision p : switches) results_.push_back({.precision = p});
+  }
+  /// Of a network whose layers have precisions of their own: the only result is "mixed".
+  TrainingMethod(const char* who, nn::Classifier& model, optim::Optimizer& optimizer, DistillationOptions distillation,
+                 std::uint64_t seed)
       : model_(model),
         optimizer_(optimizer),
         distillation_(std::move(distillation)),
         plan_(distillation_plan(distillation_.name)),
-        seed_(seed) {
-    check<ValueError>(!switches.empty(), who, ": no switch given");
+        seed_(seed),
+        results_{{.mixed = true}} {
     check<ValueError>(distillation_.temperature > 0, who, ": temperature ", distillation_.temperature,
                       " given, expected > 0");
-    check_switch_weights(distillation_.switch_weights, switches);
-    std::sort(switches.begin(), switches.end(), std::greater<>());
-    for (Precision p : switches) results_.push_back({.precision = p});
   }
 
   /// Forgets the last step and draws the lessons of this one for `students`.

@@ -33,6 +33,22 @@ class Trainer final : public TrainingMethod {
   }
 };
 
+/// Training of a network whose layers keep the precisions that they have: forward, cross-entropy, backward, one
+/// optimizer step.
+class FixedTrainer final : public TrainingMethod {
+ public:
+  /// Throws as TrainingMethod.
+  FixedTrainer(nn::Classifier& model, optim::Optimizer& optimizer, DistillationOptions options = {},
+               std::uint64_t seed = 0)
+      : TrainingMethod("FixedTrainer", model, optimizer, std::move(options), seed) {}
+
+  const std::vector<SwitchResult>& step(const Tensor<float>& images, const Tensor<std::int32_t>& labels, double lr,
+                                        std::uint64_t step) override {
+    teach(begin(step, 1).front(), mutable_results().front(), Variable<float>(images), labels, step);
+    return finish(lr, step);
+  }
+};
+
 }  // namespace train
 }  // namespace v0
 }  // namespace spnet

@@ -1,0 +1,267 @@
+// The space of a search for widths: architecture parameters for the two operands of every layer, and what was decided.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "spnet/nn/quantized_layer.hpp"
+#include "spnet/search/cell.hpp"
+#include "spnet/search/knapsack.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace search {
+
+/// The widths that a search may choose among, each list ascending.
+struct Candidates {
+  std::vector<int> weights, activations;  ///< 1..8, or 32
+
+  /// All pairs, those of the first weight width first: the columns of cost tables.
+  std::vector<Precision> pairs() const {
+    std::vector<Precision> out;
+    for (const int w : weights)
+      for (const int a : activations) out.push_back({w, a});
+    return out;
+  }
+};
+
+/// Throws ValueError, naming `op`, unless both lists are widths in ascending order, 64 pairs at most.
+inline void check_candidates(const Candidates& candidates, const char* op) {
+  for (const auto* widths : {&candidates.weights, &candidates.activations}) {
+    check<ValueError>(!widths->empty() && std::is_sorted(widths->begin(), widths->end(), std::less_equal<>()) &&
+                          std::all_of(widths->begin(), widths->end(), is_bit_width),
+                      op, ": candidates ", join(*widths, {}, ","), " given, expected ascending widths of 1..8 or 32");
+  }
+  check<ValueError>(candidates.weights.size() * candidates.activations.size() <= 64, op, ": ",
+                    candidates.weights.size() * candidates.activations.size(), " pairs of widths, expected up to 64");
+}
+
+/// The weight or the input of a layer, whose width is to be found.
+struct Operand {
+  std::string name;         ///< "layer1.0.conv1.weight" or "layer1.0.conv1.input"
+  std::vector<int> widths;  ///< K candidates
+  Variable<float> logits;   ///< [K], the architecture parameters α; they begin at 0
+  Tensor<float> decision;   ///< [1], the place of the width that was decided for; −1: none yet
+
+  bool is_decided() const { return decision.data()[0] >= 0; }
+  std::size_t decided() const { return static_cast<std::size_t>(decision.data()[0]); }
+  /// softmax(α); 1 and 0 once it is decided.
+  std::vector<double> probabilities() const {
+    std::vector<double> p(widths.size(), 0);
+    if (is_decided()) {
+      p[decided()] = 1;
+      return p;
+    }
+    const auto alpha = logits.value().span();
+    const double most = static_cast<double>(*std::max_element(alpha.begin(), alpha.end()));
+    double sum = 0;
+    for (std::size_t i = 0; i < p.size(); ++i) sum += p[i] = std::exp(static_cast<double>(alpha[i]) - most);
+    for (double& v : p) v /= sum;
+    return p;
+  }
+  /// 1 − H(p)/log K: 0 where all widths are as likely, 1 where one alone is (SSPS decides by it; the form is that of
+  /// SGAS [later]).
+  double certainty() const {
+    double entropy = 0;
+    for (const double p : probabilities())
+      if (p > 0) entropy -= p * std::log(p);
+    return widths.size() > 1 ? 1 - entropy / std::log(static_cast<double>(widths.size())) : 1;
+  }
+};
+
+/// The architecture parameters of a network: two operands for each of its quantized layers, in the order of
+/// nn::quantized_layers. Costs are tables whose columns are Candidates::pairs().
+class Architecture {
+ public:
+  /// `model` must live as long, and have been made for all candidates. Throws ValueError where it was not, or has no
+  /// quantized layer.
+  Architecture(nn::Module& model, Candidates candidates)
+      : candidates_(std::move(candidates)), layers_(nn::quantized_layers(model)) {
+    check_candidates(candidates_, "search");
+    check<ValueError>(!layers_.empty(), "search: the network has no quantized layer");
+    const auto add = [&](const std::string& name, const std::vector<int>& widths) {
+      const auto count = static_cast<std::int64_t>(widths.size());
+      operands_.push_back({name, widths, Variable<float>(Tensor<float>::zeros({count}), true),
+                           Tensor<float>::full({1}, count > 1 ? -1.0f : 0.0f)});
+    };
+    for (const nn::NamedLayer& l : layers_) {
+      add(l.name + ".weight", candidates_.weights);
+      add(l.name + ".input", candidates_.activations);
+    }
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      for (const Precision p : candidates_.pairs()) layers_[l].layer->fix_precision(p);  // which may refuse
+      fix(l);
+    }
+  }
+
+  const Candidates& candidates() const { return candidates_; }
+  const std::vector<nn::NamedLayer>& layers() const { return layers_; }
+  /// Weight and input of the first layer, then those of the next.
+  const std::vector<Operand>& operands() const { return operands_; }
+  std::size_t undecided() const {
+    return static_cast<std::size_t>(
+        std::count_if(operands_.begin(), operands_.end(), [](const Operand& o) { return !o.is_decided(); }));
+  }
+
+  /// All that a search has found so far, by names of its own; shares memory with this.
+  std::vector<nn::NamedBuffer> state() {
+    std::vector<nn::NamedBuffer> out;
+    for (Operand& o : operands_) {
+      out.push_back({"search." + o.name + ".logits", o.logits.value(), nn::ParameterKind::kScale});
+      out.push_back({"search." + o.name + ".decision", o.decision, nn::ParameterKind::kScale});
+    }
+    return out;
+  }
+
+  /// Sets the layers for one step: operands that are not decided to the cell's mixture, the others to their width.
+  void apply(const Cell& cell, double temperature, Random& random) {
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      nn::QuantizedLayer& layer = *layers_[l].layer;
+      layer.mix_weights(mixture(operands_[2 * l], cell, temperature, random));
+      layer.mix_activations(mixture(operands_[2 * l + 1], cell, temperature, random));
+      fix(l);
+    }
+  }
+  /// Sets the layers to what is decided, or else most likely.
+  void apply_choice() {
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      layers_[l].layer->mix_weights({});
+      layers_[l].layer->mix_activations({});
+      fix(l);
+    }
+  }
+
+  /// The cost as `table` expects it: fixed + Σ over layers and pairs of p(w)·p(a)·cost.
+  double expected(const CostTable& table) const {
+    double sum = table.fixed;
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      const auto w = operands_[2 * l].probabilities(), a = operands_[2 * l + 1].probabilities();
+      for (std::size_t i = 0; i < w.size(); ++i)
+        for (std::size_t j = 0; j < a.size(); ++j) sum += w[i] * a[j] * table.layers[l][i * a.size() + j];
+    }
+    return sum;
+  }
+  /// Adds `weight` times the gradient of `expected(table)` to those of the logits that are not decided.
+  void add_gradient(const CostTable& table, double weight) {
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      const auto w = operands_[2 * l].probabilities(), a = operands_[2 * l + 1].probabilities();
+      std::vector<double> of_w(w.size(), 0), of_a(a.size(), 0);
+      for (std::size_t i = 0; i < w.size(); ++i)
+        for (std::size_t j = 0; j < a.size(); ++j) {
+          of_w[i] += a[j] * table.layers[l][i * a.size() + j];
+          of_a[j] += w[i] * table.layers[l][i * a.size() + j];
+        }
+      add_gradient(operands_[2 * l], w, of_w, weight);
+      add_gradient(operands_[2 * l + 1], a, of_a, weight);
+    }
+  }
+
+  /// The most likely configuration, as places of pairs, that keeps all constraints and what is decided, and spends at
+  /// least `fill` of the one that it comes nearest to; where that much cannot be spent, as much as can be. Throws
+  /// ValueError where there is none.
+  Configuration plan(const std::vector<Constraint>& constraints, double fill) const {
+    constexpr double kNever = std::numeric_limits<double>::infinity();  // it was decided otherwise
+    std::vector<std::vector<double>> losses;
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      const auto w = operands_[2 * l].probabilities(), a = operands_[2 * l + 1].probabilities();
+      auto& layer = losses.emplace_back();
+      for (const double p : w)
+        for (const double q : a) layer.push_back(p * q > 0 ? -std::log(p) - std::log(q) : kNever);
+    }
+    const auto solve = [&](double reward) {
+      auto rewarded = losses;
+      for (const Constraint& c : constraints)
+        for (std::size_t l = 0; l < rewarded.size(); ++l)
+          for (std::size_t p = 0; p < rewarded[l].size(); ++p)
+            rewarded[l][p] -= reward * c.table.layers[l][p] / c.budget;
+      auto found = solve_knapsack(rewarded, constraints, {.states = 512});
+      bool keeps = found.has_value();
+      for (std::size_t l = 0; keeps && l < losses.size(); ++l) keeps = losses[l][(*found)[l]] < kNever;
+      check<ValueError>(keeps, "search: nothing that was not decided otherwise keeps the constraints");
+      return std::move(*found);
+    };
+    const auto spent = [&](const Configuration& configuration) {
+      double most = constraints.empty() ? 1 : 0;
+      for (const Constraint& c : constraints) most = std::max(most, c.table.of(configuration) / c.budget);
+      return most;
+    };
+    Configuration best = solve(0);
+    if (spent(best) >= fill) return best;
+    double low = 0, high = 1;
+    for (; high < 1e6; low = high, high *= 4)
+      if (best = solve(high); spent(best) >= fill) break;
+    constexpr int kHalvings = 12;
+    for (int i = 0; i < kHalvings && spent(best) >= fill; ++i) {
+      const double middle = (low + high) / 2;
+      if (Configuration found = solve(middle); spent(found) >= fill) {
+        best = std::move(found);
+        high = middle;
+      } else {
+        low = middle;
+      }
+    }
+    return best;
+  }
+  /// Decides the `count` operands of the highest certainty that are not decided, as `plan` has them.
+  void decide(std::size_t count, const Configuration& plan) {
+    std::vector<std::size_t> order;
+    for (std::size_t i = 0; i < operands_.size(); ++i)
+      if (!operands_[i].is_decided()) order.push_back(i);
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+      return operands_[a].certainty() > operands_[b].certainty();
+    });
+    order.resize(std::min(count, order.size()));
+    for (const std::size_t i : order) {
+      const std::size_t pair = plan[i / 2], inputs = candidates_.activations.size();
+      operands_[i].decision.data()[0] = static_cast<float>(i % 2 == 0 ? pair / inputs : pair % inputs);
+    }
+  }
+
+  /// The precision of each layer: what is decided, or else most likely.
+  std::vector<Precision> precisions() const {
+    std::vector<Precision> out;
+    for (std::size_t l = 0; l < layers_.size(); ++l)
+      out.push_back({likeliest(operands_[2 * l]), likeliest(operands_[2 * l + 1])});
+    return out;
+  }
+
+ private:
+  static int likeliest(const Operand& o) {
+    const auto p = o.probabilities();
+    return o.widths[static_cast<std::size_t>(std::max_element(p.begin(), p.end()) - p.begin())];
+  }
+  static std::optional<nn::WidthMixture> mixture(const Operand& o, const Cell& cell, double temperature,
+                                                 Random& random) {
+    if (o.is_decided()) return std::nullopt;
+    return nn::WidthMixture{o.widths, cell(o.logits, temperature, random)};
+  }
+  void fix(std::size_t l) {
+    layers_[l].layer->fix_precision({likeliest(operands_[2 * l]), likeliest(operands_[2 * l + 1])});
+  }
+  // From the gradient of the probabilities to that of the logits.
+  static void add_gradient(Operand& o, const std::vector<double>& p, const std::vector<double>& of_p, double weight) {
+    if (o.is_decided()) return;
+    const double mean = std::inner_product(p.begin(), p.end(), of_p.begin(), 0.0);
+    Tensor<float> gradient(o.logits.shape());
+    for (std::size_t i = 0; i < p.size(); ++i)
+      gradient.data()[i] = static_cast<float>(weight * p[i] * (of_p[i] - mean));
+    o.logits.node()->accumulate(std::move(gradient));
+  }
+
+  Candidates candidates_;
+  std::vector<nn::NamedLayer> layers_;
+  std::vector<Operand> operands_;
+};
+
+}  // namespace search
+}  // namespace v0
+}  // namespace spnet

@@ -1,0 +1,152 @@
+#include "spnet/search/ssps.hpp"
+
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "spnet/core/parallel.hpp"
+#include "spnet/optim/sgd.hpp"
+#include "spnet/search/pair_costs.hpp"
+#include "spnet/testing/compare.hpp"
+#include "spnet/train/parameter_groups.hpp"
+#include "supernet.hpp"
+
+using namespace spnet;
+using test::kCandidates;
+
+namespace {
+
+std::vector<search::NamedConstraint> bit_operations(nn::Classifier& net, double share) {
+  search::Architecture architecture(net, kCandidates);
+  search::CostTable table =
+      search::bit_operations_table(kCandidates, search::layer_work(net, architecture, {8, 8, 3}));
+  const double budget = table.least() + share * (table.most() - table.least());
+  return {{"bitops", {std::move(table), budget}}};
+}
+
+struct Run {
+  explicit Run(const char* cell = "softmax", double share = 0.3)
+      : net(test::make_supernet()),
+        optimizer(train::parameter_groups(*net), {}),
+        trainer(*net, search::Architecture(*net, kCandidates), bit_operations(*net, share), optimizer,
+                {.cell = cell, .last_temperature = 0.5, .learning_rate = 0.05, .steps = 14, .warmup_steps = 2, .decide_every = 3},
+                {.name = "none"}, 7),
+        images(testing::random_normal<float>({8, 8, 8, 3}, 5)),
+        labels({8}) {
+    for (std::int64_t i = 0; i < 8; ++i) labels(i) = static_cast<std::int32_t>(i);
+  }
+  void steps(std::uint64_t begin, std::uint64_t end) {
+    for (std::uint64_t s = begin; s < end; ++s) trainer.step(images, labels, 0.02, s);
+  }
+  // All that the next step depends on.
+  std::vector<Tensor<float>> state() {
+    std::vector<Tensor<float>> out;
+    for (const auto& p : net->parameters()) out.push_back(p.variable.value());
+    for (const auto& b : net->buffers()) out.push_back(b.tensor);
+    for (const auto& s : optimizer.state()) out.push_back(s.tensor);
+    for (const auto& s : trainer.state()) out.push_back(s.tensor);
+    return out;
+  }
+
+  std::unique_ptr<nn::Classifier> net;
+  optim::SGD optimizer;
+  search::SspsTrainer trainer;
+  Tensor<float> images;
+  Tensor<std::int32_t> labels;
+};
+
+bool same(std::vector<Tensor<float>> a, std::vector<Tensor<float>> b) {
+  bool equal = a.size() == b.size();
+  for (std::size_t i = 0; equal && i < a.size(); ++i) equal = testing::bit_equal(a[i], b[i]);
+  return equal;
+}
+
+}  // namespace
+
+TEST_CASE("search: ssps warms up, decides in rounds and ends on its budget") {
+  for (const char* cell : {"softmax", "gumbel", "gumbel-hard"}) {
+    CAPTURE(std::string(cell));
+    Run run(cell);
+    const std::size_t all = run.trainer.architecture().undecided();
+    run.steps(0, 2);
+    for (const auto& o : run.trainer.architecture().operands())
+      for (const float alpha : o.logits.value().span()) CHECK(alpha == 0.0f);
+    run.steps(2, 5);
+    CHECK(run.trainer.architecture().undecided() == all);
+    bool moved = false;
+    for (const auto& o : run.trainer.architecture().operands())
+      for (const float alpha : o.logits.value().span()) moved = moved || alpha != 0.0f;
+    CHECK(moved);
+    // Three rounds, after steps 5, 8 and 11, leave one interval.
+    run.steps(5, 6);
+    CHECK(run.trainer.architecture().undecided() == all - (all + 2) / 3);
+    run.steps(6, 14);
+    CHECK(run.trainer.architecture().undecided() == 0);
+    const auto progress = run.trainer.progress();
+    CHECK(progress[0] == std::pair<std::string, double>("undecided", 0));
+    const double budget = bit_operations(*test::make_supernet(), 0.3)[0].constraint.budget;
+    CHECK(progress[1].second <= budget);
+    CHECK(progress[1].second >= 0.98 * budget);
+  }
+}
+
+TEST_CASE("search: the expected cost falls below its budget where the penalty asks for it") {
+  Run run("softmax", 0.2);
+  const double before = run.trainer.progress()[1].second;
+  run.steps(0, 5);
+  CHECK(run.trainer.progress()[1].second < before);
+}
+
+TEST_CASE("search: one that goes on from a copied state ends with the same bits, with any number of threads") {
+  for (const std::uint64_t stop : {1u, 4u, 5u, 9u}) {
+    CAPTURE(stop);
+    Run whole("gumbel"), first("gumbel"), second("gumbel");
+    {
+      const ThreadCountGuard one(1);
+      whole.steps(0, 14);
+    }
+    const ThreadCountGuard two(2);
+    first.steps(0, stop);
+    auto to = second.state();
+    const auto from = first.state();
+    for (std::size_t i = 0; i < to.size(); ++i) to[i].copy_from(from[i]);
+    second.steps(stop, 14);
+    CHECK(same(whole.state(), second.state()));
+  }
+}
+
+TEST_CASE("search: constraints that cannot be met are refused with what can be") {
+  const auto net = test::make_supernet();
+  auto constraints = bit_operations(*net, 0.5);
+  constraints[0].constraint.table = {{{1, 2}, {3, 5}}, 10};
+  for (const double budget : {13.0, 18.0}) {
+    CAPTURE(budget);
+    constraints[0].constraint.budget = budget;
+    CHECK_THROWS_WITH_AS(search::check_constraints(constraints),
+                         message("search: bitops:", budget, " cannot be met, the candidates allow 14 to 17").c_str(),
+                         ValueError);
+  }
+  constraints[0].constraint.budget = 14;
+  CHECK_NOTHROW(search::check_constraints(constraints));
+  // What is cheap by one is dear by the other.
+  constraints.push_back({"other", {{{{2, 1}, {5, 3}}, 10}, 14}});
+  CHECK_THROWS_WITH_AS(search::check_constraints(constraints),
+                       "search: each constraint can be met, but not all of them together", ValueError);
+}
+
+TEST_CASE("search: options that leave nothing to do are refused") {
+  const auto net = test::make_supernet();
+  optim::SGD optimizer(train::parameter_groups(*net), {});
+  const auto make = [&](const search::SspsOptions& options) {
+    search::SspsTrainer(*net, search::Architecture(*net, kCandidates), {}, optimizer, options);
+  };
+  CHECK_NOTHROW(make({.steps = 10}));
+  CHECK_THROWS_AS(make({.steps = 0}), ValueError);
+  CHECK_THROWS_AS(make({.steps = 10, .warmup_steps = 10}), ValueError);
+  CHECK_THROWS_AS(make({.steps = 10, .decide_every = 6}), ValueError);
+  CHECK_THROWS_AS(make({.temperature = 0, .steps = 10}), ValueError);
+  CHECK_THROWS_AS(make({.cell = "other", .steps = 10}), ValueError);
+}
