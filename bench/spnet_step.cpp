@@ -4,6 +4,8 @@
 //
 //   spnet_step [--batch 128] [--width 16] [--switches 1,2,4,8,32] [--threads 2] [--steps 6] [--model resnet20]
 //              [--activation-quantizer dorefa]
+//
+// or, with --search 1,2,3,4,6,8, one step of the search for each layer's widths among these, nothing decided yet.
 
 #include <sys/resource.h>
 
@@ -11,14 +13,17 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "spnet/core/parallel.hpp"
 #include "spnet/kernels/dispatch.hpp"
 #include "spnet/models/mobilenet_v1.hpp"
+#include "spnet/models/mobilenet_v2.hpp"
 #include "spnet/models/resnet.hpp"
 #include "spnet/optim/sgd.hpp"
+#include "spnet/search/ssps.hpp"
 #include "spnet/train/parameter_groups.hpp"
 #include "spnet/train/trainer.hpp"
 
@@ -35,11 +40,14 @@ double peak_mib() {
 int main(int argc, char** argv) {
   std::int64_t batch = 128, width = 16, image = 32;
   int threads = 2, steps = 6;
-  std::string model_name = "resnet20", switch_list = "1,2,4,8,32", activations = "dorefa";
+  std::string model_name = "resnet20", switch_list = "1,2,4,8,32", activations = "dorefa", cell = "softmax";
+  std::vector<int> candidates;
   CLI::App app{"Times a training step of a switchable network."};
   app.add_option("--batch", batch, "images a step")->check(CLI::PositiveNumber);
   app.add_option("--width", width, "channels of the first stage")->check(CLI::PositiveNumber);
   app.add_option("--switches", switch_list, "bit-widths, as 1,2,32, or pairs, as w1a2,w32a32");
+  app.add_option("--search", candidates, "candidates of a search, as 1,2,4,8")->delimiter(',');
+  app.add_option("--cell", cell, "of the search");
   app.add_option("--threads", threads, "threads")->check(CLI::PositiveNumber);
   app.add_option("--steps", steps, "steps; the best counts")->check(CLI::PositiveNumber);
   app.add_option("--image", image, "height and width of the images")->check(CLI::PositiveNumber);
@@ -55,7 +63,11 @@ int main(int argc, char** argv) {
     const double at_start = peak_mib();
     spnet::set_num_threads(threads);
     std::vector<spnet::Precision> switches;
-    if (switch_list.find('w') != std::string::npos) {
+    const spnet::search::Candidates space{candidates, candidates};
+    if (!candidates.empty()) {
+      switches = space.pairs();
+      switch_list = "search among " + spnet::join(candidates, {}, ",");
+    } else if (switch_list.find('w') != std::string::npos) {
       switches = spnet::parse_switches(switch_list);
     } else {
       for (const std::string& bits : CLI::detail::split(switch_list, ',')) {
@@ -63,12 +75,24 @@ int main(int argc, char** argv) {
         spnet::check_precision(switches.back(), "spnet_step");
       }
     }
-    const double first_channels = model_name == "resnet20" ? 16 : model_name == "mobilenet_v1" ? 32 : 64;
+    const double first_channels = model_name == "resnet20" ? 16 : model_name.starts_with("mobilenet") ? 32 : 64;
     auto model = spnet::models::make_model(
         model_name, {.width = static_cast<double>(width) / first_channels,
-                     .quantization = {.switches = switches, .activation_quantizer = activations}});
+                     .quantization = {.switches = switches,
+                                      .activation_quantizer = activations,
+                                      .norm = candidates.empty() ? spnet::nn::NormKind::kSwitchable
+                                                                 : spnet::nn::NormKind::kShared}});
     spnet::optim::SGD optimizer(spnet::train::parameter_groups(*model, {.weight_decay = 1e-4}), {.momentum = 0.9});
-    spnet::train::Trainer trainer(*model, switches, optimizer, {.name = "top", .label_weight = 0.0f});
+    std::unique_ptr<spnet::train::TrainingMethod> trainer;
+    if (candidates.empty()) {
+      trainer = std::make_unique<spnet::train::Trainer>(
+          *model, switches, optimizer, spnet::train::DistillationOptions{.name = "top", .label_weight = 0.0f});
+    } else {
+      trainer = std::make_unique<spnet::search::SspsTrainer>(
+          *model, spnet::search::Architecture(*model, space), std::vector<spnet::search::NamedConstraint>{}, optimizer,
+          spnet::search::SspsOptions{
+              .cell = cell, .steps = std::uint64_t{1} << 40, .decide_every = std::uint64_t{1} << 30});
+    }
 
     spnet::Random random(0);
     spnet::Tensor<float> images({batch, image, image, 3});
@@ -79,7 +103,7 @@ int main(int argc, char** argv) {
     double best = 1e30;
     for (int i = 0; i < steps; ++i) {
       const auto begin = std::chrono::steady_clock::now();
-      trainer.step(images, labels, 0.1, static_cast<std::uint64_t>(i));
+      trainer->step(images, labels, 0.1, static_cast<std::uint64_t>(i));
       best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     }
     const double peak = peak_mib();

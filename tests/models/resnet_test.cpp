@@ -8,6 +8,7 @@
 
 #include "spnet/autograd/loss.hpp"
 #include "spnet/models/mobilenet_v1.hpp"
+#include "spnet/models/mobilenet_v2.hpp"
 
 using namespace spnet;
 
@@ -34,6 +35,7 @@ TEST_CASE("models: parameter counts are those of the published networks") {
   CHECK(float_parameters(*models::make_model("resnet34", {.classes = 1000, .stem = "imagenet"})) == 21797672);
   CHECK(float_parameters(*models::make_model("resnet50", {.classes = 1000, .stem = "imagenet"})) == 25557032);
   CHECK(float_parameters(*models::make_model("mobilenet_v1", {.classes = 1000, .stem = "imagenet"})) == 4231976);
+  CHECK(float_parameters(*models::make_model("mobilenet_v2", {.classes = 1000, .stem = "imagenet"})) == 3504872);
   // 269,722 with parameter-free shortcuts; two 1×1 shortcuts with batch norm add 2,752.
   CHECK(float_parameters(*models::make_model("resnet20", {})) == 269722 + 16 * 32 + 32 * 64 + 2 * 32 + 2 * 64);
 }
@@ -50,7 +52,7 @@ TEST_CASE("models: names are those of the usual float networks") {
 TEST_CASE("models: every network runs at every switch and gives logits") {
   const auto switches = parse_switches("w1a1,w2a4,w1a32,w32a32");
   NoGradGuard no_grad;
-  for (const char* name : {"resnet20", "resnet18", "resnet50", "mobilenet_v1"})
+  for (const char* name : {"resnet20", "resnet18", "resnet50", "mobilenet_v1", "mobilenet_v2"})
     for (const char* stem : {"cifar", "tiny-imagenet", "imagenet"}) {
       const auto net =
           models::make_model(name, {.classes = 7, .width = 0.125, .stem = stem, .quantization = {.switches = switches}});
@@ -65,7 +67,7 @@ TEST_CASE("models: every network runs at every switch and gives logits") {
 
 TEST_CASE("models: networks with the ImageNet stem train on images that shrink to one pixel") {
   const auto switches = parse_switches("w2a2,w32a32");
-  for (const char* name : {"resnet20", "resnet18", "resnet50", "mobilenet_v1"}) {
+  for (const char* name : {"resnet20", "resnet18", "resnet50", "mobilenet_v1", "mobilenet_v2"}) {
     CAPTURE(std::string(name));
     const auto net = models::make_model(name, {.width = 0.25, .stem = "imagenet", .quantization = {.switches = switches}});
     for (const Precision p : switches) {

@@ -127,3 +127,46 @@ TEST_CASE("nn: a layer passes NaN on to nobody") {
   x(0, 1, 1, 2) = std::nanf("");
   CHECK_THROWS_AS(layer(Variable<float>(x)), NumericError);
 }
+
+TEST_CASE("nn: a layer that is fixed keeps its precision whatever is set") {
+  Random random(1);
+  nn::Conv2d layer(3, 4, 3, {.padding = 1}, kQuantization, random);
+  const Variable<float> x(noise({2, 5, 5, 3}, 2));
+  layer.set_precision({1, 32});
+  const auto expected = layer(x).value();
+  layer.fix_precision({1, 32});
+  layer.set_precision({2, 2});
+  CHECK(layer.is_fixed());
+  CHECK(layer.precision() == Precision{1, 32});
+  CHECK(std::ranges::equal(layer(x).value().span(), expected.span()));
+  CHECK(layer.own_size_bits({32, 32}) == 3 * 4 * 9);
+  // Pairs that are no switch, of widths that there are.
+  CHECK_NOTHROW(layer.fix_precision({2, 1}));
+  CHECK_NOTHROW(layer.set_precision({4, 4}));
+  CHECK(layer.precision() == Precision{2, 1});
+  CHECK_THROWS_WITH_AS(layer.fix_precision({4, 1}), "Conv2d: 4 bits of weights given, the layer was made for 1, 2",
+                       ValueError);
+  CHECK_THROWS_AS(layer.fix_precision({1, 3}), ValueError);
+}
+
+TEST_CASE("nn: a layer may have several widths at once") {
+  Random random(1);
+  nn::Conv2d layer(3, 4, 3, {.padding = 1}, kQuantization, random);
+  const Variable<float> x(noise({2, 5, 5, 3}, 2), true);
+  const Variable<float> shares(Tensor<float>::from({2}, {0.25f, 0.75f}), true);
+  layer.set_precision({32, 32});
+  layer.mix_weights(nn::WidthMixture{{1, 2}, shares});
+  const auto mixed = layer(x);
+  mixed.backward(Tensor<float>::ones(mixed.shape()));
+  CHECK(shares.grad().defined());
+  CHECK(layer.weight().grad().defined());
+  layer.mix_weights({});
+  // A convolution is linear in its weight.
+  layer.fix_precision({1, 32});
+  const auto one = layer(x).value().clone();
+  layer.fix_precision({2, 32});
+  const auto two = layer(x).value().clone();
+  for (std::int64_t i = 0; i < one.size(); ++i)
+    CHECK(mixed.value().data()[i] == doctest::Approx(0.25f * one.data()[i] + 0.75f * two.data()[i]).epsilon(1e-4));
+  CHECK_THROWS_AS(layer.mix_activations(nn::WidthMixture{{4}, shares}), ValueError);
+}

@@ -9,6 +9,7 @@
 #include "../temporary_folder.hpp"
 #include "own_network.hpp"
 #include "spnet/models/mobilenet_v1.hpp"
+#include "spnet/models/mobilenet_v2.hpp"
 #include "spnet/models/resnet.hpp"
 #include "spnet/pack/pack.hpp"
 #include "spnet/testing/compare.hpp"
@@ -45,7 +46,7 @@ std::unique_ptr<nn::Classifier> network(const char* name, nn::NormKind norm) {
 }  // namespace
 
 TEST_CASE("pack: layers at any precisions have the module's logits, whatever norms stand between them") {
-  for (const char* name : {"resnet20", "resnet50", "mobilenet_v1"}) {
+  for (const char* name : {"resnet20", "resnet50", "mobilenet_v1", "mobilenet_v2"}) {
     for (const auto norm : {nn::NormKind::kTransitional, nn::NormKind::kSwitchable, nn::NormKind::kShared}) {
       CAPTURE(std::string(name));
       CAPTURE(static_cast<int>(norm));

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <string>
@@ -9,7 +10,9 @@
 #include "../temporary_folder.hpp"
 #include "own_network.hpp"
 #include "spnet/models/mobilenet_v1.hpp"
+#include "spnet/models/mobilenet_v2.hpp"
 #include "spnet/models/resnet.hpp"
+#include "spnet/runtime/governed_engine.hpp"
 #include "spnet/testing/compare.hpp"
 
 using namespace spnet;
@@ -46,7 +49,7 @@ TEST_CASE("pack: networks with every quantizer give the module's logits at every
        {"dorefa", "xnor", "tanh", "log", "lsq", "double_rounding", "floor_nested", "midrise_nested"}) {
     CAPTURE(std::string(quantizer));
     const auto switches = parse_switches("w1a1,w2a2,w4a4,w8a8,w2a4,w4a2,w32a32,w2a32,w32a2");
-    for (const char* name : {"resnet20", "mobilenet_v1"}) {
+    for (const char* name : {"resnet20", "mobilenet_v1", "mobilenet_v2"}) {
       CAPTURE(std::string(name));
       const auto net = models::make_model(
           name, {.width = 0.25,
@@ -124,6 +127,54 @@ TEST_CASE("pack: nested widths share the planes of the widest") {
       int planes = 0;
       for (const auto& p : weight.planes) planes += p.count;
       CHECK(planes == (quantizer == std::string("dorefa") ? 8 + 6 + 4 + 2 : 8));  // its signs are the highest bits
+    }
+  }
+}
+
+TEST_CASE("pack: a network with layers fixed to precisions of their own holds one width of each weight") {
+  const auto switches = parse_switches("w1a1,w2a2,w4a4,w8a8");
+  for (const char* name : {"resnet20", "mobilenet_v2"}) {
+    for (const char* quantizer : {"dorefa", "lsq", "double_rounding"}) {
+      CAPTURE(std::string(name));
+      CAPTURE(std::string(quantizer));
+      const auto net = models::make_model(name, {.width = 0.25,
+                                                 .quantization = {.switches = switches,
+                                                                  .weight_quantizer = quantizer,
+                                                                  .activation_quantizer = "lsq",
+                                                                  .norm = nn::NormKind::kShared}});
+      test::settle(*net, switches, {4, 16, 16, 3});
+      const auto layers = nn::quantized_layers(*net);
+      Random random(3);
+      for (const auto& l : layers)
+        l.layer->fix_precision({switches[random.below(4)].weight_bits, switches[random.below(4)].activation_bits});
+      const runtime::Graph graph = pack::pack_fixed(*net, {16, 16, 3}, "found");
+      for (const runtime::Weight& weight : graph.weights) CHECK(weight.codes.size() <= 1);
+      CHECK(runtime::uniform_precisions(graph).empty());
+      const auto bytes = std::make_shared<const std::vector<std::byte>>(runtime::pack_bytes(graph));
+      const auto model = std::make_shared<const runtime::Model>(runtime::parse_packed("bytes", {bytes, *bytes}));
+      REQUIRE(model->graph().configurations.size() == 1);
+      CHECK(model->graph().configurations[0].name == "found");
+      const auto& found = model->graph().configurations[0].layers;
+      for (std::size_t l = 0; l < layers.size(); ++l) {
+        const auto at = std::find(graph.layers.begin(), graph.layers.end(), layers[l].name);
+        REQUIRE(at != graph.layers.end());
+        CHECK(graph.precisions[found[static_cast<std::size_t>(at - graph.layers.begin())]] ==
+              layers[l].layer->precision());
+      }
+      const Tensor<float> x = images({3, 16, 16, 3});
+      const NoGradGuard no_grad;
+      runtime::Engine engine(model);
+      CHECK(testing::bit_equal(engine.run(x), (*net)(Variable<float>(x)).value()));
+      // Nothing else can be set, and what runs stays.
+      const Precision first = graph.precisions[found[0]];
+      CHECK(error_of<ValueError>([&] { engine.set_precision(first); }) ==
+            message("engine: ", first, " given, the network was not packed for it in all layers"));
+      runtime::Configuration other = found;
+      other[0] = static_cast<std::uint8_t>(found[0] == 0 ? 1 : 0);
+      CHECK(error_of<ValueError>([&] { engine.set_configuration(other); }) ==
+            message("engine: the network was not packed with ", graph.layers[0], " at ", graph.precisions[other[0]]));
+      CHECK(testing::bit_equal(engine.run(x), (*net)(Variable<float>(x)).value()));
+      CHECK(runtime::uniform_choices(*model).empty());
     }
   }
 }

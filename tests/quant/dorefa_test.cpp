@@ -74,3 +74,13 @@ TEST_CASE("quant: dorefa ties go to the even code, zeros to +1 in weights and to
   CHECK(allclose(r.values, Tensor<float>::full({2}, 1.0f / 3)));
   CHECK(allclose(r.gradient, Tensor<float>::ones({2})));
 }
+
+TEST_CASE("quant: signed dorefa activations keep both signs, evenly around zero") {
+  DorefaActivations quantizer({.is_signed = true});
+  const Tensor<float> x = Tensor<float>::from({7}, {-3.0f, -1.0f, -0.3f, 0.0f, 0.3f, 0.74f, 3.0f});
+  const QuantizerRun r = run_quantizer(quantizer, x, Tensor<float>::ones({7}), 3);
+  CHECK(testing::bit_equal(r.values, Tensor<float>::from({7}, {-1.0f, -1.0f, -0.25f, 0.0f, 0.25f, 0.75f, 0.75f})));
+  CHECK(testing::bit_equal(r.gradient, Tensor<float>::from({7}, {0.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 0.0f})));
+  CHECK(ops::decode(quantizer.lower(x, 1, true))(2) == -1.0f);
+  CHECK_THROWS_AS(DorefaActivations({.per_channel = true}), ValueError);
+}

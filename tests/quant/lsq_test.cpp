@@ -215,3 +215,27 @@ TEST_CASE("quant: lsq activations in one pass with the norm before them are thos
     }
   }
 }
+
+TEST_CASE("quant: signed lsq activations have the weights' range, and their form agrees with the codes") {
+  for (const int bits : {1, 2, 4, 8}) {
+    CAPTURE(bits);
+    LsqActivations activations({.widths = {bits}, .is_signed = true});
+    const Tensor<float> x = random_normal<float>({500}, 5), g = random_normal<float>({500}, 6);
+    const QuantizerRun r = run_quantizer(activations, x, g, bits);
+    const Quantized& q = r.lowered;
+    const auto& map = std::get<AffineCodes>(q.map);
+    CHECK(map.zero_point == (bits == 1 ? 0 : 1 << (bits - 1)));
+    CHECK(map.qmax == (1 << bits) - 1);
+    const auto form = activations.form(bits);
+    REQUIRE(form.has_value());
+    CHECK(testing::bit_equal(form->codes.codes("lsq", x), q.codes));
+    CHECK(form->map.zero_point == map.zero_point);
+    for (std::int64_t i = 0; i < x.size(); ++i) {
+      const bool passes = x(i) >= form->pass_low && x(i) <= form->pass_high;
+      CHECK(r.gradient(i) == (passes ? g(i) : 0.0f));
+    }
+    if (bits == 1) continue;
+    LsqWeights weights({.widths = {bits}});
+    CHECK(testing::bit_equal(run_quantizer(weights, x, g, bits).values, r.values));
+  }
+}

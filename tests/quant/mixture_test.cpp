@@ -85,6 +85,32 @@ TEST_CASE("quant: a mixture is the sum of its widths by their shares, forward an
   }
 }
 
+TEST_CASE("quant: codes of many widths at once are those of each by itself, where backward is the same it is linear") {
+  const Tensor<float> x = testing::random_normal<float>({6, 35, 31}, 1),
+                      g = testing::random_normal<float>(x.shape(), 2);
+  const std::vector<int> widths{1, 2, 3, 5, 8};
+  for (const char* scheme : {"dorefa", "xnor", "log", "lsq", "double_rounding", "floor_nested", "midrise_nested"}) {
+    CAPTURE(std::string(scheme));
+    const auto quantizer = make(scheme, true, widths);
+    const auto all = quantizer->lower_all(x, widths, true);
+    REQUIRE(all.size() == widths.size());
+    for (std::size_t i = 0; i < widths.size(); ++i) {
+      const Quantized one = quantizer->lower(x, widths[i], true);
+      CHECK(testing::bit_equal(all[i].codes, one.codes));
+      CHECK(testing::bit_equal(ops::decode(all[i]), ops::decode(one)));
+      for (std::size_t k = 0; k < i; ++k) {
+        if (!quantizer->same_backward(widths[i], widths[k])) continue;
+        const auto gradient = [&](int bits) {
+          const Variable<float> v(x.clone(), true);
+          quantize(v, *quantizer, bits, true).backward(g.clone());
+          return v.grad().clone();
+        };
+        CHECK(testing::bit_equal(gradient(widths[i]), gradient(widths[k])));
+      }
+    }
+  }
+}
+
 TEST_CASE("quant: a mixture has the same bits with any number of threads") {
   const std::vector<int> widths{1, 2, 4};
   const auto quantizer = make("lsq", false, widths);

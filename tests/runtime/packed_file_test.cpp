@@ -226,3 +226,22 @@ TEST_CASE("packed_file: graphs that cannot run are refused with the node and the
   CHECK(error_in([](Graph& g) { g.nodes[3] = {Binary{}, {0, 2}, -1}; }).starts_with("node 3 (binary): binary: shapes"));
   CHECK(error_in([](Graph& g) { g.preparation.deviation = {0, 1}, g.preparation.mean = {0, 0}; }) == "deviation 0");
 }
+
+TEST_CASE("packed_file: layers need what the configurations ask for, or else everything") {
+  using namespace runtime;
+  const auto conv = [](Graph& g) -> Conv2d& { return std::get<Conv2d>(g.nodes[1].op); };
+  // Precisions are w1a1, w2a2 and w32a32.
+  CHECK(error_in([&](Graph& g) {
+          conv(g).rules.erase(2);
+          g.configurations = {{"one", {1}, {}}};
+        }) == "node 1 (conv2d): no codes of its input at w2a2");
+  CHECK(error_in([&](Graph& g) {
+          g.weights[0].floats = {};
+          g.configurations = {{"one", {0}, {}}, {"two", {2}, {}}};
+        }) == "node 1 (conv2d): no weight at w32a32");
+  CHECK(error_in([&](Graph& g) {
+          conv(g).rules.erase(2);
+          g.weights[0].floats = {};
+          g.configurations = {{"one", {0}, {}}};
+        }) == "");
+}

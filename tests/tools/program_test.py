@@ -172,6 +172,85 @@ class Program(unittest.TestCase):
         self.fails(1, "not a configuration", "pack", run, "--config", bad, "--out", packed)
         self.fails(1, "none.json", "run", packed, "--config", self.folder / "none.json", self.folder / "0.png")
 
+    def test_search(self):
+        found = self.folder / "found.json"
+        network = ["--model", "resnet20", "--width", "0.25", "--activation-quantizer", "lsq"]
+        search = ["search", *network, "--data", DATA, "--batch", "16", "--epochs", "5", "--seed", "5", "--candidates", "4,1,2",
+                  "--input-candidates", "2,8"]
+        budget = ["--constraint", "bitops-g:w2a2"]
+        told = self.ok(*search, *budget, "--out", found).stdout
+        self.assertIn("bitops-g: ", told)
+        written = json.loads(found.read_text())
+        self.assertEqual(len(written["layers"]), 20)
+        cost = written["costs"]["bitops-g"]
+        self.assertLessEqual(0.98 * cost["target"], cost["cost"])
+        self.assertLessEqual(cost["cost"], cost["target"])
+        self.assertIn("layer3.2.conv2", (self.folder / "found.svg").read_text())
+        run = self.folder / "found.search"
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        self.assertEqual([line["progress"]["undecided"] for line in lines], [40, 40, 26, 13, 0])
+
+        # Stopped before and after decisions, it ends with the same bytes.
+        part = self.folder / "part"
+        part.mkdir()
+        shutil.copy(run / "config.json", part)
+        for step in 4, 13, 20:
+            process = subprocess.Popen([SPNET, "search", "--resume", str(part), "--save-every", "1"],
+                                       stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while process.poll() is None and not any(int(p.stem.split("-")[1]) >= step for p in part.glob("checkpoint-*")):
+                time.sleep(0.01)
+            process.kill()
+            process.wait()
+        self.ok("search", "--resume", part)
+        self.assertEqual(self.checkpoint("part").read_bytes(), self.checkpoint("found.search").read_bytes())
+        self.assertEqual(json.loads((part / "found.json").read_text())["layers"], written["layers"])
+
+        # What was found trains, from the supernet's weights, packs and runs; at no other precision.
+        trained, packed = self.folder / "trained", self.folder / "model.spn"
+        self.ok("train", "--config", found, *network, "--data", DATA, "--batch", "16", "--epochs", "1", "--init", run,
+                "--out", trained)
+        of_run = json.loads(self.ok("eval", "--run", trained, "--json").stdout)
+        self.assertEqual(of_run["switch"], "mixed")
+        self.ok("pack", trained, "--out", packed)
+        of_file = json.loads(self.ok("eval", packed, "--data", DATA, "--json").stdout)
+        self.assertEqual([of_run["top1"], of_run["switch"]], [of_file["top1"], of_file["switch"]])
+        self.assertEqual(of_file["top1"], json.loads(self.ok("eval", packed, "--data", DATA, "--config", found, "--json").stdout)["top1"])
+        self.assertIn("mixed", self.ok("info", packed).stdout)
+        self.assertIn("mixed", self.ok("info", trained).stdout)
+        self.assertEqual(json.loads(self.ok("bench", packed, "--runs", "2", "--json").stdout)["switch"], "mixed")
+        (self.folder / "0.png").write_bytes(png(20, 128))
+        self.ok("run", packed, self.folder / "0.png")
+        self.ok("eval", "--run", run)
+        self.fails(1, "layers at precisions of their own", "eval", packed, "--data", DATA, "--switch", "w2a2")
+        self.fails(1, "have their precisions for good", "eval", packed, "--data", DATA, "--mixed", "random", "--average", "2")
+        self.fails(1, "precision of its own", "eval", "--run", trained, "--switch", "w2a2")
+        self.fails(1, "precision of its own", "pack", trained, "--switches", "w2a2", "--out", packed)
+        first = next(iter(written["layers"]))
+        bad = self.folder / "bad.json"
+        bad.write_text(json.dumps({"layers": {**written["layers"], first: "w4a2" if written["layers"][first] != "w4a2" else "w1a2"}}))
+        self.fails(1, f"layer '{first}'", "bench", packed, "--config", bad)
+
+        # Measured latencies, by the command or on the way.
+        table = self.folder / "latency.json"
+        self.ok("profile", *network, "--candidates", "1,2", "--image-size", "16", "--threads", "1", "--out", table)
+        self.assertEqual(sorted(json.loads(table.read_text())["layers_ms"][first]), ["w1a1", "w1a2", "w2a1", "w2a2"])
+        timed = [*search[:search.index("--candidates")], "--candidates", "1,2", "--out", self.folder / "timed.json"]
+        self.ok(*timed, "--constraint", "latency-ms:w2a2", "--latency", table)
+        timed[-1] = self.folder / "never.json"
+        self.fails(1, "latency-ms:1e-06 cannot be met, the candidates allow", *timed, "--constraint", "latency-ms:0.000001",
+                   "--latency", table)
+        self.fails(1, "latency-ms:1e-06 cannot be met, the candidates allow", *timed, "--constraint", "latency-ms:0.000001")
+        self.fails(1, "was not measured", *search, "--constraint", "latency-ms:1", "--latency", table,
+                   "--out", self.folder / "never.json")
+
+        # What cannot be is refused before the first epoch, with what can.
+        never = ["--out", self.folder / "never.json"]
+        self.fails(1, "size-mib:5 cannot be met, the candidates allow", *search, *never, "--constraint", "size-mib:5")
+        self.fails(1, "avg-weight-bits:0.5 cannot be met, the candidates allow 1 to 4", *search, *never, "--constraint", "avg-bits:0.5")
+        self.fails(1, "but the candidates are", *search, *never, "--constraint", "bitops-g:w3a3")
+        self.assertFalse((self.folder / "never.search").exists())
+        self.assertFalse((self.folder / "never.json").exists())
+
     def test_train_eval_info(self):
         run = self.folder / "a run"
         self.ok(*TRAIN, "--out", run)
@@ -219,7 +298,7 @@ class Program(unittest.TestCase):
 
     def test_the_options_of_the_readme_are_known(self):
         readme = (Path(__file__).resolve().parents[2] / "README.md").read_text().replace("\\\n", " ")
-        commands = re.findall(r"spnet (train|eval|info|pack|run|bench) (.*)", readme)
+        commands = re.findall(r"spnet (train|eval|info|pack|run|bench|search|profile) (.*)", readme)
         self.assertGreater(len(commands), 3)
         for command, rest in commands:
             known = self.ok(command, "--help").stdout
@@ -442,6 +521,14 @@ class Program(unittest.TestCase):
             (["eval", "--run", "x", "--mixed", "search"], "--budget"),
             (["eval", "x.spn", "--data", "synthetic", "--recalibrate", "8"], "give --run"),
             (["pack", "x", "--out", "y", "--recalibrate", "8"], "exactly one --config"),
+            (["search"], "--out"),
+            (["search", *out, "--candidates", "2,9"], "ascending widths"),
+            (["search", *out, "--constraint", "speed:3"], "expected avg-bits:"),
+            (["search", *out, "--constraint", "avg-bits:x"], "expected a number"),
+            (["search", *out, "--cell", "none"], "search cell: 'none' is not known"),
+            (["profile"], "--out"),
+            (["profile", *out, "--candidates", "x"], "expected a number"),
+            (["train", *out, "--config", "x", "--switches", "w2a2"], "excludes"),
             (["train", *out, "--per-channel"], "for each channel"),
             (["train", *out, "--width", "65"], "width"),
             (["train", *out, "--epochs", "0"], "epochs"),
@@ -478,7 +565,7 @@ class Program(unittest.TestCase):
         self.assertRegex(done.stderr, "'nonesuch' is not available here, expected one of .*simd")
 
     def test_help(self):
-        for command in ([], ["train"], ["eval"], ["info"], ["pack"], ["run"], ["bench"]):
+        for command in ([], ["train"], ["eval"], ["info"], ["pack"], ["run"], ["bench"], ["search"], ["profile"]):
             self.assertIn("--help", self.ok(*command, "--help").stdout)
         self.assertRegex(self.ok("--version").stdout, r"^\d+\.\d+\.\d+")
 

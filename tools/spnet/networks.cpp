@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "spnet/models/mobilenet_v1.hpp"
+#include "spnet/models/mobilenet_v2.hpp"
 #include "spnet/models/resnet.hpp"
 #include "spnet/nn/quantized_layer.hpp"
 

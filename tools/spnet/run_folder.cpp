@@ -47,8 +47,7 @@ RunFolder::RunFolder(fs::path path) : path_(std::move(path)) {}
 
 void RunFolder::require_new() const {
   check<FileError>(!fs::exists(path_ / "config.json") && checkpoints().list().empty(), path_.string(),
-                   ": there is a run already; go on with `spnet train --resume ", path_.string(),
-                   "`, or choose another folder");
+                   ": there is a run already; go on with `--resume ", path_.string(), "`, or choose another folder");
 }
 
 void RunFolder::create(const RunConfig& config) const {

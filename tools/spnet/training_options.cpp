@@ -19,18 +19,19 @@ std::pair<std::string, double> parse_named_number(const std::string& text, const
 
 std::vector<CLI::Option*> add_network_options(CLI::App& command, RunConfig& c) {
   return {
-      command.add_option("--model", c.model, "resnet20, resnet18, resnet34, resnet50 or mobilenet_v1"),
+      command.add_option("--model", c.model, "resnet20, resnet18, resnet34, resnet50, mobilenet_v1 or mobilenet_v2"),
       command.add_option("--width", c.width, "multiplies every channel count")->check(CLI::Range(0.001, 64.0)),
       command.add_option("--stem", c.stem, "cifar, tiny-imagenet or imagenet; by the image size where left out")
           ->check(CLI::IsMember({"cifar", "tiny-imagenet", "imagenet"})),
-      command.add_option("--image-size", c.image_size, "height and width in pixels; as the data has them where left out")
+      command
+          .add_option("--image-size", c.image_size, "height and width in pixels; as the data has them where left out")
           ->check(CLI::Range(8, 1024)),
       command.add_option("--quantizer", c.quantizer, "scheme for weights and activations: " + join(quantizer_names())),
       command.add_option("--activation-quantizer", c.activation_quantizer, "another scheme for the activations"),
       command.add_flag("--per-channel", c.per_channel,
-                        "learned scales for each filter, where the scheme has them (lsq)"),
+                       "learned scales for each filter, where the scheme has them (lsq)"),
       command.add_flag("--relu-before-norm", c.relu_before_norm,
-                        "blocks of convolution, ReLU, norm, as tanh activations want them"),
+                       "blocks of convolution, ReLU, norm, as tanh activations want them"),
   };
 }
 

@@ -21,6 +21,7 @@ class Conv2d : public QuantizedLayer {
   struct Options {
     std::int64_t stride = 1, padding = 0, dilation = 1, groups = 1;
     bool bias = false;
+    bool signed_input = false;  ///< quantizers of the input keep both signs, where they know that form
   };
 
   /// Weights start Kaiming-normal by fan-out. Throws ValueError on non-positive sizes or groups that do not divide,
@@ -35,7 +36,8 @@ class Conv2d : public QuantizedLayer {
     const std::int64_t taps = kernel_size * kernel_size;
     require_sums(taps * in_channels / options.groups);
     weight_ = make_weight(kaiming_normal({out_channels, kernel_size, kernel_size, in_channels / options.groups},
-                                         taps * out_channels / options.groups, random));
+                                         taps * out_channels / options.groups, random),
+                          options.signed_input);
     if (options.bias) {
       bias_ = Variable<float>(Tensor<float>::zeros({out_channels}), true);
       register_parameter("bias", bias_, ParameterKind::kBias);

@@ -75,7 +75,7 @@ class QuantizedLayer : public Module {
   }
 
   /// Makes `initial` the weight and, where the layer has switches, the quantizers with their parameters.
-  Variable<float> make_weight(Tensor<float> initial) {
+  Variable<float> make_weight(Tensor<float> initial, bool signed_input = false) {
     weight_ = Variable<float>(std::move(initial), true);
     register_parameter("weight", weight_, ParameterKind::kWeight);
     if (quantization_.switches.empty()) return weight_;
@@ -84,8 +84,8 @@ class QuantizedLayer : public Module {
                                                                .channels = weight_.dim(0),
                                                                .per_channel = quantization_.per_channel,
                                                                .scale_rates = quantization_.scale_rates});
-    activation_quantizer_ =
-        make_activation_quantizer(quantization_.activation_quantizer, {.widths = quantization_.activation_widths()});
+    activation_quantizer_ = make_activation_quantizer(
+        quantization_.activation_quantizer, {.widths = quantization_.activation_widths(), .is_signed = signed_input});
     register_quantizer("weight_quantizer.", *weight_quantizer_);
     register_quantizer("activation_quantizer.", *activation_quantizer_);
     return weight_;

@@ -61,17 +61,26 @@ class DorefaWeights : public Quantizer {
 
 /// Activations, half-wave uniform. 2..8 bits: round(clamp(a, 0, 1)·n)/n with n = 2^bits − 1, half to even; gradient 1
 /// on [0, 1], ends included, 0 outside. 1 bit: +1 where a > 0, else −1 (so 0 → −1); gradient 1 on [−1, 1], 0 outside.
+/// Signed, at 2..8 bits [ours]: round(clamp(a·m, −m, m − 1))/m with m = 2^(bits−1); gradient 1 on [−1, 1].
 class DorefaActivations : public ElementwiseQuantizer {
  public:
+  /// Throws ValueError where one scale for each channel is asked for.
+  explicit DorefaActivations(const QuantizerOptions& options = {}) : is_signed_(options.is_signed) {
+    check<ValueError>(!options.per_channel, "quantizer dorefa: activations have one range a layer");
+  }
   std::string name() const override { return "dorefa"; }
   std::optional<Form> form(int bits) const override {
     if (bits == 1) return Form{{.sign = true}, ops::sign_map(detail::unit_scale()), -1.0f, 1.0f};
-    const int levels = (1 << bits) - 1;
-    return Form{{.factor = static_cast<float>(levels), .high = levels},
-                {.scale = Tensor<float>::full({1}, 1.0f / static_cast<float>(levels)), .qmin = 0, .qmax = levels},
-                0.0f,
+    const int levels = (1 << bits) - 1, low = is_signed_ ? -(1 << (bits - 1)) : 0;
+    const auto factor = static_cast<float>(is_signed_ ? -low : levels);
+    return Form{{.factor = factor, .low = low, .high = low + levels},
+                {.scale = Tensor<float>::full({1}, 1.0f / factor), .zero_point = -low, .qmin = 0, .qmax = levels},
+                is_signed_ ? -1.0f : 0.0f,
                 1.0f};
   }
+
+ private:
+  bool is_signed_;
 };
 
 }  // namespace v0

@@ -74,6 +74,7 @@ inline void learned_gradient(const Tensor<float>& gradient, const QuantizerCall&
 /// clip level outside, times 1/√(N·high), N the number of elements that share s (the batch counts). s starts at
 /// 2·mean|x|/√high. Weights at 1 bit: s·sign(w), s starting at mean|w|; the gradient passes to w unchanged and is
 /// Σ g·sign(w)/√N for s [ours: LSQ has no such width]. Activations at 1 bit: the general form, {0, s}.
+/// Signed activations have the weights' low..high, but at 1 bit {0, s} still [ours].
 /// `Base` is what the two kinds derive from.
 template <class Base>
 class Lsq : public Base {
@@ -131,20 +132,22 @@ class LsqWeights : public Lsq<Quantizer> {
 class LsqActivations : public Lsq<ElementwiseQuantizer> {
  public:
   /// Throws ValueError where one scale for each channel is asked for.
-  explicit LsqActivations(const QuantizerOptions& options) : Lsq("lsq activations", options.widths, 1) {
+  explicit LsqActivations(const QuantizerOptions& options)
+      : Lsq("lsq activations", options.widths, 1), is_signed_(options.is_signed) {
     check<ValueError>(!options.per_channel, "quantizer lsq: activations have one scale a layer");
   }
   std::optional<Form> form(int bits) const override {
     const LearnedScale& learned = scales_.at(label_, bits);
     if (!learned.is_started()) return std::nullopt;
-    const int high = range(bits).high;
+    const auto [low, high] = range(bits);
     Tensor<float> scale = learned.magnitude(label_);
     const float factor = 1.0f / scale(0);
-    return Form{{.factor = factor, .high = high},
-                {.scale = std::move(scale), .qmin = 0, .qmax = high},
-                std::numeric_limits<float>::denorm_min(),
-                detail::largest_below(static_cast<float>(high), factor),
-                true};
+    return Form{
+        {.factor = factor, .low = low, .high = high},
+        {.scale = std::move(scale), .zero_point = -low, .qmin = 0, .qmax = high - low},
+        low < 0 ? -detail::largest_below(static_cast<float>(-low), factor) : std::numeric_limits<float>::denorm_min(),
+        detail::largest_below(static_cast<float>(high), factor),
+        true};
   }
   Quantized lower(const Tensor<float>& x, int bits, bool training) override {
     return lower_to(x, bits, range(bits), training);
@@ -158,7 +161,12 @@ class LsqActivations : public Lsq<ElementwiseQuantizer> {
   }
 
  private:
-  static detail::LevelRange range(int bits) { return {0, (1 << bits) - 1}; }
+  detail::LevelRange range(int bits) const {
+    const int low = is_signed_ && bits > 1 ? -(1 << (bits - 1)) : 0;
+    return {low, low + (1 << bits) - 1};
+  }
+
+  bool is_signed_;
 };
 
 }  // namespace v0

@@ -26,6 +26,8 @@ struct QuantizerOptions {
   std::vector<int> widths = {};  ///< bit-widths below 32 that it will be asked for; empty: 1..8
   std::int64_t channels = 1;     ///< number of filters: size of the weight's first axis
   bool per_channel = false;      ///< one learned scale for each filter, where the quantizer knows that form
+  /// Of activations: both signs come, as behind a block without ReLU. Quantizers without such a form do as always.
+  bool is_signed = false;
   /// Factors on the learning rate of a scale that several widths share, by the width that pulls; 1 where not named.
   /// A scale that one width has for itself gets its rate from the optimizer.
   std::map<int, double> scale_rates = {};
