@@ -74,6 +74,7 @@
 #include "spnet/search/latency.hpp"
 #include "spnet/search/mixed_search.hpp"
 #include "spnet/search/pair_costs.hpp"
+#include "spnet/search/plan.hpp"
 #include "spnet/search/ssps.hpp"
 #include "spnet/tensor/eigen.hpp"
 #include "spnet/tensor/print.hpp"

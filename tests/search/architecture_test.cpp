@@ -126,6 +126,24 @@ TEST_CASE("search: the most certain operands are decided first, and stay decided
   CHECK_FALSE(architecture.operands()[0].logits.grad().defined());
 }
 
+TEST_CASE("search: decisions round by round keep several tight constraints to the end") {
+  const auto net = test::make_supernet();
+  for (const std::uint64_t seed : {1, 2, 3, 4, 5, 6}) {
+    CAPTURE(seed);
+    search::Architecture architecture(*net, kCandidates);
+    const auto work = search::layer_work(*net, architecture, {16, 16, 3});
+    std::vector<search::Constraint> constraints{{search::mean_weight_bits_table(kCandidates, work), 1.4},
+                                                {search::mean_input_bits_table(kCandidates, work), 2.7},
+                                                {search::bit_operations_table(kCandidates, work), 0}};
+    constraints[2].budget = 1.5 * constraints[2].table.least();
+    for (int round = 0; architecture.undecided() > 0; ++round) {
+      draw_logits(architecture, 100 * seed + static_cast<std::uint64_t>(round));
+      architecture.decide(5, architecture.plan(constraints, 0.98));
+    }
+    for (const auto& c : constraints) CHECK(architecture.expected(c.table) <= c.budget);
+  }
+}
+
 TEST_CASE("search: a mixture gives logits between those of its widths, one that is decided exactly its own") {
   const auto net = test::make_supernet();
   net->eval();

@@ -9,12 +9,13 @@
 
 #include "bar_chart.hpp"
 #include "commands.hpp"
-#include "networks.hpp"
+#include "packed_run.hpp"
 #include "run_folder.hpp"
 #include "search_plan.hpp"
 #include "signals.hpp"
 #include "spnet/core/parallel.hpp"
 #include "spnet/files/atomic_file.hpp"
+#include "spnet/search/latency.hpp"
 #include "train_session.hpp"
 #include "training_options.hpp"
 
@@ -49,11 +50,18 @@ void validate(SearchArguments& arguments) {
   if (!arguments.latency.empty()) c.search.latency = load_latency(arguments.latency);
 }
 
+// Milliseconds of one image in the runtime.
+double measured_latency(LoadedRun& run) {
+  runtime::Engine engine(std::make_shared<const runtime::Model>(pack_run(run, {})),
+                         {.threads = num_threads(), .tune = true});
+  return search::median_latency(engine, runtime::Configuration(engine.configuration()));
+}
+
 // The configuration of a search that has ended: a table, a file for train, pack, eval and run, and a chart beside it.
 void write_found(const std::string& folder, const std::string& out) {
-  const RunFolder::Stored run = RunFolder(folder).load();
-  const auto model = make_network(run.config);
-  const search::Architecture found = restore_found(run.config, run.checkpoint->file, *model);
+  const RunFolder::Stored stored = RunFolder(folder).load();
+  LoadedRun run = load_run(folder, /*best=*/false);
+  const search::Architecture found = restore_found(run.config, stored.checkpoint->file, *run.model);
   nlohmann::ordered_json json;
   json["name"] = std::filesystem::path(out).stem().string();
   std::vector<BarGroup> bars;
@@ -65,10 +73,15 @@ void write_found(const std::string& folder, const std::string& out) {
     std::printf("%-28s %7d %7d\n", l.name.c_str(), p.weight_bits, p.activation_bits);
   }
   std::string title = json["name"].get<std::string>();
-  for (const auto& [name, constraint] : make_constraints(run.config, *model, found)) {
+  for (const auto& [name, constraint] : make_constraints(run.config, *run.model, found)) {
     const double cost = found.expected(constraint.table);
     json["costs"][name] = {{"cost", cost}, {"target", constraint.budget}};
     std::printf("%s: %.5g of %.5g\n", name.c_str(), cost, constraint.budget);
+    if (name == "latency-ms") {
+      const double measured = measured_latency(run);
+      json["costs"][name]["measured"] = measured;
+      std::printf("%s of the packed network: %.5g\n", name.c_str(), measured);
+    }
     char text[64];
     std::snprintf(text, sizeof text, ", %s %.4g of %.4g", name.c_str(), cost, constraint.budget);
     title += text;

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <limits>
+#include <iterator>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -15,7 +15,7 @@
 
 #include "spnet/nn/quantized_layer.hpp"
 #include "spnet/search/cell.hpp"
-#include "spnet/search/knapsack.hpp"
+#include "spnet/search/plan.hpp"
 
 namespace spnet {
 inline namespace v0 {
@@ -88,6 +88,7 @@ class Architecture {
       : candidates_(std::move(candidates)), layers_(nn::quantized_layers(model)) {
     check_candidates(candidates_, "search");
     check<ValueError>(!layers_.empty(), "search: the network has no quantized layer");
+    plan_ = Tensor<float>::zeros({std::ssize(layers_)});
     const auto add = [&](const std::string& name, const std::vector<int>& widths) {
       const auto count = static_cast<std::int64_t>(widths.size());
       operands_.push_back({name, widths, Variable<float>(Tensor<float>::zeros({count}), true),
@@ -119,6 +120,7 @@ class Architecture {
       out.push_back({"search." + o.name + ".logits", o.logits.value(), nn::ParameterKind::kScale});
       out.push_back({"search." + o.name + ".decision", o.decision, nn::ParameterKind::kScale});
     }
+    out.push_back({"search.plan", plan_, nn::ParameterKind::kScale});
     return out;
   }
 
@@ -165,51 +167,22 @@ class Architecture {
     }
   }
 
-  /// The most likely configuration, as places of pairs, that keeps all constraints and what is decided, and spends at
-  /// least `fill` of the one that it comes nearest to; where that much cannot be spent, as much as can be. Throws
-  /// ValueError where there is none.
+  /// The most likely configuration, as places of pairs, with what is decided, within constraints: see plan_within. The
+  /// last that was decided by stands in where none is found. Throws ValueError where there is none.
   Configuration plan(const std::vector<Constraint>& constraints, double fill) const {
-    constexpr double kNever = std::numeric_limits<double>::infinity();  // it was decided otherwise
     std::vector<std::vector<double>> losses;
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       const auto w = operands_[2 * l].probabilities(), a = operands_[2 * l + 1].probabilities();
       auto& layer = losses.emplace_back();
       for (const double p : w)
-        for (const double q : a) layer.push_back(p * q > 0 ? -std::log(p) - std::log(q) : kNever);
+        for (const double q : a) layer.push_back(-std::log(p) - std::log(q));
     }
-    const auto solve = [&](double reward) {
-      auto rewarded = losses;
-      for (const Constraint& c : constraints)
-        for (std::size_t l = 0; l < rewarded.size(); ++l)
-          for (std::size_t p = 0; p < rewarded[l].size(); ++p)
-            rewarded[l][p] -= reward * c.table.layers[l][p] / c.budget;
-      auto found = solve_knapsack(rewarded, constraints, {.states = 512});
-      bool keeps = found.has_value();
-      for (std::size_t l = 0; keeps && l < losses.size(); ++l) keeps = losses[l][(*found)[l]] < kNever;
-      check<ValueError>(keeps, "search: nothing that was not decided otherwise keeps the constraints");
-      return std::move(*found);
-    };
-    const auto spent = [&](const Configuration& configuration) {
-      double most = constraints.empty() ? 1 : 0;
-      for (const Constraint& c : constraints) most = std::max(most, c.table.of(configuration) / c.budget);
-      return most;
-    };
-    Configuration best = solve(0);
-    if (spent(best) >= fill) return best;
-    double low = 0, high = 1;
-    for (; high < 1e6; low = high, high *= 4)
-      if (best = solve(high); spent(best) >= fill) break;
-    constexpr int kHalvings = 12;
-    for (int i = 0; i < kHalvings && spent(best) >= fill; ++i) {
-      const double middle = (low + high) / 2;
-      if (Configuration found = solve(middle); spent(found) >= fill) {
-        best = std::move(found);
-        high = middle;
-      } else {
-        low = middle;
-      }
-    }
-    return best;
+    if (auto found = plan_within(losses, constraints, fill)) return std::move(*found);
+    Configuration last;
+    for (const float pair : plan_.span()) last.push_back(static_cast<std::uint8_t>(pair));
+    check<ValueError>(undecided() < operands_.size() && hold(constraints, last),
+                      "search: nothing keeps the constraints");
+    return last;
   }
   /// Decides the `count` operands of the highest certainty that are not decided, as `plan` has them.
   void decide(std::size_t count, const Configuration& plan) {
@@ -224,6 +197,7 @@ class Architecture {
       const std::size_t pair = plan[i / 2], inputs = candidates_.activations.size();
       operands_[i].decision.data()[0] = static_cast<float>(i % 2 == 0 ? pair / inputs : pair % inputs);
     }
+    std::copy(plan.begin(), plan.end(), plan_.data());
   }
 
   /// The precision of each layer: what is decided, or else most likely.
@@ -260,6 +234,7 @@ class Architecture {
   Candidates candidates_;
   std::vector<nn::NamedLayer> layers_;
   std::vector<Operand> operands_;
+  Tensor<float> plan_;  // [layers], the pair of each that was last decided by
 };
 
 }  // namespace search

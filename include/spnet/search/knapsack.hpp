@@ -36,7 +36,8 @@ struct KnapsackOptions {
 };
 
 /// The configuration of least Σ losses[layer][precision] that keeps all `constraints`, by dynamic programming over the
-/// layers; none where nothing does. Throws ValueError where the tables' sizes differ.
+/// layers; infinite losses exclude a precision. None where nothing does. Throws ValueError where the tables' sizes
+/// differ.
 inline std::optional<Configuration> solve_knapsack(const std::vector<std::vector<double>>& losses,
                                                    const std::vector<Constraint>& constraints,
                                                    const KnapsackOptions& options = {}) {
@@ -68,6 +69,7 @@ inline std::optional<Configuration> solve_knapsack(const std::vector<std::vector
     std::vector<State> next;
     for (std::size_t s = 0; s < all[l].size(); ++s) {
       for (std::size_t p = 0; p < losses[l].size(); ++p) {
+        if (losses[l][p] == std::numeric_limits<double>::infinity()) continue;
         State state{all[l][s].costs, all[l][s].loss + losses[l][p], s, static_cast<std::uint8_t>(p)};
         bool feasible = true;
         for (std::size_t k = 0; k < constraints.size(); ++k) {
@@ -106,8 +108,19 @@ inline std::optional<Configuration> solve_knapsack(const std::vector<std::vector
         const auto to = kept.begin() + static_cast<std::ptrdiff_t>(std::min(begin + stretch, kept.size()));
         fewer.push_back(*std::min_element(from, to, [](const State& a, const State& b) { return a.loss < b.loss; }));
       }
-      // The cheapest stays, so that what is feasible is found.
-      fewer.front() = kept.front();
+      // The cheapest by each cost, and by all of them, stay, so that what is feasible is found.
+      const auto keep_least = [&](const auto& cost) {
+        fewer.push_back(*std::min_element(kept.begin(), kept.end(),
+                                          [&](const State& a, const State& b) { return cost(a) < cost(b); }));
+      };
+      for (std::size_t k = 0; k < constraints.size(); ++k) keep_least([k](const State& s) { return s.costs[k]; });
+      if (constraints.size() > 1)
+        keep_least([&](const State& s) {
+          double most = 0;
+          for (std::size_t k = 0; k < constraints.size(); ++k)
+            most = std::max(most, (s.costs[k] + rest[k][l + 1]) / constraints[k].budget);
+          return most;
+        });
       kept = std::move(fewer);
     }
     if (kept.empty()) return std::nullopt;
