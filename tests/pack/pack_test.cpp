@@ -132,7 +132,7 @@ TEST_CASE("pack: nested widths share the planes of the widest") {
 }
 
 TEST_CASE("pack: a network with layers fixed to precisions of their own holds one width of each weight") {
-  const auto switches = parse_switches("w1a1,w2a2,w4a4,w8a8");
+  const auto switches = parse_switches("w1a1,w2a2,w4a4,w8a8,w32a32");
   for (const char* name : {"resnet20", "mobilenet_v2"}) {
     for (const char* quantizer : {"dorefa", "lsq", "double_rounding"}) {
       CAPTURE(std::string(name));
@@ -146,7 +146,9 @@ TEST_CASE("pack: a network with layers fixed to precisions of their own holds on
       const auto layers = nn::quantized_layers(*net);
       Random random(3);
       for (const auto& l : layers)
-        l.layer->fix_precision({switches[random.below(4)].weight_bits, switches[random.below(4)].activation_bits});
+        l.layer->fix_precision({switches[random.below(5)].weight_bits, switches[random.below(5)].activation_bits});
+      layers[0].layer->fix_precision({1, 2});
+      layers[1].layer->fix_precision({32, 32});
       const runtime::Graph graph = pack::pack_fixed(*net, {16, 16, 3}, "found");
       for (const runtime::Weight& weight : graph.weights) CHECK(weight.codes.size() <= 1);
       CHECK(runtime::uniform_precisions(graph).empty());
@@ -157,6 +159,10 @@ TEST_CASE("pack: a network with layers fixed to precisions of their own holds on
       const auto& found = model->graph().configurations[0].layers;
       for (std::size_t l = 0; l < layers.size(); ++l) {
         const auto at = std::find(graph.layers.begin(), graph.layers.end(), layers[l].name);
+        if (layers[l].layer->precision() == Precision{}) {
+          CHECK(at == graph.layers.end());
+          continue;
+        }
         REQUIRE(at != graph.layers.end());
         CHECK(graph.precisions[found[static_cast<std::size_t>(at - graph.layers.begin())]] ==
               layers[l].layer->precision());
@@ -175,8 +181,24 @@ TEST_CASE("pack: a network with layers fixed to precisions of their own holds on
             message("engine: the network was not packed with ", graph.layers[0], " at ", graph.precisions[other[0]]));
       CHECK(testing::bit_equal(engine.run(x), (*net)(Variable<float>(x)).value()));
       CHECK(runtime::uniform_choices(*model).empty());
+      CHECK(runtime::model_choices(*model).size() == 1);
+      CHECK_THROWS_AS(runtime::cost_of(*model, other), ValueError);
     }
   }
+}
+
+TEST_CASE("pack: fixed layers that differ in nothing but a float input") {
+  const auto switches = parse_switches("w2a2,w2a32");
+  test::OwnNetwork net({.switches = switches, .norm = nn::NormKind::kShared});
+  test::settle(net, switches, {4, 8, 8, 3});
+  for (const auto& l : nn::quantized_layers(net)) l.layer->fix_precision({2, 2});
+  net.wide().conv.fix_precision({2, 32});
+  const auto model = std::make_shared<const runtime::Model>(pack::pack_fixed(net, {8, 8, 3}, "found"));
+  const Tensor<float> x = images({2, 8, 8, 3});
+  const NoGradGuard no_grad;
+  runtime::Engine engine(model);
+  CHECK(testing::bit_equal(engine.run(x), net(Variable<float>(x)).value()));
+  CHECK(runtime::uniform_precisions(model->graph()).empty());
 }
 
 namespace {

@@ -133,7 +133,7 @@ TEST_CASE("packed_file: errors of the header name what is wrong") {
   };
   CHECK(error_in(Bytes(10)) == "file: not a packed network: 10 bytes are fewer than its header");
   CHECK(changed(1, std::byte{'X'}) == "file: not a packed network: it begins with other bytes");
-  CHECK(changed(8, std::byte{1}) == "file: version 1 of the format, this program reads 2");
+  CHECK(changed(8, std::byte{1}) == "file: version 1 of the format, this program reads 3");
   CHECK(changed(12, std::byte{9}) == "file: written in another byte order, or damaged");
   CHECK(changed(32, std::byte{0}) == "file: its parts do not fit together");
   CHECK(changed(40, bytes[40] ^ std::byte{64}) == "file: its parts do not fit together");
@@ -227,21 +227,21 @@ TEST_CASE("packed_file: graphs that cannot run are refused with the node and the
   CHECK(error_in([](Graph& g) { g.preparation.deviation = {0, 1}, g.preparation.mean = {0, 0}; }) == "deviation 0");
 }
 
-TEST_CASE("packed_file: layers need what the configurations ask for, or else everything") {
+TEST_CASE("packed_file: fixed layers need what the configurations ask for, others everything") {
   using namespace runtime;
   const auto conv = [](Graph& g) -> Conv2d& { return std::get<Conv2d>(g.nodes[1].op); };
   // Precisions are w1a1, w2a2 and w32a32.
-  CHECK(error_in([&](Graph& g) {
-          conv(g).rules.erase(2);
-          g.configurations = {{"one", {1}, {}}};
-        }) == "node 1 (conv2d): no codes of its input at w2a2");
-  CHECK(error_in([&](Graph& g) {
-          g.weights[0].floats = {};
-          g.configurations = {{"one", {0}, {}}, {"two", {2}, {}}};
-        }) == "node 1 (conv2d): no weight at w32a32");
-  CHECK(error_in([&](Graph& g) {
-          conv(g).rules.erase(2);
-          g.weights[0].floats = {};
-          g.configurations = {{"one", {0}, {}}};
-        }) == "");
+  const auto fixed = [&](std::vector<NamedConfiguration> configurations, bool is_fixed = true) {
+    return error_in([&](Graph& g) {
+      conv(g).rules.erase(2);
+      g.weights[0].floats = {};
+      g.is_fixed = is_fixed;
+      g.configurations = configurations;
+    });
+  };
+  CHECK(fixed({{"one", {1}, {}}}) == "node 1 (conv2d): no codes of its input at w2a2");
+  CHECK(fixed({{"one", {0}, {}}, {"two", {2}, {}}}) == "node 1 (conv2d): no weight at w32a32");
+  CHECK(fixed({}) == "layers are fixed, but there is no configuration to say how");
+  CHECK(fixed({{"one", {0}, {}}}, false) == "node 1 (conv2d): no codes of its input at w2a2");
+  CHECK(fixed({{"one", {0}, {}}}) == "");
 }

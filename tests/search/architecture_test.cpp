@@ -173,6 +173,11 @@ TEST_CASE("search: candidates that a network was not made for are refused") {
   CHECK_THROWS_AS(search::Architecture(*net, {{1, 3}, {2}}), ValueError);
   CHECK_THROWS_AS(search::Architecture(*net, {{2, 1}, {2}}), ValueError);
   CHECK_THROWS_AS(search::Architecture(*net, {{}, {2}}), ValueError);
+  const auto switchable =
+      models::make_model("resnet20", {.width = 0.25, .quantization = {.switches = kCandidates.pairs()}});
+  CHECK_THROWS_WITH_AS(search::Architecture(*switchable, kCandidates),
+                       "search: a batch norm depends on the precision; make the network with NormKind::kShared",
+                       ValueError);
   const auto plain = models::make_model("resnet20", {.width = 0.25});
   CHECK_THROWS_AS(search::Architecture(*plain, kCandidates), ValueError);
 }

@@ -2,12 +2,15 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "spnet/core/parallel.hpp"
+#include "spnet/models/mobilenet_v1.hpp"
+#include "spnet/models/mobilenet_v2.hpp"
 #include "spnet/optim/sgd.hpp"
 #include "spnet/search/pair_costs.hpp"
 #include "spnet/testing/compare.hpp"
@@ -118,6 +121,58 @@ TEST_CASE("search: one that goes on from a copied state ends with the same bits,
   }
 }
 
+TEST_CASE("search: a network whose search was restored is set as it was, before any step") {
+  Run first, second;
+  first.steps(0, 14);
+  auto to = second.trainer.state();
+  const auto from = first.trainer.state();
+  for (std::size_t i = 0; i < to.size(); ++i) to[i].tensor.copy_from(from[i].tensor);
+  second.trainer.restored();
+  for (std::size_t l = 0; l < first.trainer.architecture().layers().size(); ++l)
+    CHECK(first.trainer.architecture().layers()[l].layer->precision() ==
+          second.trainer.architecture().layers()[l].layer->precision());
+  // What no search leaves.
+  for (const auto& [name, value] : {std::pair{"search.layer1.0.conv1.weight.decision", 3.0f},
+                                    {"search.layer1.0.conv1.weight.decision", 0.5f},
+                                    {"search.layer3.2.conv2.input.decision", -2.0f},
+                                    {"search.layer3.2.conv2.input.logits", std::nanf("")},
+                                    {"search.plan", 9.0f}}) {
+    CAPTURE(std::string(name));
+    for (auto& s : second.trainer.state()) {
+      if (s.name != name) continue;
+      const float before = s.tensor.data()[0];
+      s.tensor.data()[0] = value;
+      CHECK_THROWS_AS(second.trainer.restored(), ValueError);
+      s.tensor.data()[0] = before;
+    }
+    CHECK_NOTHROW(second.trainer.restored());
+  }
+}
+
+TEST_CASE("search: every network is searched") {
+  for (const char* name : {"resnet18", "resnet34", "resnet50", "mobilenet_v1", "mobilenet_v2"}) {
+    CAPTURE(std::string(name));
+    const auto net = models::make_model(
+        name, {.width = 0.125,
+               .quantization = {
+                   .switches = kCandidates.pairs(), .activation_quantizer = "lsq", .norm = nn::NormKind::kShared}});
+    optim::SGD optimizer(train::parameter_groups(*net), {});
+    search::SspsTrainer trainer(*net, search::Architecture(*net, kCandidates), bit_operations(*net, 0.4), optimizer,
+                                {.steps = 3});
+    const Tensor<float> images = testing::random_normal<float>({4, 16, 16, 3}, 5);
+    const auto labels = Tensor<std::int32_t>::from({4}, {0, 1, 2, 3});
+    for (std::uint64_t s = 0; s < 3; ++s) trainer.step(images, labels, 0.01, s);
+    CHECK(trainer.architecture().undecided() == 0);
+    const double budget =
+        bit_operations(*models::make_model(
+                           name, {.width = 0.125,
+                                  .quantization = {.switches = kCandidates.pairs(), .norm = nn::NormKind::kShared}}),
+                       0.4)[0]
+            .constraint.budget;
+    CHECK(trainer.progress()[1].second <= budget * (1 + 1e-9));
+  }
+}
+
 TEST_CASE("search: constraints that cannot be met are refused with what can be") {
   const auto net = test::make_supernet();
   auto constraints = bit_operations(*net, 0.5);
@@ -129,6 +184,13 @@ TEST_CASE("search: constraints that cannot be met are refused with what can be")
                          message("search: bitops:", budget, " cannot be met, the candidates allow 14 to 17").c_str(),
                          ValueError);
   }
+  // At either end, sums may be rounded.
+  constraints[0].constraint.table = {{{0.1, 0.7}, {0.2, 0.1}}, 0};
+  for (const double budget : {0.2, 0.9}) {
+    constraints[0].constraint.budget = budget;
+    CHECK_NOTHROW(search::check_constraints(constraints));
+  }
+  constraints[0].constraint.table = {{{1, 2}, {3, 5}}, 10};
   constraints[0].constraint.budget = 14;
   CHECK_NOTHROW(search::check_constraints(constraints));
   // What is cheap by one is dear by the other.

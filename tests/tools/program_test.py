@@ -179,7 +179,7 @@ class Program(unittest.TestCase):
                   "--input-candidates", "2,8"]
         budget = ["--constraint", "bitops-g:w2a2"]
         told = self.ok(*search, *budget, "--out", found).stdout
-        self.assertIn("bitops-g: ", told)
+        self.assertIn("bitops-g 0.00", told)
         written = json.loads(found.read_text())
         self.assertEqual(len(written["layers"]), 20)
         cost = written["costs"]["bitops-g"]
@@ -201,7 +201,7 @@ class Program(unittest.TestCase):
                 time.sleep(0.01)
             process.kill()
             process.wait()
-        self.ok("search", "--resume", part)
+        self.ok("search", "--resume", part, "--out", part / "found.json")
         self.assertEqual(self.checkpoint("part").read_bytes(), self.checkpoint("found.search").read_bytes())
         self.assertEqual(json.loads((part / "found.json").read_text())["layers"], written["layers"])
 
@@ -220,7 +220,9 @@ class Program(unittest.TestCase):
         self.assertEqual(json.loads(self.ok("bench", packed, "--runs", "2", "--json").stdout)["switch"], "mixed")
         (self.folder / "0.png").write_bytes(png(20, 128))
         self.ok("run", packed, self.folder / "0.png")
-        self.ok("eval", "--run", run)
+        self.assertEqual(self.ok("eval", "--run", run).stdout[:80], self.ok("eval", "--run", run, "--best").stdout[:80])
+        self.fails(1, "go on with it by: spnet search --resume", "train", "--resume", run)
+        self.fails(1, "go on with it by: spnet train --resume", "search", "--resume", trained)
         self.fails(1, "layers at precisions of their own", "eval", packed, "--data", DATA, "--switch", "w2a2")
         self.fails(1, "have their precisions for good", "eval", packed, "--data", DATA, "--mixed", "random", "--average", "2")
         self.fails(1, "precision of its own", "eval", "--run", trained, "--switch", "w2a2")
@@ -240,6 +242,13 @@ class Program(unittest.TestCase):
         self.fails(1, "latency-ms:1e-06 cannot be met, the candidates allow", *timed, "--constraint", "latency-ms:0.000001",
                    "--latency", table)
         self.fails(1, "latency-ms:1e-06 cannot be met, the candidates allow", *timed, "--constraint", "latency-ms:0.000001")
+        told = self.ok("search", "--resume", self.folder / "timed.search").stdout
+        self.assertIn("latency-ms of the packed network", told)
+        for change, text in [({"width": 0.5}, "measured for width 0.5, this is 0.25"), ({"fixed_ms": -1}, "no number of milliseconds"),
+                             ({"layers_ms": {first: {"w1a1": 0}}}, f"the latency of {first} is no number"),
+                             ({"threads": "x"}, "not a table of latencies")]:
+            bad.write_text(json.dumps({**json.loads(table.read_text()), **change}))
+            self.fails(1, text, *timed, "--constraint", "latency-ms:1", "--latency", bad)
         self.fails(1, "was not measured", *search, "--constraint", "latency-ms:1", "--latency", table,
                    "--out", self.folder / "never.json")
 
@@ -247,7 +256,13 @@ class Program(unittest.TestCase):
         never = ["--out", self.folder / "never.json"]
         self.fails(1, "size-mib:5 cannot be met, the candidates allow", *search, *never, "--constraint", "size-mib:5")
         self.fails(1, "avg-weight-bits:0.5 cannot be met, the candidates allow 1 to 4", *search, *never, "--constraint", "avg-bits:0.5")
-        self.fails(1, "but the candidates are", *search, *never, "--constraint", "bitops-g:w3a3")
+        self.fails(2, "but the candidates are", *search, *never, "--constraint", "bitops-g:w3a3")
+        self.fails(2, "--decide-every", *search, *never, "--search-warmup", "4")
+        self.fails(2, "have these names", *search, "--out", self.folder / "x.svg")
+        self.fails(2, "no such folder", *search, "--out", self.folder / "none" / "x.json")
+        # What is met to the last bit is met.
+        for budget in "avg-bits:w1a2", "size-mib:w4a8":
+            self.ok(*search, "--constraint", budget, "--out", self.folder / f"{budget[:4]}.json")
         self.assertFalse((self.folder / "never.search").exists())
         self.assertFalse((self.folder / "never.json").exists())
 

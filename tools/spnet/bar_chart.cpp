@@ -41,9 +41,13 @@ std::string rectangle(double x, double y, double width, double height, const cha
 std::string bar_chart(const std::string& title, const std::vector<std::string>& series,
                       const std::vector<BarGroup>& groups, const std::string& axis) {
   static constexpr std::array<const char*, 4> kColours{"#3b6fb6", "#e08a2e", "#5a9e5a", "#a05195"};
-  constexpr double kBar = 9, kGap = 8, kLeft = 56, kTop = 56, kHeight = 180, kBottom = 130;
+  constexpr double kBar = 9, kGap = 8, kLeft = 56, kTop = 56, kHeight = 180;
   const double group = kBar * static_cast<double>(series.size()) + kGap;
-  const double plot = std::max(260.0, group * static_cast<double>(groups.size()) + kGap);
+  std::size_t longest = 0;
+  for (const BarGroup& g : groups) longest = std::max(longest, g.label.size());
+  const double below = 20 + 6.5 * static_cast<double>(longest);  // the labels stand upright
+  const double plot =
+      std::max(8.0 * static_cast<double>(title.size()), group * static_cast<double>(groups.size()) + kGap);
   double most = 1;
   for (const BarGroup& g : groups)
     for (const double v : g.values) most = std::max(most, v);
@@ -51,7 +55,7 @@ std::string bar_chart(const std::string& title, const std::vector<std::string>& 
   const auto y_of = [&](double value) { return kTop + kHeight * (1 - value / top); };
 
   std::string out = message("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"", kLeft + plot + 16, "\" height=\"",
-                            kTop + kHeight + kBottom, "\" font-family=\"sans-serif\" font-size=\"11\">\n");
+                            kTop + kHeight + below, "\" font-family=\"sans-serif\" font-size=\"11\">\n");
   out += "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n";
   out += text({kLeft, 20, "font-size=\"14\""}, title);
   for (double value = 0; value <= top; value += step) {

@@ -70,15 +70,14 @@ runtime::NamedConfiguration load_configuration(const std::string& path, const ru
     }
     layers.erase(at);
   }
+  // In a network with fixed layers, float ones have no precision to choose.
+  if (graph.is_fixed) std::erase_if(layers, [](const auto& layer) { return layer.second == to_string(Precision{}); });
   check<FileError>(layers.empty(), path, ": layer '", layers.empty() ? "" : layers.begin()->first,
                    "' is not one of the network's, which are ", join(graph.layers));
-  for (const runtime::Node& node : graph.nodes) {
-    if (node.layer < 0) continue;
-    const auto l = static_cast<std::size_t>(node.layer);
-    const Precision p = graph.precisions[out.layers[l]];
-    check<FileError>(runtime::works_at(graph, node, p), path, ": layer '", graph.layers[l],
-                     "': the network was not packed with it at ", p);
-  }
+  const auto allowed = runtime::layer_precisions(graph);
+  for (std::size_t l = 0; l < allowed.size(); ++l)
+    check<FileError>(allowed[l] >> out.layers[l] & 1, path, ": layer '", graph.layers[l],
+                     "': the network was not packed with it at ", graph.precisions[out.layers[l]]);
   return out;
 }
 

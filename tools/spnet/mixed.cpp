@@ -1,10 +1,10 @@
 #include "mixed.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <unordered_map>
 
+#include "budget_text.hpp"
 #include "commands.hpp"
 #include "packed_model.hpp"
 #include "progress.hpp"
@@ -23,8 +23,7 @@ constexpr std::uint64_t kConfigurationStream = 0x636f6e66, kCalibrationStream = 
 
 // Throws ValueError where layers cannot have any of the network's precisions.
 void require_free_layers(const runtime::Graph& graph) {
-  check<ValueError>(runtime::uniform_precisions(graph).size() == graph.precisions.size(),
-                    "eval: --mixed: the layers of this network have their precisions for good");
+  check<ValueError>(!graph.is_fixed, "eval: --mixed: the layers of this network have their precisions for good");
 }
 
 struct Budget {
@@ -33,33 +32,20 @@ struct Budget {
 };
 
 Budget parse_budget(const std::string& text, const std::shared_ptr<const runtime::Model>& model, int threads) {
-  const std::size_t colon = std::min(text.find(':'), text.size());
-  Budget out{text.substr(0, colon), {}};
-  const std::string_view amount = std::string_view(text).substr(std::min(colon + 1, text.size()));
-  const auto table = [&]() -> search::CostTable {
-    if (out.kind == "bitops") return search::bit_operations_table(*model);
-    if (out.kind == "bytes") return search::bytes_table(*model);
-    if (out.kind == "bits") return search::average_bits_table(*model);
-    if (out.kind == "latency-ms") return search::latency_table(model, {.threads = threads});
-    throw UsageError(message("--budget '", text, "' given, expected bitops:, bytes:, bits: or latency-ms:"));
-  };
-  out.constraint.table = table();
-  if (amount.starts_with('w')) {
-    Precision p;
-    try {
-      p = parse_precision(amount);
-    } catch (const ValueError& error) {
-      throw UsageError(message("--budget '", text, "': ", error.what()));
-    }
-    const runtime::Configuration uniform(model->graph().layers.size(),
-                                         static_cast<std::uint8_t>(model->precision_index(p)));
-    // A hair more, for sums are rounded.
-    out.constraint.budget = out.constraint.table.of(uniform) * (1 + 1e-9);
-    return out;
+  BudgetText wanted;
+  try {
+    wanted = parse_budget_text("--budget", text, {"bitops", "bytes", "bits", "latency-ms"});
+  } catch (const ValueError& error) {
+    throw UsageError(error.what());
   }
-  const auto [end, error] = std::from_chars(amount.data(), amount.data() + amount.size(), out.constraint.budget);
-  if (error != std::errc() || end != amount.data() + amount.size() || !(out.constraint.budget > 0))
-    throw UsageError(message("--budget '", text, "' given, expected a number above 0, or a precision"));
+  Budget out{wanted.kind, {.table = {}, .budget = wanted.amount}};
+  out.constraint.table = wanted.kind == "bitops"  ? search::bit_operations_table(*model)
+                         : wanted.kind == "bytes" ? search::bytes_table(*model)
+                         : wanted.kind == "bits"  ? search::average_bits_table(*model)
+                                                  : search::calibrated_latency_table(model, {.threads = threads});
+  if (wanted.like)
+    out.constraint.budget = out.constraint.table.of(runtime::Configuration(
+        model->graph().layers.size(), static_cast<std::uint8_t>(model->precision_index(*wanted.like))));
   return out;
 }
 

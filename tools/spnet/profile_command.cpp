@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -16,7 +15,7 @@ namespace {
 
 struct ProfileArguments {
   RunConfig config;
-  std::vector<std::string> candidates{"1", "2", "3", "4", "8"}, input_candidates;
+  std::vector<std::string> candidates{"1", "2", "3", "4", "5", "6", "7", "8"}, input_candidates;
   std::string out;
   std::int64_t classes = 10;
   int threads = 0;
@@ -26,10 +25,9 @@ int profile(ProfileArguments& arguments) {
   RunConfig& c = arguments.config;
   search::Candidates candidates;
   try {
-    parse_numbers("--candidates", arguments.candidates, candidates.weights);
-    parse_numbers("--input-candidates", arguments.input_candidates, candidates.activations);
+    candidates.weights = parse_candidates("--candidates", arguments.candidates);
+    candidates.activations = parse_candidates("--input-candidates", arguments.input_candidates);
     if (candidates.activations.empty()) candidates.activations = candidates.weights;
-    for (auto* widths : {&candidates.weights, &candidates.activations}) std::sort(widths->begin(), widths->end());
     search::check_candidates(candidates, "profile");
   } catch (const ValueError& error) {
     throw UsageError(error.what());
@@ -38,12 +36,11 @@ int profile(ProfileArguments& arguments) {
   if (c.image_size == 0) c.image_size = 32;
   if (c.stem.empty()) c.stem = default_stem(c.image_size);
   c.classes.assign(static_cast<std::size_t>(arguments.classes), "");
-  const LatencyTable table = profile_latency(c, candidates, arguments.threads);
-  save_latency(arguments.out, c, num_threads(), table);
+  const LatencyTable table = profile_latency(c, candidates, num_threads());
+  save_latency(arguments.out, c, table);
   const auto total = [&](Precision p) {
-    double ms = table.at("").at("fixed");
-    for (const auto& [layer, row] : table)
-      if (!layer.empty()) ms += row.at(to_string(p));
+    double ms = table.fixed;
+    for (const auto& [layer, row] : table.layers) ms += row.at(to_string(p));
     return ms;
   };
   std::printf("all layers at   ms\n");

@@ -5,7 +5,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "spnet/search/architecture.hpp"
+#include "search_plan.hpp"
 
 namespace spnet::program {
 
@@ -81,7 +81,11 @@ void for_each_later_entry(Config& c, const Visit& visit) {
   visit("search_rate", c.search.rate);
   visit("search_warmup", c.search.warmup_epochs);
   visit("decide_every", c.search.decide_epochs);
-  visit("latency", c.search.latency);
+  visit("latency", c.search.latency.layers);
+  visit("latency_fixed", c.search.latency.fixed);
+  visit("latency_threads", c.search.latency.threads);
+  visit("latency_file", c.search.latency_file);
+  visit("out", c.search.out);
 }
 
 }  // namespace
@@ -115,8 +119,8 @@ void check_config(const RunConfig& c) {
            {"search-rate", c.search.rate, 1e-9, 10},
            {"search-warmup", c.search.warmup_epochs, 0, 1e6},
            {"decide-every", c.search.decide_epochs, 1e-6, 1e6}})
-    check<ValueError>(r.value >= r.low && r.value <= r.high, "train: --", r.option, " ", r.value, " given, expected ", r.low,
-                      " to ", r.high);
+    check<ValueError>(r.value >= r.low && r.value <= r.high, c.method == "search" ? "search: --" : "train: --",
+                      r.option, " ", r.value, " given, expected ", r.low, " to ", r.high);
   const auto require_one_of = [](const char* option, const std::string& value, std::initializer_list<const char*> known) {
     check<ValueError>(std::find(known.begin(), known.end(), value) != known.end(), "train: --", option, " '", value,
                       "' given, expected one of ", join(known));
@@ -147,7 +151,10 @@ void check_config(const RunConfig& c) {
     check<ValueError>(std::find(c.switches.begin(), c.switches.end(), p) != c.switches.end(), "train: layer '", layer,
                       "' is at ", p, ", which is not among ", join(c.switches));
   }
-  if (c.method == "search") search::check_candidates({c.search.candidates, c.search.input_candidates}, "search");
+  if (c.method == "search") {
+    check_search(c);
+    check_latency(c.search.latency, "latency");
+  }
   const auto is_channels = [](const std::vector<float>& values, float low) {
     return (values.empty() || values.size() == 3) &&
            std::all_of(values.begin(), values.end(), [low](float v) { return v >= low && v <= kLargest; });

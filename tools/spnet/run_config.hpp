@@ -15,6 +15,13 @@
 
 namespace spnet::program {
 
+/// Milliseconds of one image.
+struct LatencyTable {
+  std::map<std::string, std::map<std::string, double>> layers;  ///< of each layer at each pair of widths, as "w2a4"
+  double fixed = 0;                                             ///< of all else
+  int threads = 0;                                              ///< with which they were measured
+};
+
 /// What decides the outcome of `spnet search`.
 struct SearchConfig {
   std::vector<int> candidates, input_candidates;  ///< widths of weights, and of layers' inputs
@@ -24,12 +31,14 @@ struct SearchConfig {
   double penalty = 1;
   double rate = 0.02;  ///< of the architecture parameters
   double warmup_epochs = 1, decide_epochs = 1;
-  /// Milliseconds of each layer at each pair of widths, and of all else under the name "": where a constraint needs them.
-  std::map<std::string, std::map<std::string, double>> latency;
+  LatencyTable latency;      ///< where a constraint needs it
+  std::string latency_file;  ///< where it was read from; empty: it was measured when the search began
+  std::string out;           ///< the file for what is found, for the record; empty: in the run's folder
 };
 
-/// The arguments of `spnet train` and `spnet search` that decide the outcome; kept in RUN/config.json and in every checkpoint.
-/// The number of threads is not among them: no result depends on it.
+/// The arguments of `spnet train` and `spnet search` that decide the outcome; kept in RUN/config.json and in every
+/// checkpoint. The number of threads is not among them: no result depends on it, but that of latencies that were
+/// measured.
 struct RunConfig {
   std::string model = "resnet20";
   double width = 1.0;

@@ -128,7 +128,7 @@ LoadedRun load_run(const fs::path& path, bool best) {
   out.model = make_network(out.config);
   try {
     io::load_module(loaded.file, *out.model);
-    if (out.config.method == "search") restore_found(out.config, loaded.file, *out.model);
+    if (out.config.method == "search") out.found = restore_found(out.config, loaded.file, *out.model);
   } catch (const FileError& error) {
     throw FileError(message(loaded.path.string(), ": does not fit its own configuration: ", error.what()));
   }

@@ -12,6 +12,7 @@
 #include "run_config.hpp"
 #include "spnet/io/checkpoint.hpp"
 #include "spnet/nn/module.hpp"
+#include "spnet/search/architecture.hpp"
 
 namespace spnet::program {
 
@@ -26,10 +27,10 @@ namespace spnet::program {
 /// A checkpoint is a safetensors file (io/safetensors.hpp) of float32 tensors: "model." + every parameter's and
 /// buffer's name, "optimizer." + the parameter's name + ".momentum" (SGD) or ".exp_avg", ".exp_avg_sq" and ".step"
 /// (Adam), "method." + what the training method has to save (of a search: "search." + operand + ".logits" and
-/// ".decision", and their optimizer's), and the metadata "progress", JSON {"epoch": epochs done, "batch": batches done of the next, "step": updates
-/// done, "best_mean": best mean top-1 so far, "totals": [{"loss", "images", "correct"}] of the unfinished epoch,
-/// highest switch first}, and "config", the text of config.json. Random numbers are functions of the seed and these
-/// counters. best.safetensors has the "model." tensors alone.
+/// ".decision", "search.plan", and their optimizer's), and the metadata "progress", JSON {"epoch": epochs done,
+/// "batch": batches done of the next, "step": updates done, "best_mean": best mean top-1 so far, "totals": [{"loss",
+/// "images", "correct"}] of the unfinished epoch, highest switch first}, and "config", the text of config.json. Random
+/// numbers are functions of the seed and these counters. best.safetensors has the "model." and "method." tensors alone.
 class RunFolder {
  public:
   explicit RunFolder(std::filesystem::path path);
@@ -67,6 +68,7 @@ struct LoadedRun {
   RunConfig config;
   std::unique_ptr<nn::Classifier> model;
   std::uint64_t step = 0;
+  std::optional<search::Architecture> found;  ///< of a search
 };
 LoadedRun load_run(const std::filesystem::path& path, bool best);
 

@@ -24,8 +24,8 @@ namespace spnet::program {
 namespace {
 
 struct SearchArguments : TrainingArguments {
-  std::vector<std::string> candidates{"1", "2", "3", "4", "8"}, input_candidates;
-  std::string out, run, latency;
+  std::vector<std::string> candidates{"1", "2", "3", "4", "5", "6", "7", "8"}, input_candidates;
+  std::string run;
 };
 
 // What can be known to be wrong before any data is opened is wrong usage.
@@ -34,34 +34,37 @@ void validate(SearchArguments& arguments) {
   c.method = "search";
   c.norm = "shared";
   try {
-    parse_numbers("--candidates", arguments.candidates, c.search.candidates);
-    parse_numbers("--input-candidates", arguments.input_candidates, c.search.input_candidates);
+    c.search.candidates = parse_candidates("--candidates", arguments.candidates);
+    c.search.input_candidates = parse_candidates("--input-candidates", arguments.input_candidates);
     if (c.search.input_candidates.empty()) c.search.input_candidates = c.search.candidates;
-    for (auto* widths : {&c.search.candidates, &c.search.input_candidates}) std::sort(widths->begin(), widths->end());
     const search::Candidates candidates{c.search.candidates, c.search.input_candidates};
     search::check_candidates(candidates, "search");
     c.switches = candidates.pairs();
-    check_constraint_texts(c.search.constraints);
-    search::find_cell(c.search.cell);
     complete(arguments);
+    const std::filesystem::path out(c.search.out), folder = out.parent_path();
+    check<ValueError>(out.extension() != ".svg" && out.extension() != ".search", "--out '", c.search.out,
+                      "' given: the chart and the run beside it have these names");
+    check<ValueError>(folder.empty() || std::filesystem::is_directory(folder), "--out '", c.search.out,
+                      "' given: there is no such folder");
   } catch (const ValueError& error) {
     throw UsageError(error.what());
   }
-  if (!arguments.latency.empty()) c.search.latency = load_latency(arguments.latency);
 }
 
-// Milliseconds of one image in the runtime.
+// Milliseconds of one image in the runtime, with as many threads as the latencies were measured with.
 double measured_latency(LoadedRun& run) {
   runtime::Engine engine(std::make_shared<const runtime::Model>(pack_run(run, {})),
-                         {.threads = num_threads(), .tune = true});
+                         {.threads = run.config.search.latency.threads, .tune = true});
   return search::median_latency(engine, runtime::Configuration(engine.configuration()));
 }
 
 // The configuration of a search that has ended: a table, a file for train, pack, eval and run, and a chart beside it.
-void write_found(const std::string& folder, const std::string& out) {
-  const RunFolder::Stored stored = RunFolder(folder).load();
+// `elsewhere` is another place for it than the one that the search was begun with.
+void write_found(const std::string& folder, const std::string& elsewhere) {
   LoadedRun run = load_run(folder, /*best=*/false);
-  const search::Architecture found = restore_found(run.config, stored.checkpoint->file, *run.model);
+  const std::string& asked = elsewhere.empty() ? run.config.search.out : elsewhere;
+  const std::string out = asked.empty() ? (std::filesystem::path(folder) / "found.json").string() : asked;
+  const search::Architecture& found = *run.found;
   nlohmann::ordered_json json;
   json["name"] = std::filesystem::path(out).stem().string();
   std::vector<BarGroup> bars;
@@ -72,25 +75,28 @@ void write_found(const std::string& folder, const std::string& out) {
     bars.push_back({l.name, {static_cast<double>(p.weight_bits), static_cast<double>(p.activation_bits)}});
     std::printf("%-28s %7d %7d\n", l.name.c_str(), p.weight_bits, p.activation_bits);
   }
-  std::string title = json["name"].get<std::string>();
+  std::vector<std::string> title{json["name"].get<std::string>()};
+  bool has_latency = false;
   for (const auto& [name, constraint] : make_constraints(run.config, *run.model, found)) {
     const double cost = found.expected(constraint.table);
     json["costs"][name] = {{"cost", cost}, {"target", constraint.budget}};
-    std::printf("%s: %.5g of %.5g\n", name.c_str(), cost, constraint.budget);
-    if (name == "latency-ms") {
-      const double measured = measured_latency(run);
-      json["costs"][name]["measured"] = measured;
-      std::printf("%s of the packed network: %.5g\n", name.c_str(), measured);
-    }
     char text[64];
-    std::snprintf(text, sizeof text, ", %s %.4g of %.4g", name.c_str(), cost, constraint.budget);
-    title += text;
+    std::snprintf(text, sizeof text, "%s %.5g of %.5g", name.c_str(), cost, constraint.budget);
+    std::printf("%s\n", text);
+    title.push_back(text);
+    has_latency = has_latency || name == "latency-ms";
   }
-  files::write_file_atomically(out, json.dump(2) + "\n");
+  const auto write = [&] { files::write_file_atomically(out, json.dump(2) + "\n"); };
+  write();
   const std::string chart = std::filesystem::path(out).replace_extension(".svg").string();
-  files::write_file_atomically(chart, bar_chart(title, {"weights", "inputs"}, bars, "bits"));
+  files::write_file_atomically(chart, bar_chart(join(title), {"weights", "inputs"}, bars, "bits"));
   std::fprintf(stderr, "wrote %s and %s; train it with: spnet train --config %s\n", out.c_str(), chart.c_str(),
                out.c_str());
+  if (!has_latency) return;
+  const double measured = measured_latency(run);
+  json["costs"]["latency-ms"]["measured"] = measured;
+  std::printf("latency-ms of the packed network %.5g\n", measured);
+  write();
 }
 
 int run_search(SearchArguments& arguments) {
@@ -100,14 +106,15 @@ int run_search(SearchArguments& arguments) {
   bool finished;
   std::string folder = arguments.resume;
   if (!folder.empty()) {
-    finished = resume_run(folder, arguments.session, arguments.config.skip_bad);
+    finished = resume_run(folder, arguments.session, arguments.config.skip_bad, /*is_search=*/true);
   } else {
     validate(arguments);
-    folder = arguments.run.empty() ? std::filesystem::path(arguments.out).replace_extension(".search").string() : arguments.run;
+    folder = arguments.run.empty()
+                 ? std::filesystem::path(arguments.config.search.out).replace_extension(".search").string()
+                 : arguments.run;
     finished = begin_run(folder, arguments.config, arguments.session, arguments.init);
   }
-  if (finished)
-    write_found(folder, arguments.out.empty() ? (std::filesystem::path(folder) / "found.json").string() : arguments.out);
+  if (finished) write_found(folder, arguments.config.search.out);
   return 0;
 }
 
@@ -119,17 +126,21 @@ void add_search_command(CLI::App& app, std::function<int()>& chosen) {
   SearchConfig& s = c.search;
   CLI::App* command =
       app.add_subcommand("search", "Find each layer's widths under constraints while training the network (SSPS)");
-  command->add_option("--out", arguments->out, "the file for what is found, as config.json; a chart goes beside it");
+  command->add_option("--out", s.out, "the file for what is found, as config.json; a chart goes beside it");
   std::vector<CLI::Option*> defining = {
       command->add_option("--run", arguments->run, "folder for the search itself; beside --out where left out"),
       command->add_option("--epochs", c.epochs, "passes over the training set")->check(CLI::Range(1, 1000000)),
-      command->add_option("--candidates", arguments->candidates, "widths of weights, and of inputs where these are left out")
+      command
+          ->add_option("--candidates", arguments->candidates,
+                       "widths of weights, and of inputs where these are left out")
           ->delimiter(','),
-      command->add_option("--input-candidates", arguments->input_candidates, "widths of the layers' inputs")->delimiter(','),
-      command->add_option("--constraint", s.constraints,
-                          "avg-bits:, size-mib:, bitops-g: (1e9 bit operations an image) or latency-ms: and a number, or "
-                          "what all layers at a pair of widths would cost, as bitops-g:w2a2; may be given more than once"),
-      command->add_option("--latency", arguments->latency,
+      command->add_option("--input-candidates", arguments->input_candidates, "widths of the layers' inputs")
+          ->delimiter(','),
+      command->add_option(
+          "--constraint", s.constraints,
+          "avg-bits:, size-mib:, bitops-g: (1e9 bit operations an image) or latency-ms: and a number, or "
+          "what all layers at a pair of widths would cost, as bitops-g:w2a2; may be given more than once"),
+      command->add_option("--latency", s.latency_file,
                           "a table that spnet profile measured; else this machine is measured where it is needed"),
       command->add_option("--cell", s.cell, "how candidates are mixed: softmax, gumbel or gumbel-hard"),
       command->add_option("--cell-temperature", s.temperature, "of the cell, at the beginning"),
@@ -142,7 +153,7 @@ void add_search_command(CLI::App& app, std::function<int()>& chosen) {
   };
   add_training_options(*command, *arguments, std::move(defining));
   command->callback([=, &chosen] {
-    if (arguments->out.empty() && arguments->resume.empty())
+    if (arguments->config.search.out.empty() && arguments->resume.empty())
       throw CLI::RequiredError("--out FILE (or --resume RUN)");
     chosen = [arguments] { return run_search(*arguments); };
   });

@@ -1,14 +1,14 @@
 #include "search_plan.hpp"
 
 #include <algorithm>
-#include <charconv>
+#include <cmath>
+#include <cstdio>
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <string_view>
 #include <utility>
 
+#include "budget_text.hpp"
 #include "networks.hpp"
 #include "spnet/core/parallel.hpp"
 #include "spnet/files/atomic_file.hpp"
@@ -16,6 +16,7 @@
 #include "spnet/pack/pack.hpp"
 #include "spnet/search/latency.hpp"
 #include "spnet/search/pair_costs.hpp"
+#include "training_options.hpp"
 
 namespace spnet::program {
 
@@ -28,41 +29,35 @@ search::Candidates candidates_of(const RunConfig& config) {
 }
 Shape image_of(const RunConfig& config) { return {config.image_size, config.image_size, 3}; }
 
-// "bitops-g:w2a2" as a kind and either a number or a precision.
-struct ConstraintText {
-  std::string kind;
-  double amount = 0;
-  std::optional<Precision> like;
-};
+BudgetText parse_constraint(const std::string& text) {
+  return parse_budget_text("--constraint", text, {"avg-bits", "size-mib", "bitops-g", "latency-ms"});
+}
 
-ConstraintText parse_constraint(const std::string& text) {
-  static constexpr const char* kKinds[] = {"avg-bits", "size-mib", "bitops-g", "latency-ms"};
-  const std::size_t colon = std::min(text.find(':'), text.size());
-  ConstraintText out{text.substr(0, colon), 0, {}};
-  check<ValueError>(std::find(std::begin(kKinds), std::end(kKinds), out.kind) != std::end(kKinds), "--constraint '", text,
-                    "' given, expected avg-bits:, size-mib:, bitops-g: or latency-ms:");
-  const std::string_view amount = std::string_view(text).substr(std::min(colon + 1, text.size()));
-  if (amount.starts_with('w')) {
-    out.like = parse_precision(amount);
-    return out;
-  }
-  const auto [end, error] = std::from_chars(amount.data(), amount.data() + amount.size(), out.amount);
-  check<ValueError>(error == std::errc() && end == amount.data() + amount.size() && out.amount > 0, "--constraint '", text,
-                    "' given, expected a number above 0, or a pair of widths");
-  return out;
+// What a table of latencies is measured for, beside the candidates.
+nlohmann::ordered_json profiled(const RunConfig& c) {
+  const auto options = c.model_options();
+  return {{"model", c.model},
+          {"width", c.width},
+          {"stem", c.stem},
+          {"image", c.image_size},
+          {"quantizer", options.quantization.weight_quantizer},
+          {"activation_quantizer", options.quantization.activation_quantizer},
+          {"per_channel", c.per_channel},
+          {"relu_before_norm", c.relu_before_norm}};
 }
 
 search::CostTable latency_costs(const RunConfig& config, const search::Architecture& architecture) {
-  const auto at = [&](const std::string& layer, const std::string& column) {
-    const auto row = config.search.latency.find(layer);
-    const bool known = row != config.search.latency.end() && row->second.contains(column);
-    check<ValueError>(known, "search: the latency of ", layer.empty() ? "what is no layer" : layer, " at ", column,
-                      " was not measured");
-    return row->second.at(column);
-  };
+  const LatencyTable& measured = config.search.latency;
   return search::pair_table(
       architecture.candidates(), architecture.layers().size(),
-      [&](std::size_t l, Precision p) { return at(architecture.layers()[l].name, to_string(p)); }, at("", "fixed"));
+      [&](std::size_t l, Precision p) {
+        const auto row = measured.layers.find(architecture.layers()[l].name);
+        const bool known = row != measured.layers.end() && row->second.contains(to_string(p));
+        check<ValueError>(known, "search: the latency of ", architecture.layers()[l].name, " at ", p,
+                          " was not measured");
+        return row->second.at(to_string(p));
+      },
+      measured.fixed);
 }
 
 }  // namespace
@@ -89,47 +84,81 @@ LatencyTable profile_latency(const RunConfig& config, const search::Candidates& 
   }
   const auto packed = std::make_shared<const runtime::Model>(pack::pack(*model, image_of(config), pairs));
   const search::CostTable table = search::calibrated_latency_table(packed, {.threads = threads});
-  LatencyTable out;
+  LatencyTable out{{}, table.fixed, threads};
   for (std::size_t l = 0; l < table.layers.size(); ++l)
     for (std::size_t p = 0; p < pairs.size(); ++p)
-      out[packed->graph().layers[l]][to_string(pairs[p])] = table.layers[l][p];
-  out[""]["fixed"] = table.fixed;
+      out.layers[packed->graph().layers[l]][to_string(pairs[p])] = table.layers[l][p];
   return out;
 }
 
-void save_latency(const std::string& path, const RunConfig& config, int threads, const LatencyTable& table) {
-  nlohmann::ordered_json json = {{"model", config.model},
-                                 {"image", config.image_size},
-                                 {"threads", threads},
-                                 {"kernels", kernels::active().name},
-                                 {"fixed_ms", table.at("").at("fixed")}};
-  for (const auto& [layer, row] : table)
-    if (!layer.empty()) json["layers_ms"][layer] = row;
+void save_latency(const std::string& path, const RunConfig& config, const LatencyTable& table) {
+  nlohmann::ordered_json json = profiled(config);
+  json["threads"] = table.threads;
+  json["kernels"] = kernels::active().name;
+  json["fixed_ms"] = table.fixed;
+  json["layers_ms"] = table.layers;
   files::write_file_atomically(path, json.dump(1) + "\n");
 }
 
-LatencyTable load_latency(const std::string& path) {
+LatencyTable load_latency(const std::string& path, const RunConfig& config) {
   const files::FileBytes bytes = files::read_file(path, kMaxBytes);
   const auto* const text = reinterpret_cast<const char*>(bytes.data.get());
   try {
     const auto json = nlohmann::json::parse(text, text + bytes.size);
-    LatencyTable out = json.at("layers_ms").get<LatencyTable>();
-    out[""]["fixed"] = json.at("fixed_ms").get<double>();
+    const auto expected = profiled(config);
+    for (const auto& [entry, value] : expected.items())
+      check<FileError>(json.at(entry) == value, path, ": measured for ", entry, ' ', json.at(entry).dump(),
+                       ", this is ", value.dump());
+    LatencyTable out{json.at("layers_ms"), json.at("fixed_ms"), json.at("threads")};
+    check_latency(out, path);
+    if (const auto kernels = json.at("kernels").get<std::string>(); kernels != kernels::active().name)
+      std::fprintf(stderr, "warning: %s was measured with the kernels of %s, here %s are in use\n", path.c_str(),
+                   kernels.c_str(), kernels::active().name);
     return out;
   } catch (const nlohmann::json::exception& error) {
     throw FileError(message(path, ": not a table of latencies as `spnet profile` writes it (", error.what(), ")"));
   }
 }
 
-void check_constraint_texts(const std::vector<std::string>& constraints) {
-  for (const std::string& text : constraints) parse_constraint(text);
+void check_latency(const LatencyTable& table, const std::string& source) {
+  const auto require = [&](bool condition, const std::string& layer) {
+    check<FileError>(condition, source, ": the latency of ", layer, " is no number of milliseconds");
+  };
+  require(std::isfinite(table.fixed) && table.fixed >= 0, "what is no layer");
+  for (const auto& [layer, row] : table.layers)
+    for (const auto& [pair, ms] : row) require(std::isfinite(ms) && ms > 0, layer);
+}
+
+std::vector<int> parse_candidates(const char* option, const std::vector<std::string>& texts) {
+  std::vector<int> out;
+  parse_numbers(option, texts, out);
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+void check_search(const RunConfig& config) {
+  const SearchConfig& s = config.search;
+  const search::Candidates candidates = candidates_of(config);
+  search::check_candidates(candidates, "search");
+  const auto pairs = candidates.pairs();
+  for (const std::string& text : s.constraints) {
+    const BudgetText wanted = parse_constraint(text);
+    check<ValueError>(!wanted.like || std::find(pairs.begin(), pairs.end(), *wanted.like) != pairs.end(),
+                      "--constraint '", text, "' given, but the candidates are ", join(pairs));
+  }
+  search::find_cell(s.cell);
+  check<ValueError>(s.warmup_epochs + 2 * s.decide_epochs <= static_cast<double>(config.epochs), "--epochs ",
+                    config.epochs, " given: expected --search-warmup ", s.warmup_epochs,
+                    " and at least two times --decide-every ", s.decide_epochs);
 }
 
 void complete_search(RunConfig& config) {
-  const bool needs = std::any_of(config.search.constraints.begin(), config.search.constraints.end(),
+  SearchConfig& s = config.search;
+  const bool needs = std::any_of(s.constraints.begin(), s.constraints.end(),
                                  [](const std::string& text) { return parse_constraint(text).kind == "latency-ms"; });
-  if (needs && config.search.latency.empty())
-    config.search.latency = profile_latency(config, candidates_of(config), num_threads());
+  if (!needs) return;
+  s.latency = s.latency_file.empty() ? profile_latency(config, candidates_of(config), num_threads())
+                                     : load_latency(s.latency_file, config);
 }
 
 std::vector<search::NamedConstraint> make_constraints(const RunConfig& config, nn::Module& model,
@@ -138,7 +167,7 @@ std::vector<search::NamedConstraint> make_constraints(const RunConfig& config, n
   const search::Candidates& candidates = architecture.candidates();
   std::vector<search::NamedConstraint> out;
   for (const std::string& text : config.search.constraints) {
-    const ConstraintText wanted = parse_constraint(text);
+    const BudgetText wanted = parse_constraint(text);
     const auto add = [&](const std::string& name, search::CostTable table, double unit) {
       for (auto& layer : table.layers)
         for (double& cost : layer) cost /= unit;
@@ -148,14 +177,14 @@ std::vector<search::NamedConstraint> make_constraints(const RunConfig& config, n
         const auto pairs = candidates.pairs();
         const auto at = std::find(pairs.begin(), pairs.end(), *wanted.like);
         check<ValueError>(at != pairs.end(), "--constraint '", text, "' given, but the candidates are ", join(pairs));
-        // A hair more, for sums are rounded.
-        budget = table.of(search::Configuration(work.size(), static_cast<std::uint8_t>(at - pairs.begin()))) * (1 + 1e-9);
+        budget = table.of(search::Configuration(work.size(), static_cast<std::uint8_t>(at - pairs.begin())));
       }
       out.push_back({name, {std::move(table), budget}});
     };
     if (wanted.kind == "avg-bits") {
-      add("avg-weight-bits", search::mean_weight_bits_table(candidates, work), 1);
-      add("avg-input-bits", search::mean_input_bits_table(candidates, work), 1);
+      // There is nothing to choose where there is one width.
+      if (candidates.weights.size() > 1) add("avg-weight-bits", search::mean_weight_bits_table(candidates, work), 1);
+      if (candidates.activations.size() > 1) add("avg-input-bits", search::mean_input_bits_table(candidates, work), 1);
     } else if (wanted.kind == "size-mib") {
       add(wanted.kind, search::size_bits_table(model, architecture), 8.0 * (1 << 20));
     } else if (wanted.kind == "bitops-g") {
@@ -172,7 +201,11 @@ search::Architecture restore_found(const RunConfig& config, const io::TensorFile
   search::Architecture architecture(model, candidates_of(config));
   for (auto& state : architecture.state())
     state.tensor.copy_from(checkpoint.get<float>(kMethodPrefix + state.name, state.tensor.shape()));
-  architecture.apply_choice();
+  try {
+    architecture.restored();
+  } catch (const ValueError& error) {
+    throw FileError(error.what());
+  }
   return architecture;
 }
 

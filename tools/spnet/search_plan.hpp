@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -13,21 +12,25 @@
 
 namespace spnet::program {
 
-/// Milliseconds of each layer at each pair of widths ("w2a4"), and of all else at "" under "fixed".
-using LatencyTable = std::map<std::string, std::map<std::string, double>>;
-
 /// Measures on this machine, with the runtime's kernels, the network of `config` (its weights do not matter) for images
 /// of its size. Throws ValueError where it cannot be packed.
 LatencyTable profile_latency(const RunConfig& config, const search::Candidates& candidates, int threads);
 
-/// As JSON, with what they were measured for. Throw FileError.
-void save_latency(const std::string& path, const RunConfig& config, int threads, const LatencyTable& table);
-LatencyTable load_latency(const std::string& path);
+/// As JSON, with what they were measured for. Throw FileError; loading, where that is not `config`'s network and image,
+/// or a number is none of milliseconds.
+void save_latency(const std::string& path, const RunConfig& config, const LatencyTable& table);
+LatencyTable load_latency(const std::string& path, const RunConfig& config);
+/// Throws FileError, naming `source` and the layer, where a number is none of milliseconds.
+void check_latency(const LatencyTable& table, const std::string& source);
 
-/// Throws ValueError where the text of a constraint is not understood.
-void check_constraint_texts(const std::vector<std::string>& constraints);
+/// Widths as the command line gives them, ascending. Throws ValueError, naming the option, where one is no number.
+std::vector<int> parse_candidates(const char* option, const std::vector<std::string>& texts);
 
-/// Measures the latencies where a constraint needs them and they are not there.
+/// Throws ValueError, naming the option, where a search cannot be as `config` says, as far as that is known without
+/// its data.
+void check_search(const RunConfig& config);
+
+/// Reads or measures the latencies, where a constraint needs them.
 void complete_search(RunConfig& config);
 
 /// The constraints of `config`: "avg-bits:2" (the mean over all weights, and that over all inputs of layers),
@@ -38,7 +41,7 @@ std::vector<search::NamedConstraint> make_constraints(const RunConfig& config, n
                                                       search::Architecture architecture);
 
 /// What a search had found when it wrote a checkpoint; the layers of `model` are set to what was decided, or else
-/// likeliest. Throws FileError.
+/// likeliest. Throws FileError, and ValueError where the network does not have the candidates.
 search::Architecture restore_found(const RunConfig& config, const io::TensorFile& checkpoint, nn::Module& model);
 
 /// Where the state of a training method is in a checkpoint.

@@ -70,7 +70,7 @@ int train(TrainArguments& arguments) {
   catch_stop_signals();
   bool finished;
   if (!arguments.resume.empty()) {
-    finished = resume_run(arguments.resume, arguments.session, arguments.config.skip_bad);
+    finished = resume_run(arguments.resume, arguments.session, arguments.config.skip_bad, /*is_search=*/false);
   } else {
     if (!arguments.configuration.empty()) {
       arguments.config.layers = load_layers(arguments.configuration);
@@ -145,6 +145,9 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
   };
   add_training_options(*command, *arguments, std::move(defining));
   command->get_option("--label-weight")->default_str("");
+  // A network at one precision for each layer has nobody to learn from.
+  for (const char* name : {"--distill", "--temperature", "--label-weight", "--switch-weights", "--feature-weight"})
+    command->get_option(name)->excludes(configuration);
   command->add_option("--eval-every", arguments->session.eval_every, "epochs between tests; 0: only after the last")
       ->check(CLI::Range(0, 1000000))
       ->capture_default_str();

@@ -27,7 +27,7 @@ std::string percent(std::int64_t part, std::int64_t whole) {
 class TrainSession {
  public:
   TrainSession(RunFolder folder, RunConfig config, SessionOptions options, const std::string& init);
-  TrainSession(RunFolder folder, SessionOptions options, bool skip_bad);
+  TrainSession(RunFolder folder, SessionOptions options, bool skip_bad, bool is_search);
 
   bool run();
 
@@ -36,11 +36,13 @@ class TrainSession {
     double loss = 0;  // summed over images
     std::int64_t images = 0, correct = 0;
   };
+  const char* command() const { return config_.method == "search" ? "search" : "train"; }
   void build();
   void initialise(const std::string& init);
   void restore(const io::CheckpointFolder::Loaded& loaded);
   bool run_epoch();
   bool finish_epoch();
+  io::TensorFile network_file() const;
   void save() const;
   void save_and_say() const;
   nlohmann::json metrics(const std::vector<train::Evaluation>& evaluations, double lr) const;
@@ -74,10 +76,12 @@ TrainSession::TrainSession(RunFolder folder, RunConfig config, SessionOptions op
   folder_.create(config_);
 }
 
-TrainSession::TrainSession(RunFolder folder, SessionOptions options, bool skip_bad)
+TrainSession::TrainSession(RunFolder folder, SessionOptions options, bool skip_bad, bool is_search)
     : folder_(std::move(folder)), options_(options) {
   const RunFolder::Stored stored = folder_.load();
   config_ = stored.config;
+  check<FileError>((config_.method == "search") == is_search, folder_.path().string(), ": go on with it by: spnet ",
+                   command(), " --resume ", folder_.path().string());
   config_.skip_bad = config_.skip_bad || skip_bad;
   splits_ = open_data(config_);
   build();
@@ -128,6 +132,7 @@ void TrainSession::restore(const io::CheckpointFolder::Loaded& loaded) {
       state.tensor.copy_from(loaded.file.get<float>("optimizer." + state.name, state.tensor.shape()));
     for (auto& state : trainer_->state())
       state.tensor.copy_from(loaded.file.get<float>(kMethodPrefix + state.name, state.tensor.shape()));
+    trainer_->restored();
     const auto progress = nlohmann::json::parse(loaded.file.metadata("progress"));
     epoch_ = progress.at("epoch").get<std::int64_t>();
     batch_ = progress.at("batch").get<std::int64_t>();
@@ -142,6 +147,8 @@ void TrainSession::restore(const io::CheckpointFolder::Loaded& loaded) {
                              totals[i].at("correct").get<std::int64_t>()};
   } catch (const FileError& error) {
     throw FileError(message(source, ": does not fit its own configuration: ", error.what()));
+  } catch (const ValueError& error) {
+    throw FileError(message(source, ": ", error.what()));
   } catch (const nlohmann::json::exception& error) {
     throw FileError(message(source, ": its progress is not readable: ", error.what()));
   }
@@ -150,11 +157,17 @@ void TrainSession::restore(const io::CheckpointFolder::Loaded& loaded) {
                static_cast<long long>(epoch_ + 1), static_cast<unsigned long long>(step_));
 }
 
-void TrainSession::save() const {
+// What evaluation needs.
+io::TensorFile TrainSession::network_file() const {
   io::TensorFile file;
   io::put_module(file, *model_);
-  for (const auto& state : optimizer_->state()) file.put("optimizer." + state.name, state.tensor);
   for (const auto& state : trainer_->state()) file.put(kMethodPrefix + state.name, state.tensor);
+  return file;
+}
+
+void TrainSession::save() const {
+  io::TensorFile file = network_file();
+  for (const auto& state : optimizer_->state()) file.put("optimizer." + state.name, state.tensor);
   nlohmann::json totals = nlohmann::json::array();
   for (const auto& t : totals_) totals.push_back({{"loss", t.loss}, {"images", t.images}, {"correct", t.correct}});
   const nlohmann::json progress = {
@@ -167,8 +180,7 @@ void TrainSession::save() const {
 void TrainSession::save_and_say() const {
   save();
   std::fprintf(stderr, "stopped after step %llu and saved; go on with: spnet %s --resume %s\n",
-               static_cast<unsigned long long>(step_), config_.method == "search" ? "search" : "train",
-               folder_.path().string().c_str());
+               static_cast<unsigned long long>(step_), command(), folder_.path().string().c_str());
 }
 
 bool TrainSession::run() {
@@ -293,8 +305,7 @@ void TrainSession::keep_if_best(const std::vector<train::Evaluation>& evaluation
   for (const auto& e : evaluations) mean += e.top1_percent() / static_cast<double>(evaluations.size());
   if (mean <= best_mean_) return;
   best_mean_ = mean;
-  io::TensorFile file;
-  io::put_module(file, *model_);
+  io::TensorFile file = network_file();
   file.set_metadata("progress", nlohmann::json{{"step", step_}, {"mean_top1", mean}}.dump());
   file.set_metadata("config", to_json(config_).dump());
   file.save(folder_.best());
@@ -305,8 +316,8 @@ void TrainSession::keep_if_best(const std::vector<train::Evaluation>& evaluation
 bool begin_run(const std::string& folder, const RunConfig& config, const SessionOptions& options, const std::string& init) {
   return TrainSession(RunFolder(folder), config, options, init).run();
 }
-bool resume_run(const std::string& folder, const SessionOptions& options, bool skip_bad) {
-  return TrainSession(RunFolder(folder), options, skip_bad).run();
+bool resume_run(const std::string& folder, const SessionOptions& options, bool skip_bad, bool is_search) {
+  return TrainSession(RunFolder(folder), options, skip_bad, is_search).run();
 }
 
 }  // namespace spnet::program

@@ -20,6 +20,7 @@ struct SessionOptions {
 /// done is saved before the FileError goes on.
 bool begin_run(const std::string& folder, const RunConfig& config, const SessionOptions& options, const std::string& init);
 /// Goes on with the run in `folder`; with `skip_bad` without images that cannot be read, even where it began with all.
-bool resume_run(const std::string& folder, const SessionOptions& options, bool skip_bad = false);
+/// Throws FileError where it is a search and `is_search` says that none is expected, or the other way round.
+bool resume_run(const std::string& folder, const SessionOptions& options, bool skip_bad, bool is_search);
 
 }  // namespace spnet::program

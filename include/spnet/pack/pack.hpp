@@ -316,6 +316,7 @@ inline runtime::Graph pack_fixed(nn::Module& module, const Shape& image, const s
   }
   if (graph.precisions.empty()) graph.precisions.push_back({});
   graph.accuracies.resize(graph.precisions.size());
+  graph.is_fixed = true;
   graph.configurations.push_back({configuration, std::move(layers), {}});
   runtime::Engine engine(std::make_shared<const runtime::Model>(graph));
   detail::Comparison(module, image)(engine, configuration);

@@ -47,6 +47,8 @@ class ElementwiseMixture {
     return y;
   }
 
+  bool learns_scale(std::size_t i) const { return forms_[i] && forms_[i]->learns_scale; }
+
   struct Gradients {
     Tensor<float> x;
     std::vector<double> shares;  ///< Σ gradient·value of each width
@@ -68,7 +70,8 @@ class ElementwiseMixture {
       std::fill_n(dx, n, 0.0f);
       for (std::size_t i = 0; i < widths; ++i) {
         const float* const v = value(i, at, n, piece, finite);
-        for (std::int64_t k = 0; k < n; ++k) sums[i] += static_cast<double>(dy[k]) * static_cast<double>(v[k]);
+        sums[i] = dot(dy, v, n);
+        if (shares_[i] == 0) continue;
         float* const part = piece.values.data();
         for (std::int64_t k = 0; k < n; ++k) part[k] = shares_[i] * dy[k];
         if (forms_[i]) sums[widths + i] = clip(*forms_[i], part, at, n, piece);
@@ -84,6 +87,20 @@ class ElementwiseMixture {
   }
 
  private:
+  // In lanes, so that sums do not wait for each other.
+  static double dot(const float* a, const float* b, std::int64_t n) {
+    constexpr std::int64_t kLanes = 8;
+    std::array<double, kLanes> lanes{};
+    std::int64_t k = 0;
+    for (; k + kLanes <= n; k += kLanes)
+      for (std::int64_t j = 0; j < kLanes; ++j)
+        lanes[static_cast<std::size_t>(j)] += static_cast<double>(a[k + j]) * static_cast<double>(b[k + j]);
+    for (; k < n; ++k) lanes[0] += static_cast<double>(a[k]) * static_cast<double>(b[k]);
+    double sum = 0;
+    for (const double lane : lanes) sum += lane;
+    return sum;
+  }
+
   static constexpr std::int64_t kPiece = 2048;
   struct Piece {
     std::array<std::uint8_t, kPiece> codes;
@@ -216,10 +233,10 @@ inline void add_share_gradients(const std::vector<double>& sums, InputGradients<
 }  // namespace detail
 
 /// Σ shares[i]·quantize(x, quantizer, widths[i]) → the shape of x; shares [K] for K widths (1..8, or 32: x itself). The
-/// gradient of x and of the quantizer's parameters is the sum of its surrogates by the shares, that of a share Σ g·value.
-/// An elementwise quantizer goes through all widths piece by piece and keeps no codes; others keep one byte an element
-/// for each width. `quantizer` must outlive the graph. Throws ValueError on another width, ShapeError on other shares,
-/// NumericError where x is not finite.
+/// gradient of x and of the quantizer's parameters is the sum of its surrogates by the shares, that of a share Σ
+/// g·value. An elementwise quantizer goes through all widths piece by piece and keeps no codes; others keep one byte an
+/// element for each width. `quantizer` must outlive the graph. Throws ValueError on another width, ShapeError on other
+/// shares, NumericError where x is not finite and becomes codes.
 inline Variable<float> quantize_mixture(const Variable<float>& x, Quantizer& quantizer, const std::vector<int>& widths,
                                         const Variable<float>& shares, bool training) {
   check<ShapeError>(!widths.empty() && shares.shape() == Shape{static_cast<std::int64_t>(widths.size())},
@@ -245,7 +262,7 @@ inline Variable<float> quantize_mixture(const Variable<float>& x, Quantizer& qua
           for (std::size_t i = 0; i < widths.size(); ++i) {
             if (widths[i] == kFloatBits) continue;
             const std::size_t parameters = quantizer.parameters_at(widths[i]).size();
-            if (parameters > 0)
+            if (mixture.learns_scale(i))
               into.add(at, static_cast<const ElementwiseQuantizer&>(quantizer).scale_gradient(
                                gradients.scales[i], dense.size(), widths[i]));
             at += parameters;

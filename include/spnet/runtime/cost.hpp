@@ -29,9 +29,12 @@ struct Cost {
   }
 };
 
-/// The cost with layer l at precision configuration[l].
+/// The cost with layer l at precision configuration[l]. Throws ValueError where the network was not packed for that.
 inline Cost cost_of(const Model& model, std::span<const std::uint8_t> configuration) {
   const Graph& graph = model.graph();
+  for (std::size_t l = 0; l < configuration.size(); ++l)
+    check<ValueError>(model.works_at(l, configuration[l]), "cost: the network was not packed with ", graph.layers[l],
+                      " at ", graph.precisions[configuration[l]]);
   Cost cost;
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node& node = graph.nodes[i];

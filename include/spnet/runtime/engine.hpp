@@ -37,16 +37,16 @@ struct EngineOptions {
 /// One session. Its members may be called from one thread at a time; sessions on one Model may run side by side.
 class Engine {
  public:
-  /// Begins at the highest precision that all layers may have, or with the model's first configuration.
+  /// Begins at the highest precision, with all layers, or where these are fixed with the model's first configuration.
   explicit Engine(std::shared_ptr<const Model> model, const EngineOptions& options = {})
       : model_(std::move(model)), options_(options), configuration_(model_->graph().layers.size()) {
     check<ValueError>(options.threads >= 0 && options.threads <= 1024, "engine: ", options.threads,
                       " threads given, expected 0 to 1024");
-    const auto uniform = uniform_precisions(model_->graph());
-    if (uniform.empty()) {
-      set_configuration(model_->graph().configurations.front().layers);
+    const Graph& graph = model_->graph();
+    if (graph.is_fixed) {
+      set_configuration(graph.configurations.front().layers);
     } else {
-      set_precision(*std::max_element(uniform.begin(), uniform.end()));
+      set_precision(*std::max_element(graph.precisions.begin(), graph.precisions.end()));
     }
   }
   /// Throws FileError, naming the file and what is wrong with it.

@@ -34,22 +34,12 @@ struct Choice {
   double accuracy = 0;
 };
 
-namespace detail {
-
-// Whether the accuracies of all precisions that all layers may have are known.
-inline bool is_measured(const Model& model) {
-  for (std::size_t i = 0; i < model.graph().precisions.size(); ++i)
-    if (model.is_uniform(i) && !model.graph().accuracies[i]) return false;
-  return true;
-}
-
-}  // namespace detail
-
 /// All layers at one precision, for each of the model's that they all may have. Accuracies are those measured at
 /// packing; where one is missing, all are ranked by their bits instead.
 inline std::vector<Choice> uniform_choices(const Model& model) {
   const Graph& graph = model.graph();
-  const bool measured = detail::is_measured(model);
+  const bool measured =
+      std::all_of(graph.accuracies.begin(), graph.accuracies.end(), [](const auto& a) { return a.has_value(); });
   std::vector<Choice> choices;
   for (std::size_t i = 0; i < graph.precisions.size(); ++i) {
     if (!model.is_uniform(i)) continue;
@@ -62,13 +52,27 @@ inline std::vector<Choice> uniform_choices(const Model& model) {
   return choices;
 }
 
-/// Those, and the configurations that the model carries, where the accuracies of all precisions are known.
+/// Those, and the configurations that the model carries, where the accuracies of all precisions are known; of a model
+/// whose layers are fixed its configurations, ranked by their bits where an accuracy is missing.
 inline std::vector<Choice> model_choices(const Model& model) {
-  std::vector<Choice> choices = uniform_choices(model);
   const Graph& graph = model.graph();
-  if (!detail::is_measured(model)) return choices;
+  const auto measured = [](const auto& of) { return of.has_value(); };
+  std::vector<Choice> choices;
+  if (graph.is_fixed) {
+    const bool all = std::all_of(graph.configurations.begin(), graph.configurations.end(),
+                                 [](const NamedConfiguration& c) { return c.accuracy.has_value(); });
+    for (const NamedConfiguration& c : graph.configurations) {
+      double bits = 0;
+      for (const std::uint8_t p : c.layers)
+        bits += graph.precisions[p].weight_bits + graph.precisions[p].activation_bits;
+      choices.push_back({c.name, c.layers, all ? c.accuracy->top1_percent : bits});
+    }
+    return choices;
+  }
+  choices = uniform_choices(model);
+  if (!std::all_of(graph.accuracies.begin(), graph.accuracies.end(), measured)) return choices;
   for (const NamedConfiguration& c : graph.configurations)
-    if (c.accuracy) choices.push_back({c.name, c.layers, c.accuracy->top1_percent});
+    if (measured(c.accuracy)) choices.push_back({c.name, c.layers, c.accuracy->top1_percent});
   return choices;
 }
 

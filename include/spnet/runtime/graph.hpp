@@ -179,12 +179,13 @@ struct Graph {
   Shape input;  ///< [H,W,C]
   Preparation preparation;
   std::vector<std::string> classes;
-  /// Those that a layer may have. All nodes work at each of them, or else every node works at what the configurations
-  /// ask of it.
-  std::vector<Precision> precisions;
+  std::vector<Precision> precisions;                ///< those that a layer may have
   std::vector<std::optional<Accuracy>> accuracies;  ///< with all layers at each of them
   std::vector<std::string> layers;                  ///< the names of what may have a precision of its own
-  std::vector<NamedConfiguration> configurations = {};  ///< beside all layers at one precision; may be empty
+  /// Layers have what the configurations ask for, of which there is at least one, and nothing else; else each layer may
+  /// have each precision.
+  bool is_fixed = false;
+  std::vector<NamedConfiguration> configurations = {};  ///< beside all layers at one precision
   std::vector<Weight> weights;
   std::vector<Node> nodes;
   std::uint64_t checksum = 0;  ///< of the file that it was read from; not part of it
@@ -225,17 +226,23 @@ inline bool has_weight(const Graph& graph, const Node& node, int weight_bits) {
   if (!weight || weight->codes.empty()) return true;
   return weight_bits == kFloatBits ? !weight->floats.span.empty() : weight->codes.contains(weight_bits);
 }
-/// Whether a node has what it needs at `p`.
-inline bool works_at(const Graph& graph, const Node& node, Precision p) {
-  return has_codes(node, p.activation_bits) && has_weight(graph, node, p.weight_bits);
+/// The precisions that layers may have, as bits: bit p of word l, for precision p and layer l.
+inline std::vector<std::uint64_t> layer_precisions(const Graph& graph) {
+  const std::size_t count = graph.precisions.size();
+  const std::uint64_t all = count < 64 ? (std::uint64_t{1} << count) - 1 : ~std::uint64_t{0};
+  std::vector<std::uint64_t> out(graph.layers.size(), graph.is_fixed ? 0 : all);
+  for (const NamedConfiguration& c : graph.configurations)
+    for (std::size_t l = 0; l < out.size(); ++l) out[l] |= std::uint64_t{1} << c.layers[l];
+  return out;
 }
 
 /// Those of the graph's precisions that all layers may have at once.
 inline std::vector<Precision> uniform_precisions(const Graph& graph) {
+  std::uint64_t all = ~std::uint64_t{0};
+  for (const std::uint64_t layer : layer_precisions(graph)) all &= layer;
   std::vector<Precision> out;
-  for (const Precision p : graph.precisions)
-    if (std::all_of(graph.nodes.begin(), graph.nodes.end(), [&](const Node& n) { return works_at(graph, n, p); }))
-      out.push_back(p);
+  for (std::size_t p = 0; p < graph.precisions.size(); ++p)
+    if (all >> p & 1) out.push_back(graph.precisions[p]);
   return out;
 }
 

@@ -49,6 +49,9 @@ class GraphCheck {
     for (std::size_t i = 0; i < g_.configurations.size(); ++i)
       at("configuration", i, g_.configurations[i].name.c_str(),
          [&] { check_configuration(g_.configurations[i].layers); });
+    check<ValueError>(!g_.is_fixed || !g_.configurations.empty(),
+                      "layers are fixed, but there is no configuration to say how");
+    precisions_ = layer_precisions(g_);
     const Preparation& prepared = g_.preparation;
     check<ValueError>(prepared.centre_share > 0 && prepared.centre_share <= 1, "centre share ", prepared.centre_share);
     check<ValueError>(prepared.mean.size() == prepared.deviation.size() &&
@@ -97,16 +100,16 @@ class GraphCheck {
     shapes_.push_back(shape);
   }
 
-  // What a node must have: all widths, or where there are configurations, those that they ask for.
+  // What a node must have at the precisions that its layer may have.
   void check_widths(const Node& node) const {
     if (node.layer < 0) return;
-    const auto require = [&](Precision p) {
+    const std::uint64_t precisions = precisions_[static_cast<std::size_t>(node.layer)];
+    for (std::size_t i = 0; i < g_.precisions.size(); ++i) {
+      if (!(precisions >> i & 1)) continue;
+      const Precision p = g_.precisions[i];
       check<ValueError>(has_codes(node, p.activation_bits), "no codes of its input at ", p);
       check<ValueError>(has_weight(g_, node, p.weight_bits), "no weight at ", p);
-    };
-    if (g_.configurations.empty())
-      for (const Precision p : g_.precisions) require(p);
-    for (const auto& c : g_.configurations) require(g_.precisions[c.layers[static_cast<std::size_t>(node.layer)]]);
+    }
   }
   bool is_constant(const Node& node, std::size_t i) const {
     return std::holds_alternative<Constant>(g_.nodes[node.inputs[i]].op);
@@ -253,13 +256,14 @@ class GraphCheck {
 
   const Graph& g_;
   std::int64_t elements_ = 0;
+  std::vector<std::uint64_t> precisions_;  // of each layer: see layer_precisions
   std::vector<Shape> shapes_;
 };
 
 }  // namespace detail
 
 /// The shapes of the nodes' results, for one image. Throws ValueError, naming the node or the weight, where the graph
-/// cannot run at each of its precisions, or at each of its configurations where it has some, or asks for too much.
+/// cannot run at all the precisions that its layers may have, or asks for too much.
 inline std::vector<Shape> check_graph(const Graph& graph) { return detail::GraphCheck(graph).shapes(); }
 
 }  // namespace runtime

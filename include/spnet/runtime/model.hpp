@@ -75,9 +75,9 @@ class Model {
     return static_cast<std::size_t>(at - known.begin());
   }
 
-  /// Whether layer `layer` works at precision number `p`, and whether all layers do.
-  bool works_at(std::size_t layer, std::size_t p) const { return works_[layer * graph_.precisions.size() + p] != 0; }
-  bool is_uniform(std::size_t p) const { return is_uniform_[p] != 0; }
+  /// Whether layer `layer` may have precision number `p`, and whether all layers may.
+  bool works_at(std::size_t layer, std::size_t p) const { return precisions_[layer] >> p & 1; }
+  bool is_uniform(std::size_t p) const { return uniform_ >> p & 1; }
 
   /// The product, expanded now.
   Product expand(const ProductKey& key) const {
@@ -119,17 +119,11 @@ class Model {
       : graph_(std::move(graph)),
         shapes_(std::move(shapes)),
         consumers_(graph_.nodes.size()),
+        precisions_(layer_precisions(graph_)),
         cache_bytes_(options.cache_bytes) {
-    const std::size_t precisions = graph_.precisions.size();
-    works_.assign(graph_.layers.size() * precisions, 1);
-    is_uniform_.assign(precisions, 1);
-    for (std::uint32_t i = 0; i < graph_.nodes.size(); ++i) {
-      const Node& node = graph_.nodes[i];
-      for (const std::uint32_t input : node.inputs) consumers_[input].push_back(i);
-      for (std::size_t p = 0; p < precisions && node.layer >= 0; ++p)
-        if (!runtime::works_at(graph_, node, graph_.precisions[p]))
-          works_[static_cast<std::size_t>(node.layer) * precisions + p] = is_uniform_[p] = 0;
-    }
+    for (std::uint32_t i = 0; i < graph_.nodes.size(); ++i)
+      for (const std::uint32_t input : graph_.nodes[i].inputs) consumers_[input].push_back(i);
+    for (const std::uint64_t layer : precisions_) uniform_ &= layer;
   }
 
   struct Entry {
@@ -146,8 +140,8 @@ class Model {
   Graph graph_;
   std::vector<Shape> shapes_;
   std::vector<std::vector<std::uint32_t>> consumers_;
-  std::vector<char> works_;       // [layers, precisions]
-  std::vector<char> is_uniform_;  // [precisions]
+  std::vector<std::uint64_t> precisions_;  // of each layer: see layer_precisions
+  std::uint64_t uniform_ = ~std::uint64_t{0};
   std::int64_t cache_bytes_;
   mutable KernelChoices choices_;
   mutable std::mutex mutex_;

@@ -4,7 +4,7 @@
 //
 //   at      bytes
 //   0       8      89 53 50 4E 0D 0A 1A 0A ("SPN" between bytes that a transfer as text would change)
-//   8       4      version, 2
+//   8       4      version, 3
 //   12      4      01 02 03 04
 //   16      8      size of the file
 //   24      8      XXH64, seed 0, of the whole file but these 8 bytes
@@ -172,13 +172,13 @@ void describe(A& a, NamedConfiguration& configuration) {
 template <class A>
 void describe(A& a, Graph& graph) {
   a(graph.name), a(graph.input), a(graph.preparation), a(graph.classes), a(graph.precisions), a(graph.accuracies),
-      a(graph.layers), a(graph.configurations), a(graph.weights), a(graph.nodes);
+      a(graph.layers), a(graph.is_fixed), a(graph.configurations), a(graph.weights), a(graph.nodes);
 }
 
 namespace detail {
 
 inline constexpr std::array<unsigned char, 8> kMagic{0x89, 'S', 'P', 'N', '\r', '\n', 0x1A, '\n'};
-inline constexpr std::uint32_t kVersion = 2, kByteOrder = 0x04030201;
+inline constexpr std::uint32_t kVersion = 3, kByteOrder = 0x04030201;
 inline constexpr std::uint64_t kSection = 64;
 /// What the structures of a graph may take in memory beside the file's own bytes.
 inline constexpr std::size_t kGraphBudget = std::size_t{48} << 20;

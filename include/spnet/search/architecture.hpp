@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "spnet/nn/quantized_layer.hpp"
+#include "spnet/nn/switchable_batch_norm.hpp"
 #include "spnet/search/cell.hpp"
 #include "spnet/search/plan.hpp"
 
@@ -82,12 +83,18 @@ struct Operand {
 /// nn::quantized_layers. Costs are tables whose columns are Candidates::pairs().
 class Architecture {
  public:
-  /// `model` must live as long, and have been made for all candidates. Throws ValueError where it was not, or has no
-  /// quantized layer.
+  /// `model` must live as long, have been made for all candidates, and have batch norms that do not depend on the
+  /// precision (NormKind::kShared), for layers have none of their own while they are searched. Throws ValueError where
+  /// that is not so, or there is no quantized layer.
   Architecture(nn::Module& model, Candidates candidates)
       : candidates_(std::move(candidates)), layers_(nn::quantized_layers(model)) {
     check_candidates(candidates_, "search");
     check<ValueError>(!layers_.empty(), "search: the network has no quantized layer");
+    model.for_each([](nn::Module& module) {
+      const auto* norm = dynamic_cast<const nn::SwitchableBatchNorm*>(&module);
+      check<ValueError>(!norm || norm->switches().empty(),
+                        "search: a batch norm depends on the precision; make the network with NormKind::kShared");
+    });
     plan_ = Tensor<float>::zeros({std::ssize(layers_)});
     const auto add = [&](const std::string& name, const std::vector<int>& widths) {
       const auto count = static_cast<std::int64_t>(widths.size());
@@ -122,6 +129,24 @@ class Architecture {
     }
     out.push_back({"search.plan", plan_, nn::ParameterKind::kScale});
     return out;
+  }
+
+  /// To be called when these were written to: sets the layers to what is decided, or else most likely. Throws
+  /// ValueError, naming the tensor, where one holds what no search leaves.
+  void restored() {
+    const auto require = [](bool condition, const std::string& name) {
+      check<ValueError>(condition, "search: '", name, "' is not what a search leaves");
+    };
+    const auto is_place = [](float value, float least, std::size_t count) {
+      return value >= least && value < static_cast<float>(count) && value == std::floor(value);
+    };
+    for (const Operand& o : operands_) {
+      require(is_place(o.decision.data()[0], -1, o.widths.size()), o.name + ".decision");
+      const auto alpha = o.logits.value().span();
+      require(std::all_of(alpha.begin(), alpha.end(), [](float v) { return std::isfinite(v); }), o.name + ".logits");
+    }
+    for (const float pair : plan_.span()) require(is_place(pair, 0, candidates_.pairs().size()), "plan");
+    apply_choice();
   }
 
   /// Sets the layers for one step: operands that are not decided to the cell's mixture, the others to their width.

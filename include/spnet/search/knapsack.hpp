@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -21,7 +22,9 @@ struct Constraint {
   CostTable table;
   double budget = std::numeric_limits<double>::infinity();
 
-  bool holds(const Configuration& configuration) const { return table.of(configuration) <= budget; }
+  /// The budget and what rounding adds to a sum that meets it.
+  double limit() const { return budget + 1e-9 * std::abs(budget); }
+  bool holds(const Configuration& configuration) const { return table.of(configuration) <= limit(); }
 };
 
 inline bool hold(const std::vector<Constraint>& constraints, const Configuration& configuration) {
@@ -58,7 +61,10 @@ inline std::optional<Configuration> solve_knapsack(const std::vector<std::vector
       const auto& layer = constraints[k].table.layers[l];
       check<ValueError>(layer.size() == losses[l].size(), "knapsack: ", layer.size(), " costs and ", losses[l].size(),
                         " losses of layer ", l);
-      rest[k][l] = rest[k][l + 1] + *std::min_element(layer.begin(), layer.end());
+      double least = std::numeric_limits<double>::infinity();
+      for (std::size_t p = 0; p < layer.size(); ++p)
+        if (losses[l][p] < std::numeric_limits<double>::infinity()) least = std::min(least, layer[p]);
+      rest[k][l] = rest[k][l + 1] + least;
     }
 
   std::vector<std::vector<State>> all(layers + 1);
@@ -74,7 +80,7 @@ inline std::optional<Configuration> solve_knapsack(const std::vector<std::vector
         bool feasible = true;
         for (std::size_t k = 0; k < constraints.size(); ++k) {
           state.costs[k] += constraints[k].table.layers[l][p];
-          feasible = feasible && state.costs[k] + rest[k][l + 1] <= constraints[k].budget;
+          feasible = feasible && state.costs[k] + rest[k][l + 1] <= constraints[k].limit();
         }
         if (feasible) next.push_back(std::move(state));
       }

@@ -106,7 +106,7 @@ class MixedSearch {
     check<ValueError>(layers > 0 && precisions > 0 && precisions < 256, "search: ", layers, " layers, ", precisions,
                       " precisions");
     for (std::size_t k = 0; k < constraints_.size(); ++k)
-      check<ValueError>(constraints_[k].table.least() <= constraints_[k].budget, "search: a budget of ",
+      check<ValueError>(constraints_[k].table.least() <= constraints_[k].limit(), "search: a budget of ",
                         constraints_[k].budget, " ", names[k], " cannot be kept; the least is ",
                         constraints_[k].table.least());
     cheapest_ = solve_knapsack(std::vector(layers, std::vector<double>(precisions, 0)), constraints_);

@@ -74,7 +74,8 @@ inline CostTable size_bits_table(const nn::Module& model, const Architecture& ar
       },
       fixed);
 }
-/// Bit operations of one image, Σ multiplications · weight bits · activation bits over the layers that are searched.
+/// Bit operations of one image, Σ multiplications · weight bits · activation bits over the layers that are searched, a
+/// float counting as 32 bits (runtime::Cost counts products with a float apart).
 inline CostTable bit_operations_table(const Candidates& candidates, const std::vector<LayerWork>& work) {
   return pair_table(candidates, work.size(), [&](std::size_t l, Precision p) {
     return work[l].multiplications * p.weight_bits * p.activation_bits;

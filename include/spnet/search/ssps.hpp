@@ -32,8 +32,8 @@ inline void check_constraints(const std::vector<NamedConstraint>& constraints) {
   std::vector<Constraint> all;
   for (const auto& [name, c] : constraints) {
     const double least = c.table.least(), most = c.table.most();
-    check<ValueError>(c.budget >= least && c.budget <= most, "search: ", name, ':', c.budget,
-                      " cannot be met, the candidates allow ", least, " to ", most);
+    check<ValueError>(c.budget > 0 && least <= c.limit() && c.budget <= most + 1e-9 * std::abs(most), "search: ", name,
+                      ':', c.budget, " cannot be met, the candidates allow ", least, " to ", most);
     all.push_back(c);
   }
   if (all.empty()) return;
@@ -115,6 +115,7 @@ class SspsTrainer final : public train::TrainingMethod {
       out.push_back({"search.optimizer." + s.name, s.tensor, nn::ParameterKind::kScale});
     return out;
   }
+  void restored() override { architecture_.restored(); }
   std::vector<std::pair<std::string, double>> progress() const override {
     std::vector<std::pair<std::string, double>> out{{"undecided", static_cast<double>(architecture_.undecided())}};
     for (const auto& [name, c] : constraints_) out.push_back({name, architecture_.expected(c.table)});
