@@ -40,7 +40,7 @@ double peak_mib() {
 int main(int argc, char** argv) {
   std::int64_t batch = 128, width = 16, image = 32;
   int threads = 2, steps = 6;
-  std::string model_name = "resnet20", switch_list = "1,2,4,8,32", activations = "dorefa", cell = "softmax";
+  std::string model_name = "resnet20", switch_list = "1,2,4,8,32", activations = "dorefa", cell = "gumbel-hard";
   std::vector<int> candidates;
   CLI::App app{"Times a training step of a switchable network."};
   app.add_option("--batch", batch, "images a step")->check(CLI::PositiveNumber);

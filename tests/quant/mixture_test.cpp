@@ -31,13 +31,14 @@ std::unique_ptr<Quantizer> make(const std::string& scheme, bool weights, const s
 
 // Through `forward`(x, shares), with the quantizer's scales started from x.
 template <class Forward>
-Gradients run(Quantizer& quantizer, const std::vector<int>& widths, const Forward& forward) {
+Gradients run(Quantizer& quantizer, const std::vector<int>& widths, const Forward& forward, int only = -1) {
   const Tensor<float> data = testing::random_normal<float>({6, 35, 31}, 1), g = testing::random_normal<float>(data.shape(), 2);
   for (const int bits : widths)
     if (bits != kFloatBits) quantizer.lower(data, bits, true);
   const Variable<float> x(data.clone(), true);
   Tensor<float> shares({static_cast<std::int64_t>(widths.size())});
-  for (std::int64_t i = 0; i < shares.size(); ++i) shares(i) = 0.1f * static_cast<float>(i + 1);
+  for (std::int64_t i = 0; i < shares.size(); ++i)
+    shares(i) = only < 0 ? 0.1f * static_cast<float>(i + 1) : i == only ? 1.0f : 0.0f;
   const Variable<float> s(shares, true);
   const Variable<float> y = forward(x, s);
   y.backward(g.clone());
@@ -80,6 +81,44 @@ TEST_CASE("quant: a mixture is the sum of its widths by their shares, forward an
           REQUIRE(mixed.parameters[i].defined() == expected.parameters[i].defined());
           if (mixed.parameters[i].defined()) CHECK(close(mixed.parameters[i], expected.parameters[i]));
         }
+      }
+    }
+  }
+}
+
+TEST_CASE("quant: where one width has all shares, the mixture is its codes, with the gradients of all") {
+  const std::vector<int> widths{1, 2, 4, 32};
+  for (const bool weights : {true, false}) {
+    for (const char* scheme : {"dorefa", "lsq"}) {
+      for (const int only : {0, 2, 3}) {
+        CAPTURE(std::string(scheme));
+        CAPTURE(only);
+        const auto quantizer = make(scheme, weights, widths);
+        bool is_codes = false;
+        const auto mixed = run(
+            *quantizer, widths,
+            [&](const Variable<float>& x, const Variable<float>& s) {
+              const auto y = quantize_mixture(x, *quantizer, widths, s, true);
+              is_codes = y.deferred_as<DeferredCodes>() != nullptr;
+              return y;
+            },
+            only);
+        const auto expected = run(
+            *quantizer, widths,
+            [&](const Variable<float>& x, const Variable<float>& s) {
+              Variable<float> sum;
+              for (std::size_t i = 0; i < widths.size(); ++i) {
+                const auto part = quantize(x, *quantizer, widths[i], true) *
+                                  reshape(narrow(s, 0, static_cast<std::int64_t>(i), 1), {1, 1, 1});
+                sum = sum.defined() ? sum + part : part;
+              }
+              return sum;
+            },
+            only);
+        CHECK(is_codes == (widths[static_cast<std::size_t>(only)] != kFloatBits));
+        CHECK(testing::allclose(mixed.value, expected.value, 1e-6, 1e-6));
+        CHECK(testing::allclose(mixed.x, expected.x, 1e-6, 1e-6));
+        CHECK(testing::allclose(mixed.shares, expected.shares, 1e-3, 2e-2));
       }
     }
   }

@@ -26,7 +26,7 @@ struct LatencyTable {
 struct SearchConfig {
   std::vector<int> candidates, input_candidates;  ///< widths of weights, and of layers' inputs
   std::vector<std::string> constraints;           ///< "bitops-g:0.12" and the like: see search_plan.hpp
-  std::string cell = "softmax";
+  std::string cell = "gumbel-hard";
   double temperature = 1, last_temperature = 1;
   double penalty = 1;
   double rate = 0.02;  ///< of the architecture parameters

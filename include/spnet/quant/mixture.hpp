@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -24,29 +26,31 @@ namespace detail {
 /// stay in the first-level cache while they go through all of them, so that nothing but x and the sum is ever in memory.
 class ElementwiseMixture {
  public:
-  ElementwiseMixture(std::string name, std::vector<std::optional<ElementwiseQuantizer::Form>> forms,
+  ElementwiseMixture(std::string name, Tensor<float> x, std::vector<std::optional<ElementwiseQuantizer::Form>> forms,
                      std::span<const float> shares)
-      : name_(std::move(name)), forms_(std::move(forms)), shares_(shares.begin(), shares.end()) {}
+      : name_(std::move(name)), x_(std::move(x)), forms_(std::move(forms)), shares_(shares.begin(), shares.end()) {}
 
   /// Σ share·value; what has no share is passed over. Throws NumericError where x is not finite.
-  Tensor<float> values(const Tensor<float>& x) const {
-    Tensor<float> y(x.shape());
+  Tensor<float> values() const {
+    Tensor<float> y(x_.shape());
     std::atomic<bool> finite{true};
-    parallel_ranges(x.size(), kPiece, [&](std::int64_t begin, std::int64_t end) {
+    parallel_ranges(x_.size(), kPiece, [&](std::int64_t begin, std::int64_t end) {
       Piece piece;
       const std::int64_t n = end - begin;
       float* const to = y.data() + begin;
       std::fill_n(to, n, 0.0f);
       for (std::size_t i = 0; i < forms_.size(); ++i) {
         if (shares_[i] == 0) continue;
-        const float* const v = value(i, x.data() + begin, n, piece, finite);
+        const float* const v = value(i, x_.data() + begin, n, piece, finite);
         for (std::int64_t k = 0; k < n; ++k) to[k] += shares_[i] * v[k];
       }
     });
-    if (!finite.load()) ops::detail::throw_not_finite(name_.c_str(), x);
+    if (!finite.load()) ops::detail::throw_not_finite(name_.c_str(), x_);
     return y;
   }
 
+  /// Those of width i, which has a form. Throws as `values`.
+  Quantized codes(std::size_t i) const { return {forms_[i]->codes.codes(name_.c_str(), x_), forms_[i]->map}; }
   bool learns_scale(std::size_t i) const { return forms_[i] && forms_[i]->learns_scale; }
 
   struct Gradients {
@@ -54,17 +58,17 @@ class ElementwiseMixture {
     std::vector<double> shares;  ///< Σ gradient·value of each width
     std::vector<double> scales;  ///< what ElementwiseQuantizer::scale_gradient wants, of widths that learn theirs
   };
-  Gradients gradients(const Tensor<float>& g, const Tensor<float>& x) const {
+  Gradients gradients(const Tensor<float>& g) const {
     const std::size_t widths = forms_.size();
-    Gradients out{Tensor<float>(x.shape()), std::vector<double>(widths), std::vector<double>(widths)};
+    Gradients out{Tensor<float>(x_.shape()), std::vector<double>(widths), std::vector<double>(widths)};
     // Sums of pieces are added in their order, whoever made them.
     std::vector<double, PoolAllocator<double>> partial(
-        static_cast<std::size_t>(chunk_count(x.size(), kPiece)) * 2 * widths, 0.0);
-    parallel_ranges(x.size(), kPiece, [&](std::int64_t begin, std::int64_t end) {
+        static_cast<std::size_t>(chunk_count(x_.size(), kPiece)) * 2 * widths, 0.0);
+    parallel_ranges(x_.size(), kPiece, [&](std::int64_t begin, std::int64_t end) {
       Piece piece;
       std::atomic<bool> finite{true};
       const std::int64_t n = end - begin;
-      const float *const dy = g.data() + begin, *const at = x.data() + begin;
+      const float *const dy = g.data() + begin, *const at = x_.data() + begin;
       float* const dx = out.x.data() + begin;
       double* const sums = partial.data() + static_cast<std::size_t>(begin / kPiece) * 2 * widths;
       std::fill_n(dx, n, 0.0f);
@@ -132,6 +136,7 @@ class ElementwiseMixture {
   }
 
   std::string name_;
+  Tensor<float> x_;
   std::vector<std::optional<ElementwiseQuantizer::Form>> forms_;
   std::vector<float> shares_;
 };
@@ -178,6 +183,7 @@ class CodesMixture {
       if (share(i) != 0) ops::add_(y, ops::affine(value(i), share(i)));
     return y;
   }
+  const Quantized& codes(std::size_t i) const { return calls_[i].lowered; }
   /// Σ gradient·value of each width.
   std::vector<double> share_gradients(const Tensor<float>& gradient) const {
     std::vector<double> out;
@@ -223,6 +229,13 @@ class CodesMixture {
   std::vector<QuantizerCall> calls_;
 };
 
+// The width whose share is 1, where all others have none.
+inline std::optional<std::size_t> only_share(std::span<const float> shares) {
+  const auto one = std::find(shares.begin(), shares.end(), 1.0f);
+  const bool alone = one != shares.end() && std::count(shares.begin(), shares.end(), 0.0f) + 1 == std::ssize(shares);
+  return alone ? std::optional(static_cast<std::size_t>(one - shares.begin())) : std::nullopt;
+}
+
 inline void add_share_gradients(const std::vector<double>& sums, InputGradients<float>& into) {
   if (!into.needs(1)) return;
   Tensor<float> gradient({static_cast<std::int64_t>(sums.size())});
@@ -235,8 +248,9 @@ inline void add_share_gradients(const std::vector<double>& sums, InputGradients<
 /// Σ shares[i]·quantize(x, quantizer, widths[i]) → the shape of x; shares [K] for K widths (1..8, or 32: x itself). The
 /// gradient of x and of the quantizer's parameters is the sum of its surrogates by the shares, that of a share Σ
 /// g·value. An elementwise quantizer goes through all widths piece by piece and keeps no codes; others keep one byte an
-/// element for each width. `quantizer` must outlive the graph. Throws ValueError on another width, ShapeError on other
-/// shares, NumericError where x is not finite and becomes codes.
+/// element for each width. Where one width has all, the result is its codes, as quantize's. `quantizer` must outlive
+/// the graph. Throws ValueError on another width, ShapeError on other shares, NumericError where x is not finite and
+/// becomes codes.
 inline Variable<float> quantize_mixture(const Variable<float>& x, Quantizer& quantizer, const std::vector<int>& widths,
                                         const Variable<float>& shares, bool training) {
   check<ShapeError>(!widths.empty() && shares.shape() == Shape{static_cast<std::int64_t>(widths.size())},
@@ -250,31 +264,36 @@ inline Variable<float> quantize_mixture(const Variable<float>& x, Quantizer& qua
     for (const Variable<float>& p : quantizer.parameters_at(bits)) inputs.push_back(p);
   }
 
+  const std::optional<std::size_t> alone = detail::only_share(parts.span());
+  // The only width that has a share stays codes, for integer kernels.
+  const auto result = [&](const auto& mixture, auto backward) {
+    const std::span<const Variable<float>> all(inputs);
+    if (!alone || widths[*alone] == kFloatBits) return make_result<float>(mixture.values(), all, std::move(backward));
+    std::shared_ptr<const Deferred<float>> codes = make_deferred<DeferredCodes>(mixture.codes(*alone));
+    return make_result<float>(std::move(codes), all, std::move(backward));
+  };
   if (auto forms = detail::elementwise_forms(quantizer, widths)) {
-    const detail::ElementwiseMixture mixture(quantizer.name(), std::move(*forms), parts.span());
-    return make_result<float>(
-        mixture.values(dense), std::span<const Variable<float>>(inputs),
-        [mixture, dense, widths, &quantizer](const Tensor<float>& g, InputGradients<float>& into) {
-          auto gradients = mixture.gradients(g.contiguous(), dense);
-          into.add(0, std::move(gradients.x));
-          detail::add_share_gradients(gradients.shares, into);
-          std::size_t at = 2;
-          for (std::size_t i = 0; i < widths.size(); ++i) {
-            if (widths[i] == kFloatBits) continue;
-            const std::size_t parameters = quantizer.parameters_at(widths[i]).size();
-            if (mixture.learns_scale(i))
-              into.add(at, static_cast<const ElementwiseQuantizer&>(quantizer).scale_gradient(
-                               gradients.scales[i], dense.size(), widths[i]));
-            at += parameters;
-          }
-        });
+    const detail::ElementwiseMixture mixture(quantizer.name(), dense, std::move(*forms), parts.span());
+    return result(mixture, [mixture, widths, &quantizer](const Tensor<float>& g, InputGradients<float>& into) {
+      auto gradients = mixture.gradients(g.contiguous());
+      into.add(0, std::move(gradients.x));
+      detail::add_share_gradients(gradients.shares, into);
+      std::size_t at = 2;
+      for (std::size_t i = 0; i < widths.size(); ++i) {
+        if (widths[i] == kFloatBits) continue;
+        const std::size_t parameters = quantizer.parameters_at(widths[i]).size();
+        if (mixture.learns_scale(i))
+          into.add(at, static_cast<const ElementwiseQuantizer&>(quantizer).scale_gradient(gradients.scales[i], g.size(),
+                                                                                          widths[i]));
+        at += parameters;
+      }
+    });
   }
   const detail::CodesMixture mixture(dense, quantizer, widths, parts, training);
-  return make_result<float>(mixture.values(), std::span<const Variable<float>>(inputs),
-                            [mixture, source = x.node()](const Tensor<float>& g, InputGradients<float>& into) {
-                              if (into.needs(1)) detail::add_share_gradients(mixture.share_gradients(g), into);
-                              mixture.backward(g, source, into);
-                            });
+  return result(mixture, [mixture, source = x.node()](const Tensor<float>& g, InputGradients<float>& into) {
+    if (into.needs(1)) detail::add_share_gradients(mixture.share_gradients(g), into);
+    mixture.backward(g, source, into);
+  });
 }
 
 }  // namespace v0

@@ -53,7 +53,9 @@ inline Variable<float> gumbel_hard_cell(const Variable<float>& logits, double te
 /// "softmax": softmax(α/τ), every width in every step (as EdMIPS);
 /// "gumbel": softmax((α + G)/τ) with Gumbel noise G;
 /// "gumbel-hard": one width in the forward pass, argmax(α + G); the gradient is that of "gumbel" (straight-through).
-/// Which of them SSPS (arXiv 2103.02904) has is not known [open]. Users may add their own.
+/// Which of them SSPS (arXiv 2103.02904) has is not known [open]. In mixtures widths add up to operands that are richer
+/// than any of them; "gumbel-hard" trains what will be there when all is decided, and finds better networks
+/// (bench/results.md). Users may add their own.
 inline std::map<std::string, Cell>& cells() {
   static std::map<std::string, Cell> known = {{"softmax", detail::softmax_cell},
                                               {"gumbel", detail::gumbel_cell},

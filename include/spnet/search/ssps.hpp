@@ -44,7 +44,7 @@ inline void check_constraints(const std::vector<NamedConstraint>& constraints) {
 }
 
 struct SspsOptions {
-  std::string cell = "softmax";  ///< see cells()
+  std::string cell = "gumbel-hard";  ///< see cells()
   double temperature = 1;        ///< of the cell at the beginning, > 0; it falls in a straight line to
   double last_temperature = 1;   ///< this at the end
   double penalty = 1;            ///< λ, ≥ 0
