@@ -47,4 +47,8 @@ int main(int argc, char** argv) {
   graph.configurations.push_back(
       {"found", runtime::Configuration(graph.layers.size(), 1), runtime::Accuracy{.images = 2, .top1_percent = 50}});
   runtime::save_packed(folder / "mixed", graph);
+  // Layers fixed to precisions of their own.
+  for (const nn::NamedLayer& l : nn::quantized_layers(own))
+    l.layer->fix_precision(l.name == "wide" ? Precision{} : Precision{2, 2});
+  runtime::save_packed(folder / "fixed", pack::pack_fixed(own, {8, 8, 3}, "found", {.name = "fixed"}));
 }
