@@ -50,6 +50,18 @@ Gradients run(Quantizer& quantizer, const std::vector<int>& widths, const Forwar
   return out;
 }
 
+// What a mixture is, one width after the other.
+Variable<float> sum_of_widths(const Variable<float>& x, Quantizer& quantizer, const std::vector<int>& widths,
+                              const Variable<float>& shares) {
+  Variable<float> sum;
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    const auto part = quantize(x, quantizer, widths[i], true) *
+                      reshape(narrow(shares, 0, static_cast<std::int64_t>(i), 1), {1, 1, 1});
+    sum = sum.defined() ? sum + part : part;
+  }
+  return sum;
+}
+
 }  // namespace
 
 TEST_CASE("quant: a mixture is the sum of its widths by their shares, forward and backward") {
@@ -64,13 +76,7 @@ TEST_CASE("quant: a mixture is the sum of its widths by their shares, forward an
           return quantize_mixture(x, *quantizer, widths, s, true);
         });
         const auto expected = run(*quantizer, widths, [&](const Variable<float>& x, const Variable<float>& s) {
-          Variable<float> sum;
-          for (std::size_t i = 0; i < widths.size(); ++i) {
-            const auto part = quantize(x, *quantizer, widths[i], true) *
-                              reshape(narrow(s, 0, static_cast<std::int64_t>(i), 1), {1, 1, 1});
-            sum = sum.defined() ? sum + part : part;
-          }
-          return sum;
+          return sum_of_widths(x, *quantizer, widths, s);
         });
         const auto close = [](const Tensor<float>& a, const Tensor<float>& b) { return testing::allclose(a, b, 2e-4, 2e-4); };
         CHECK(close(mixed.value, expected.value));
@@ -105,15 +111,7 @@ TEST_CASE("quant: where one width has all shares, the mixture is its codes, with
             only);
         const auto expected = run(
             *quantizer, widths,
-            [&](const Variable<float>& x, const Variable<float>& s) {
-              Variable<float> sum;
-              for (std::size_t i = 0; i < widths.size(); ++i) {
-                const auto part = quantize(x, *quantizer, widths[i], true) *
-                                  reshape(narrow(s, 0, static_cast<std::int64_t>(i), 1), {1, 1, 1});
-                sum = sum.defined() ? sum + part : part;
-              }
-              return sum;
-            },
+            [&](const Variable<float>& x, const Variable<float>& s) { return sum_of_widths(x, *quantizer, widths, s); },
             only);
         CHECK(is_codes == (widths[static_cast<std::size_t>(only)] != kFloatBits));
         CHECK(testing::allclose(mixed.value, expected.value, 1e-6, 1e-6));

@@ -60,6 +60,18 @@ class Program(unittest.TestCase):
         self.assertEqual(self.checkpoint(a).read_bytes(), self.checkpoint(b).read_bytes())
         self.assertEqual((self.folder / a / "metrics.jsonl").read_bytes(), (self.folder / b / "metrics.jsonl").read_bytes())
 
+    def begin_and_kill(self, command, run, part, steps):
+        """Begins `run` once more in the folder `part` and kills it each time that it has reached one of `steps`."""
+        part.mkdir()
+        shutil.copy(run / "config.json", part)
+        for step in steps:
+            process = subprocess.Popen([SPNET, command, "--resume", str(part), "--save-every", "1"],
+                                       stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while process.poll() is None and not any(int(p.stem.split("-")[1]) >= step for p in part.glob("checkpoint-*")):
+                time.sleep(0.01)
+            process.kill()
+            process.wait()
+
     def test_packed(self):
         run, packed = self.folder / "run", self.folder / "model.spn"
         self.ok(*TRAIN, "--out", run)
@@ -109,15 +121,7 @@ class Program(unittest.TestCase):
         self.assertEqual([line["stage"] for line in lines], [1, 2, 3, 3])
         self.assertIn("mixed", lines[-1]["train"])
         # Stopped in each stage, it ends with the same bytes.
-        part.mkdir()
-        shutil.copy(run / "config.json", part)
-        for step in 3, 9, 15:
-            process = subprocess.Popen([SPNET, "train", "--resume", str(part), "--save-every", "1"],
-                                       stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            while process.poll() is None and not any(int(p.stem.split("-")[1]) >= step for p in part.glob("checkpoint-*")):
-                time.sleep(0.01)
-            process.kill()
-            process.wait()
+        self.begin_and_kill("train", run, part, (3, 9, 15))
         self.ok("train", "--resume", part)
         self.assert_same_run("run", "part")
 
@@ -192,15 +196,7 @@ class Program(unittest.TestCase):
 
         # Stopped before and after decisions, it ends with the same bytes.
         part = self.folder / "part"
-        part.mkdir()
-        shutil.copy(run / "config.json", part)
-        for step in 4, 13, 20:
-            process = subprocess.Popen([SPNET, "search", "--resume", str(part), "--save-every", "1"],
-                                       stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            while process.poll() is None and not any(int(p.stem.split("-")[1]) >= step for p in part.glob("checkpoint-*")):
-                time.sleep(0.01)
-            process.kill()
-            process.wait()
+        self.begin_and_kill("search", run, part, (4, 13, 20))
         self.ok("search", "--resume", part, "--out", part / "found.json")
         self.assertEqual(self.checkpoint("part").read_bytes(), self.checkpoint("found.search").read_bytes())
         self.assertEqual(json.loads((part / "found.json").read_text())["layers"], written["layers"])

@@ -25,10 +25,7 @@ int profile(ProfileArguments& arguments) {
   RunConfig& c = arguments.config;
   search::Candidates candidates;
   try {
-    candidates.weights = parse_candidates("--candidates", arguments.candidates);
-    candidates.activations = parse_candidates("--input-candidates", arguments.input_candidates);
-    if (candidates.activations.empty()) candidates.activations = candidates.weights;
-    search::check_candidates(candidates, "profile");
+    candidates = parse_candidates(arguments.candidates, arguments.input_candidates);
   } catch (const ValueError& error) {
     throw UsageError(error.what());
   }

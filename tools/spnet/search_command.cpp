@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -34,11 +33,9 @@ void validate(SearchArguments& arguments) {
   c.method = "search";
   c.norm = "shared";
   try {
-    c.search.candidates = parse_candidates("--candidates", arguments.candidates);
-    c.search.input_candidates = parse_candidates("--input-candidates", arguments.input_candidates);
-    if (c.search.input_candidates.empty()) c.search.input_candidates = c.search.candidates;
-    const search::Candidates candidates{c.search.candidates, c.search.input_candidates};
-    search::check_candidates(candidates, "search");
+    const auto candidates = parse_candidates(arguments.candidates, arguments.input_candidates);
+    c.search.candidates = candidates.weights;
+    c.search.input_candidates = candidates.activations;
     c.switches = candidates.pairs();
     complete(arguments);
     const std::filesystem::path out(c.search.out), folder = out.parent_path();

@@ -129,10 +129,14 @@ void check_latency(const LatencyTable& table, const std::string& source) {
     for (const auto& [pair, ms] : row) require(std::isfinite(ms) && ms > 0, layer);
 }
 
-std::vector<int> parse_candidates(const char* option, const std::vector<std::string>& texts) {
-  std::vector<int> out;
-  parse_numbers(option, texts, out);
-  std::sort(out.begin(), out.end());
+search::Candidates parse_candidates(const std::vector<std::string>& weights, const std::vector<std::string>& inputs) {
+  search::Candidates out;
+  parse_numbers("--candidates", weights, out.weights);
+  parse_numbers("--input-candidates", inputs, out.activations);
+  if (out.activations.empty()) out.activations = out.weights;
+  std::sort(out.weights.begin(), out.weights.end());
+  std::sort(out.activations.begin(), out.activations.end());
+  search::check_candidates(out, "search");
   return out;
 }
 
@@ -175,8 +179,7 @@ std::vector<search::NamedConstraint> make_constraints(const RunConfig& config, n
       double budget = wanted.amount;
       if (wanted.like) {
         const auto pairs = candidates.pairs();
-        const auto at = std::find(pairs.begin(), pairs.end(), *wanted.like);
-        check<ValueError>(at != pairs.end(), "--constraint '", text, "' given, but the candidates are ", join(pairs));
+        const auto at = std::find(pairs.begin(), pairs.end(), *wanted.like);  // check_search has seen to it
         budget = table.of(search::Configuration(work.size(), static_cast<std::uint8_t>(at - pairs.begin())));
       }
       out.push_back({name, {std::move(table), budget}});

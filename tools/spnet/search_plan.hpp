@@ -23,8 +23,9 @@ LatencyTable load_latency(const std::string& path, const RunConfig& config);
 /// Throws FileError, naming `source` and the layer, where a number is none of milliseconds.
 void check_latency(const LatencyTable& table, const std::string& source);
 
-/// Widths as the command line gives them, ascending. Throws ValueError, naming the option, where one is no number.
-std::vector<int> parse_candidates(const char* option, const std::vector<std::string>& texts);
+/// --candidates and --input-candidates, which are the same where they are left out. Throws ValueError, naming the
+/// option, where one is no number, and as search::check_candidates.
+search::Candidates parse_candidates(const std::vector<std::string>& weights, const std::vector<std::string>& inputs);
 
 /// Throws ValueError, naming the option, where a search cannot be as `config` says, as far as that is known without
 /// its data.

@@ -68,8 +68,7 @@ class MobileNetV1 : public nn::Classifier {
               /*quantize_conv=*/false),
         classifier_((add_blocks(options, random), scaled_channels(kPlan.back().channels, options.width)), options.classes,
                     random) {
-    check<ValueError>(options.stem == "cifar" || options.stem == "tiny-imagenet" || options.stem == "imagenet",
-                      "stem: '", options.stem, "' given, expected cifar, tiny-imagenet or imagenet");
+    check_stem(options.stem);
     register_module("", stem_);
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       if (i > 0) blocks_[i - 1]->set_next(&blocks_[i]->entry());
@@ -81,16 +80,11 @@ class MobileNetV1 : public nn::Classifier {
 
   void add_blocks(const ModelOptions& options, Random& random) {
     std::int64_t in_channels = scaled_channels(32, options.width);
-    bool keep_size = options.stem == "cifar";  // the first halving is dropped for the smallest images
+    BlockStrides strides(options.stem);
     for (const Plan& plan : kPlan) {
       const std::int64_t out_channels = scaled_channels(plan.channels, options.width);
-      std::int64_t stride = plan.stride;
-      if (stride == 2 && keep_size) {
-        stride = 1;
-        keep_size = false;
-      }
-      blocks_.push_back(
-          std::make_unique<SeparableBlock>(in_channels, out_channels, stride, options.quantization, random));
+      blocks_.push_back(std::make_unique<SeparableBlock>(in_channels, out_channels, strides.next(plan.stride),
+                                                         options.quantization, random));
       in_channels = out_channels;
     }
   }

@@ -87,8 +87,7 @@ class MobileNetV2 : public nn::Classifier {
               {.stride = options.stem == "imagenet" ? 2 : 1, .padding = 1}, options.quantization, random,
               /*quantize_conv=*/false),
         classifier_((add_blocks(options, random), last_channels(options.width)), options.classes, random) {
-    check<ValueError>(options.stem == "cifar" || options.stem == "tiny-imagenet" || options.stem == "imagenet",
-                      "stem: '", options.stem, "' given, expected cifar, tiny-imagenet or imagenet");
+    check_stem(options.stem);
     register_module("", stem_);
     stem_.set_next(&blocks_.front()->entry());
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
@@ -101,15 +100,11 @@ class MobileNetV2 : public nn::Classifier {
 
   void add_blocks(const ModelOptions& options, Random& random) {
     std::int64_t in_channels = scaled_channels(32, options.width);
-    bool keep_size = options.stem == "cifar";  // the first halving is dropped for the smallest images
+    BlockStrides strides(options.stem);
     for (const Stage& stage : kStages) {
       const std::int64_t out_channels = scaled_channels(stage.channels, options.width);
       for (std::int64_t i = 0; i < stage.blocks; ++i) {
-        std::int64_t stride = i == 0 ? stage.stride : 1;
-        if (stride == 2 && keep_size) {
-          stride = 1;
-          keep_size = false;
-        }
+        const std::int64_t stride = strides.next(i == 0 ? stage.stride : 1);
         blocks_.push_back(std::make_unique<InvertedResidual>(in_channels, out_channels, stride, stage.expansion,
                                                              options.quantization, random));
         in_channels = out_channels;

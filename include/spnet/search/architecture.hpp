@@ -228,8 +228,7 @@ class Architecture {
   /// The precision of each layer: what is decided, or else most likely.
   std::vector<Precision> precisions() const {
     std::vector<Precision> out;
-    for (std::size_t l = 0; l < layers_.size(); ++l)
-      out.push_back({likeliest(operands_[2 * l]), likeliest(operands_[2 * l + 1])});
+    for (std::size_t l = 0; l < layers_.size(); ++l) out.push_back(precision(l));
     return out;
   }
 
@@ -243,9 +242,8 @@ class Architecture {
     if (o.is_decided()) return std::nullopt;
     return nn::WidthMixture{o.widths, cell(o.logits, temperature, random)};
   }
-  void fix(std::size_t l) {
-    layers_[l].layer->fix_precision({likeliest(operands_[2 * l]), likeliest(operands_[2 * l + 1])});
-  }
+  Precision precision(std::size_t l) const { return {likeliest(operands_[2 * l]), likeliest(operands_[2 * l + 1])}; }
+  void fix(std::size_t l) { layers_[l].layer->fix_precision(precision(l)); }
   // From the gradient of the probabilities to that of the logits.
   static void add_gradient(Operand& o, const std::vector<double>& p, const std::vector<double>& of_p, double weight) {
     if (o.is_decided()) return;
