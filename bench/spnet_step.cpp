@@ -3,7 +3,7 @@
 // by the labels and the others by its detached softmax, gradients summed, one SGD update.
 //
 //   spnet_step [--batch 128] [--width 16] [--switches 1,2,4,8,32] [--threads 2] [--steps 6] [--model resnet20]
-//              [--activation-quantizer dorefa]
+//              [--activation-quantizer dorefa] [--matmul-precision highest]
 //
 // or, with --search 1,2,3,4,6,8, one step of the search for each layer's widths among these, nothing decided yet.
 
@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +23,7 @@
 #include "spnet/models/mobilenet_v1.hpp"
 #include "spnet/models/mobilenet_v2.hpp"
 #include "spnet/models/resnet.hpp"
+#include "spnet/ops/float32_precision.hpp"
 #include "spnet/optim/sgd.hpp"
 #include "spnet/search/ssps.hpp"
 #include "spnet/train/parameter_groups.hpp"
@@ -41,6 +43,7 @@ int main(int argc, char** argv) {
   std::int64_t batch = 128, width = 16, image = 32;
   int threads = 2, steps = 6;
   std::string model_name = "resnet20", switch_list = "1,2,4,8,32", activations = "dorefa", cell = "gumbel-hard";
+  spnet::ops::Float32Precision matmul_precision = spnet::ops::float32_matmul_precision();
   std::vector<int> candidates;
   CLI::App app{"Times a training step of a switchable network."};
   app.add_option("--batch", batch, "images a step")->check(CLI::PositiveNumber);
@@ -53,6 +56,11 @@ int main(int argc, char** argv) {
   app.add_option("--image", image, "height and width of the images")->check(CLI::PositiveNumber);
   app.add_option("--model", model_name, "network");
   app.add_option("--activation-quantizer", activations, "quantizer of activations");
+  using spnet::ops::Float32Precision;
+  const std::map<std::string, Float32Precision> precisions{
+      {"highest", Float32Precision::kHighest}, {"high", Float32Precision::kHigh}, {"medium", Float32Precision::kMedium}};
+  app.add_option("--matmul-precision", matmul_precision, "of float products: highest, high, medium")
+      ->transform(CLI::CheckedTransformer(precisions));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -62,6 +70,7 @@ int main(int argc, char** argv) {
   try {
     const double at_start = peak_mib();
     spnet::set_num_threads(threads);
+    spnet::ops::float32_matmul_precision() = matmul_precision;
     std::vector<spnet::Precision> switches;
     const spnet::search::Candidates space{candidates, candidates};
     if (!candidates.empty()) {

@@ -109,21 +109,31 @@ TEST_CASE("kernels: bf16 products agree with plain loops") {
       }
       if (segments.size() > 2) segments[2].weights = 0, segments[2].channels = segments[0].channels;
       const std::int64_t x_step = 1 + random.below(50), y_step = outputs + random.below(3);
-      const auto x = halves(pixels * x_step + 70), w = halves(rows * width);
+      // Lines one after the other, with or without something between them, or beside each other.
+      kernels::Lines lines{1 + random.below(4), random.below(2) ? (pixels + random.below(4)) * x_step : random.below(5),
+                           pixels * y_step + random.below(3)};
+      const auto x = halves(pixels * x_step + lines.count * lines.x + 70), w = halves(rows * width);
       const bool accumulate = random.below(2) == 1;
-      std::vector<float> y(static_cast<std::size_t>(pixels * y_step), 0.5f);
+      std::vector<float> y(static_cast<std::size_t>(lines.count * lines.y), 0.5f);
       k->product({x.data(), x_step, pixels, segments.data(), static_cast<std::int64_t>(segments.size()), w.data(),
-                  width, outputs, y.data(), y_step, accumulate});
+                  width, outputs, y.data(), y_step, accumulate, lines});
       double worst = 0;
-      for (std::int64_t p = 0; p < pixels; ++p) {
-        for (std::int64_t o = 0; o < y_step; ++o) {
-          double sum = o >= outputs || accumulate ? 0.5 : 0.0;
-          for (const kernels::Segment& s : segments)
-            for (std::int64_t c = 0; o < outputs && c < s.channels; ++c)
-              sum += static_cast<double>(value_of(x[static_cast<std::size_t>(p * x_step + s.offset + c)])) *
-                     value_of(w[static_cast<std::size_t>(((s.weights + c) / 2 * width + o) * 2 + c % 2)]);
-          worst = std::max(worst, std::abs(sum - y[static_cast<std::size_t>(p * y_step + o)]));
+      for (std::int64_t line = 0; line < lines.count; ++line) {
+        const auto value_at = [&](std::int64_t p, std::int64_t o) {
+          return y[static_cast<std::size_t>(line * lines.y + p * y_step + o)];
+        };
+        for (std::int64_t p = 0; p < pixels; ++p) {
+          for (std::int64_t o = 0; o < y_step; ++o) {
+            double sum = o >= outputs || accumulate ? 0.5 : 0.0;
+            for (const kernels::Segment& s : segments)
+              for (std::int64_t c = 0; o < outputs && c < s.channels; ++c)
+                sum += static_cast<double>(value_of(
+                           x[static_cast<std::size_t>(line * lines.x + p * x_step + s.offset + c)])) *
+                       value_of(w[static_cast<std::size_t>(((s.weights + c) / 2 * width + o) * 2 + c % 2)]);
+            worst = std::max(worst, std::abs(sum - value_at(p, o)));
+          }
         }
+        for (std::int64_t i = pixels * y_step; i < lines.y; ++i) CHECK(value_at(0, i) == 0.5f);
       }
       INFO(k->name, ' ', pixels, " pixels, ", outputs, " outputs, ", segments.size(), " segments");
       CHECK(worst <= 1e-5);

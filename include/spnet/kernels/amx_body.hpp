@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "spnet/kernels/bf16.hpp"
 #include "spnet/kernels/conv_body.hpp"
@@ -29,39 +30,61 @@ struct alignas(64) TileConfig {
   std::uint8_t rows[16] = {};
 };
 
-// Tiles 0 to 3 hold sums. Segments come in chunks of 64 bytes and, where there is a rest, a narrower one.
-inline constexpr int kPixelTile = 4, kWeightTile = 5, kLastPixelTile = 6, kLastWeightTile = 7;
+// Tiles 0 to 3 hold sums, the others operands. Segments come in chunks of 64 bytes and, where there is a rest, a narrower
+// one. Where all chunks have one size, there are two tiles for pixels and two for weights; else one of each size.
+inline constexpr int kOperands = 4;
 
-/// How the pixels and the segments of a product are cut.
+/// How the pixels and the segments of a product are cut. Tiles follow each other in runs: the lines, or all lines as one,
+/// with what lies between them, where that leaves fewer tiles.
 struct TilePlan {
-  std::int64_t tiles;  // of pixels: whole blocks, so that the last ones may overlap
-  std::int64_t rows;   // pixels of a tile
-  std::int64_t rest;   // bytes of the narrower chunks, 0 where there are none
+  std::int64_t run, run_tiles;  // pixels and tiles of a run
+  std::int64_t line;            // pixels from one line of a run to the next
+  std::int64_t tiles;           // of all runs
+  std::int64_t rows;            // pixels of a tile; a run's last tile may overlap the one before
+  std::int64_t chunk;           // bytes
+  std::int64_t rest;            // bytes of the narrower chunks, 0 where there are none
   bool pays;
 };
 
-/// A pair of tiles of outputs is multiplied with two tiles of pixels at a time, a single one with four: four sums hide
-/// how long each takes.
-SPNET_INLINE std::int64_t pixel_tiles(std::int64_t output_tiles) { return output_tiles % 2 == 0 ? 2 : 4; }
+SPNET_INLINE std::int64_t tiles_of(std::int64_t pixels) { return (pixels + kTileRows - 1) / kTileRows; }
+
+// Lays out the runs.
+SPNET_INLINE void plan_runs(TilePlan& plan, std::int64_t pixels, std::int64_t x_step, const Lines& lines) {
+  plan.run = plan.line = pixels;
+  std::int64_t runs = lines.count;
+  if (lines.count > 1 && lines.x >= pixels * x_step && lines.x % x_step == 0) {
+    const std::int64_t all = (lines.count - 1) * (lines.x / x_step) + pixels;
+    if (tiles_of(all) < lines.count * tiles_of(pixels)) {
+      plan.run = all;
+      plan.line = lines.x / x_step;
+      runs = 1;
+    }
+  }
+  plan.run_tiles = tiles_of(plan.run);
+  plan.tiles = runs * plan.run_tiles;
+  plan.rows = (plan.run + plan.run_tiles - 1) / plan.run_tiles;
+}
 
 template <class P>
 SPNET_INLINE TilePlan tile_plan(const typename P::Args& a) {
-  const std::int64_t output_tiles = a.width / kTileLanes, block = pixel_tiles(output_tiles);
-  const std::int64_t blocks = (a.pixels - 1) / (block * kTileRows) + 1;
-  TilePlan plan{blocks * block, (a.pixels + blocks * block - 1) / (blocks * block), 0, false};
+  TilePlan plan{};
+  plan_runs(plan, a.pixels, a.x_step, P::lines(a));
   std::int64_t bytes = 0, chunks = 0;
+  bool has_full = false;
   for (std::int64_t s = 0; s < a.segment_count; ++s) {
     const std::int64_t size = a.segments[s].channels * P::kElementBytes, rest = size % kTileBytes;
     if (rest != 0 && plan.rest != 0 && rest != plan.rest) return plan;
     if (rest != 0) plan.rest = rest;
+    has_full |= size >= kTileBytes;
     bytes += size;
     chunks += size / kTileBytes + (rest != 0);
   }
+  plan.chunk = has_full || plan.rest == 0 ? kTileBytes : std::exchange(plan.rest, 0);
   // In cycles: a product of tiles takes one for each row, and eight at least to load its weights, however narrow the
   // chunk; vectors multiply so many bytes of 16 outputs in one; and tiles take longer to start.
   constexpr std::int64_t kStart = 200;
-  const std::int64_t rows = plan.tiles * (plan.rows > 8 ? plan.rows : 8);
-  plan.pays = output_tiles * (a.pixels * bytes / P::kVectorBytes - rows * chunks) > kStart;
+  const std::int64_t rows = plan.tiles * (plan.rows > 8 ? plan.rows : 8), pixels = P::lines(a).count * a.pixels;
+  plan.pays = a.width / kTileLanes * (pixels * bytes / P::kVectorBytes - rows * chunks) > kStart;
   return plan;
 }
 
@@ -75,84 +98,140 @@ SPNET_INLINE void shape_tile(TileConfig& config, int tile, std::int64_t rows, st
 template <class T>
 SPNET_INLINE void shape_tiles(const TilePlan& plan) {
   TileConfig wanted, present;
-  for (int tile = 0; tile < 4; ++tile) shape_tile(wanted, tile, plan.rows, kTileBytes);
-  shape_tile(wanted, kPixelTile, plan.rows, kTileBytes);
-  shape_tile(wanted, kWeightTile, kTileRows, kTileBytes);
-  if (plan.rest != 0) {
-    shape_tile(wanted, kLastPixelTile, plan.rows, plan.rest);
-    shape_tile(wanted, kLastWeightTile, plan.rest / 4, kTileBytes);
+  for (int tile = 0; tile < kOperands; ++tile) shape_tile(wanted, tile, plan.rows, kTileBytes);
+  for (int pair = 0; pair < 2; ++pair) {
+    const std::int64_t bytes = pair == 1 && plan.rest != 0 ? plan.rest : plan.chunk;
+    shape_tile(wanted, kOperands + 2 * pair, plan.rows, bytes);
+    shape_tile(wanted, kOperands + 2 * pair + 1, bytes / 4, kTileBytes);
   }
   T::read_config(present);
   if (std::memcmp(&wanted, &present, sizeof wanted) != 0) T::configure(wanted);
 }
 
-// One chunk of 4 / N tiles of pixels by N tiles of outputs.
-template <class P, int N, int kPixels, int kWeights>
-SPNET_INLINE void multiply_tiles(const std::byte* const (&x)[4 / N], std::int64_t x_step, const std::byte* w,
+// One chunk of M tiles of pixels by N tiles of outputs; neighbouring tiles of pixels and of outputs may share theirs.
+template <class P, int M, int N, int kX0, int kW0, int kX1, int kW1>
+SPNET_INLINE void multiply_tiles(const std::byte* const (&x)[M], std::int64_t x_step, const std::byte* w,
                                  std::int64_t w_step) {
   using T = typename P::Tiles;
-  T::template load<kPixels>(x[0], x_step);
-  T::template load<kWeights>(w, w_step);
-  P::template dot<0, kPixels, kWeights>();
+  static_assert(M * N <= 4 && N <= 2);
+  T::template load<kX0>(x[0], x_step);
+  T::template load<kW0>(w, w_step);
+  P::template dot<0, kX0, kW0>();
   if constexpr (N == 2) {
-    T::template load<kWeights>(w + kTileBytes, w_step);
-    P::template dot<1, kPixels, kWeights>();
-    T::template load<kPixels>(x[1], x_step);
-    P::template dot<3, kPixels, kWeights>();
-    T::template load<kWeights>(w, w_step);
-    P::template dot<2, kPixels, kWeights>();
-  } else {
-    T::template load<kPixels>(x[1], x_step);
-    P::template dot<1, kPixels, kWeights>();
-    T::template load<kPixels>(x[2], x_step);
-    P::template dot<2, kPixels, kWeights>();
-    T::template load<kPixels>(x[3], x_step);
-    P::template dot<3, kPixels, kWeights>();
+    T::template load<kW1>(w + kTileBytes, w_step);
+    P::template dot<1, kX0, kW1>();
+  }
+  if constexpr (M > 1) {
+    T::template load<kX1>(x[1], x_step);
+    if constexpr (N == 2) P::template dot<3, kX1, kW1>();
+    if constexpr (N == 2 && kW0 == kW1) T::template load<kW0>(w, w_step);
+    P::template dot<N, kX1, kW0>();
+  }
+  if constexpr (M > 2) {
+    T::template load<kX0>(x[2], x_step);
+    P::template dot<2, kX0, kW0>();
+  }
+  if constexpr (M > 3) {
+    T::template load<kX1>(x[3], x_step);
+    P::template dot<3, kX1, kW0>();
   }
 }
 
-// 4 / N tiles of pixels, from `tile` on, by the first N tiles of outputs.
-template <class P, int N>
+// Where a tile's pixels begin in its run, and which of them no tile before has, too.
+struct TilePlace {
+  std::int64_t run, first, skipped;
+};
+SPNET_INLINE TilePlace place_of(const TilePlan& plan, std::int64_t tile) {
+  const std::int64_t run = tile / plan.run_tiles, pixel = (tile - run * plan.run_tiles) * plan.rows;
+  const std::int64_t last = plan.run - plan.rows, first = pixel < last ? pixel : last;
+  return {run, first, pixel - first};
+}
+
+// The sums of one tile of pixels, in tiles kSums and, where N is 2, kSums + 1, to where they belong.
+template <class P, int N, int kSums>
+SPNET_INLINE void write_tile(const typename P::Args& a, const TilePlan& plan, const TilePlace& place) {
+  using T = typename P::Tiles;
+  constexpr std::int64_t kLanes = N * kTileLanes;
+  std::int64_t line = place.run + place.first / plan.line, pixel = place.first % plan.line;
+  if (P::are_sums(a) && a.outputs == kLanes && pixel + plan.rows <= a.pixels) {
+    const std::int64_t step = a.y_step * static_cast<std::int64_t>(sizeof(typename P::Sum));
+    T::template store<kSums>(P::y(a, line, pixel), step);
+    if constexpr (N == 2) T::template store<kSums + 1>(P::y(a, line, pixel) + kTileLanes, step);
+    return;
+  }
+  alignas(64) typename P::Sum sums[kTileRows][kLanes];
+  T::template store<kSums>(&sums[0][0], sizeof sums[0]);
+  if constexpr (N == 2) T::template store<kSums + 1>(&sums[0][kTileLanes], sizeof sums[0]);
+  pixel += place.skipped;
+  for (std::int64_t row = place.skipped; row < plan.rows;) {
+    while (pixel >= plan.line) {
+      pixel -= plan.line;
+      ++line;
+    }
+    const std::int64_t left = plan.rows - row;
+    if (pixel >= a.pixels) {  // between two lines
+      row += plan.line - pixel;
+      pixel = plan.line;
+    } else if (left >= 4 && pixel + 4 <= a.pixels) {
+      P::template write<4, N>(a, line, pixel, sums[row]);
+      row += 4;
+      pixel += 4;
+    } else {
+      P::template write<1, N>(a, line, pixel, sums[row]);
+      ++row;
+      ++pixel;
+    }
+  }
+}
+
+// M tiles of pixels, from `tile` on, by the first N tiles of outputs.
+template <class P, int M, int N>
 SPNET_INLINE void tile_block(const typename P::Args& a, const TilePlan& plan, std::int64_t tile) {
   using T = typename P::Tiles;
-  constexpr int M = 4 / N;
   const std::int64_t x_step = P::x_step(a), w_step = a.width * 4;
-  std::int64_t first[M];
+  TilePlace places[M];
   const std::byte* x[M];
   SPNET_UNROLL for (int m = 0; m < M; ++m) {
-    const std::int64_t pixel = (tile + m) * plan.rows, last = a.pixels - plan.rows;
-    first[m] = pixel < last ? pixel : last;
-    x[m] = reinterpret_cast<const std::byte*>(a.x) + first[m] * x_step;
+    places[m] = place_of(plan, tile + m);
+    x[m] = reinterpret_cast<const std::byte*>(a.x) + places[m].run * P::lines(a).x * P::kStepBytes +
+           places[m].first * x_step;
   }
   T::template zero<0>();
-  T::template zero<1>();
-  T::template zero<2>();
-  T::template zero<3>();
+  if constexpr (M * N > 1) T::template zero<1>();
+  if constexpr (M * N > 2) T::template zero<2>();
+  if constexpr (M * N > 3) T::template zero<3>();
   for (std::int64_t s = 0; s < a.segment_count; ++s) {
     const Segment segment = a.segments[s];
     const std::byte* at[M];
     SPNET_UNROLL for (int m = 0; m < M; ++m) at[m] = x[m] + segment.offset * P::kElementBytes;
     const std::byte* w = reinterpret_cast<const std::byte*>(a.w) + segment.weights * P::kElementBytes * (w_step / 4);
     std::int64_t bytes = segment.channels * P::kElementBytes;
-    for (; bytes >= kTileBytes; bytes -= kTileBytes) {
-      multiply_tiles<P, N, kPixelTile, kWeightTile>(at, x_step, w, w_step);
-      SPNET_UNROLL for (int m = 0; m < M; ++m) at[m] += kTileBytes;
-      w += kTileRows * w_step;
+    if (plan.rest == 0) {
+      for (; bytes > 0; bytes -= plan.chunk) {
+        multiply_tiles<P, M, N, 4, 5, 6, 7>(at, x_step, w, w_step);
+        SPNET_UNROLL for (int m = 0; m < M; ++m) at[m] += plan.chunk;
+        w += plan.chunk / 4 * w_step;
+      }
+    } else {
+      for (; bytes >= kTileBytes; bytes -= kTileBytes) {
+        multiply_tiles<P, M, N, 4, 5, 4, 5>(at, x_step, w, w_step);
+        SPNET_UNROLL for (int m = 0; m < M; ++m) at[m] += kTileBytes;
+        w += kTileRows * w_step;
+      }
+      if (bytes > 0) multiply_tiles<P, M, N, 6, 7, 6, 7>(at, x_step, w, w_step);
     }
-    if (bytes > 0) multiply_tiles<P, N, kLastPixelTile, kLastWeightTile>(at, x_step, w, w_step);
   }
-  alignas(64) typename P::Sum sums[M][kTileRows][N * kTileLanes];
-  constexpr std::int64_t kStep = sizeof sums[0][0];
-  T::template store<0>(&sums[0][0][0], kStep);
-  T::template store<1>(&sums[1 / N][0][1 % N * kTileLanes], kStep);
-  T::template store<2>(&sums[2 / N][0][0], kStep);
-  T::template store<3>(&sums[3 / N][0][3 % N * kTileLanes], kStep);
-  for (int m = 0; m < M; ++m) {
-    // Without the rows that the tile before has, too.
-    std::int64_t row = (tile + m) * plan.rows - first[m];
-    for (; row + 4 <= plan.rows; row += 4) P::template write<4, N>(a, first[m] + row, sums[m][row]);
-    for (; row < plan.rows; ++row) P::template write<1, N>(a, first[m] + row, sums[m][row]);
-  }
+  write_tile<P, N, 0>(a, plan, places[0]);
+  if constexpr (M > 1) write_tile<P, N, N>(a, plan, places[1]);
+  if constexpr (M > 2) write_tile<P, N, 2>(a, plan, places[2]);
+  if constexpr (M > 3) write_tile<P, N, 3>(a, plan, places[3]);
+}
+
+// All tiles of pixels, at most M at a time: four sums hide how long each takes.
+template <class P, int M, int N>
+SPNET_INLINE void tile_blocks(const typename P::Args& a, const TilePlan& plan, std::int64_t tile) {
+  for (; tile + M <= plan.tiles; tile += M) tile_block<P, M, N>(a, plan, tile);
+  if constexpr (M > 1) tile_blocks<P, M - 1, N>(a, plan, tile);
 }
 
 /// The product, if it is one that tiles do faster than vectors; otherwise nothing is done.
@@ -163,14 +242,10 @@ SPNET_INLINE bool tile_product(const typename P::Args& a) {
   shape_tiles<typename P::Tiles>(plan);
   const std::int64_t output_tiles = a.width / kTileLanes;
   std::int64_t output_tile = 0;
-  for (; output_tile + 2 <= output_tiles; output_tile += 2) {
-    const auto part = P::outputs_from(a, output_tile * kTileLanes, 2 * kTileLanes);
-    for (std::int64_t tile = 0; tile < plan.tiles; tile += 2) tile_block<P, 2>(part, plan, tile);
-  }
-  if (output_tile < output_tiles) {
-    const auto part = P::outputs_from(a, output_tile * kTileLanes, kTileLanes);
-    for (std::int64_t tile = 0; tile < plan.tiles; tile += 4) tile_block<P, 1>(part, plan, tile);
-  }
+  for (; output_tile + 2 <= output_tiles; output_tile += 2)
+    tile_blocks<P, 2, 2>(P::outputs_from(a, output_tile * kTileLanes, 2 * kTileLanes), plan, 0);
+  if (output_tile < output_tiles)
+    tile_blocks<P, 4, 1>(P::outputs_from(a, output_tile * kTileLanes, kTileLanes), plan, 0);
   return true;
 }
 
@@ -188,9 +263,16 @@ struct TileCodes {
   using Args = IntegerProductArgs;
   using Sum = std::int32_t;
   static constexpr int kElementBytes = 1;
+  static constexpr int kStepBytes = 1;  // in the unit of steps
   static constexpr int kVectorBytes = 7;
 
   SPNET_INLINE static std::int64_t x_step(const Args& a) { return a.x_step; }
+  SPNET_INLINE static Lines lines(const Args&) { return {}; }
+  /// Whether nothing is to be done with the sums but to store them.
+  SPNET_INLINE static bool are_sums(const Args& a) {
+    return a.factor == 1 && !a.initial && !a.pixel_terms && !a.accumulate;
+  }
+  SPNET_INLINE static Sum* y(const Args& a, std::int64_t, std::int64_t pixel) { return a.y + pixel * a.y_step; }
   template <int kSums, int kPixels, int kWeights>
   SPNET_INLINE static void dot() {
     T::template dot_codes<kSums, kPixels, kWeights>();
@@ -204,7 +286,7 @@ struct TileCodes {
     return a;
   }
   template <int M, int N>
-  SPNET_INLINE static void write(const Args& a, std::int64_t pixel, const Sum* sums) {
+  SPNET_INLINE static void write(const Args& a, std::int64_t, std::int64_t pixel, const Sum* sums) {
     typename I::Vector sum[M][N];
     load_sums(sum, sums);
     write_sums<I, M, N>(a, pixel, sum);
@@ -218,9 +300,15 @@ struct TileBf16 {
   using Args = Bf16ProductArgs;
   using Sum = float;
   static constexpr int kElementBytes = 2;
+  static constexpr int kStepBytes = 2;
   static constexpr int kVectorBytes = 3;
 
   SPNET_INLINE static std::int64_t x_step(const Args& a) { return 2 * a.x_step; }
+  SPNET_INLINE static Lines lines(const Args& a) { return a.lines; }
+  SPNET_INLINE static bool are_sums(const Args& a) { return !a.accumulate; }
+  SPNET_INLINE static Sum* y(const Args& a, std::int64_t line, std::int64_t pixel) {
+    return a.y + line * a.lines.y + pixel * a.y_step;
+  }
   template <int kSums, int kPixels, int kWeights>
   SPNET_INLINE static void dot() {
     T::template dot_bf16<kSums, kPixels, kWeights>();
@@ -232,10 +320,10 @@ struct TileBf16 {
     return a;
   }
   template <int M, int N>
-  SPNET_INLINE static void write(const Args& a, std::int64_t pixel, const Sum* sums) {
+  SPNET_INLINE static void write(const Args& a, std::int64_t line, std::int64_t pixel, const Sum* sums) {
     typename F::Vector sum[M][N];
     load_sums(sum, sums);
-    store_tile<F, M, N>(sum, a.y + pixel * a.y_step, a.y_step, a.outputs, a.accumulate);
+    store_tile<F, M, N>(sum, y(a, line, pixel), a.y_step, a.outputs, a.accumulate);
   }
 };
 

@@ -12,9 +12,10 @@ namespace spnet {
 inline namespace v0 {
 namespace kernels {
 
-/// y[p][o] (+)= sum over segments s and channels c of x[p * x_step + s.offset + c] * w[s.weights + c][o]. Channels and
-/// `weights` of segments are even; offsets and x_step need not be. `w` holds pairs of consecutive channels, `width`
-/// outputs a row of pairs: a multiple of Bf16Kernels::lanes and at most Bf16Kernels::panel.
+/// y[p][o] (+)= sum over segments s and channels c of x[p * x_step + s.offset + c] * w[s.weights + c][o], for the pixels p
+/// of all lines. Channels and `weights` of segments are even; offsets and steps need not be. `w` holds pairs of
+/// consecutive channels, `width` outputs a row of pairs: a multiple of Bf16Kernels::lanes and at most
+/// Bf16Kernels::panel. What lies in x between the pixels of two lines may be read, too.
 struct Bf16ProductArgs {
   const std::uint16_t* x;
   std::int64_t x_step;
@@ -27,6 +28,7 @@ struct Bf16ProductArgs {
   float* y;
   std::int64_t y_step;
   bool accumulate;
+  Lines lines = {};
 };
 
 /// `pixels` runs of `channels` floats, `x_step` apart, as bf16: `high` are they rounded to nearest even (NaN stays

@@ -52,10 +52,12 @@ SPNET_INLINE void bf16_tile_of(const Bf16ProductArgs& a, std::int64_t pixel, std
 
 // Tiles of at most M pixels.
 template <class I, int M, int N>
-SPNET_INLINE void bf16_tiles(const Bf16ProductArgs& a) {
-  for (std::int64_t pixel = 0, size; pixel < a.pixels; pixel += size) {
-    size = even_tile<M>(a.pixels - pixel);
-    bf16_tile_of<I, M, N>(a, pixel, size);
+SPNET_INLINE void bf16_tiles(Bf16ProductArgs a) {
+  for (std::int64_t line = 0; line < a.lines.count; ++line, a.x += a.lines.x, a.y += a.lines.y) {
+    for (std::int64_t pixel = 0, size; pixel < a.pixels; pixel += size) {
+      size = even_tile<M>(a.pixels - pixel);
+      bf16_tile_of<I, M, N>(a, pixel, size);
+    }
   }
 }
 

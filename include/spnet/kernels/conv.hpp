@@ -22,6 +22,11 @@ struct Segment {
   bool doubles = false;  ///< sums of counted bits so far count twice from here on: see integer.hpp
 };
 
+/// Lines of as many pixels each: their number, and how far the next one's begin lies in x and in y, in elements.
+struct Lines {
+  std::int64_t count = 1, x = 0, y = 0;
+};
+
 /// The weights of a panel of outputs: w[s.weights + c][o] is data[s.weights * unit + c * step + o].
 struct PanelWeights {
   const float* data;

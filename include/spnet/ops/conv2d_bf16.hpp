@@ -1,6 +1,6 @@
 // The engine of floats that multiplies bf16. A float is the sum of up to two bf16, its parts, and so a sum over
 // channels is one over the channels of up to three pairs of parts: all but that of both lower ones, which falls below a
-// float's last bits. Each task copies the rows that it reads.
+// float's last bits. Each task copies what it reads.
 #pragma once
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <iterator>
 #include <optional>
+#include <utility>
 
 #include "spnet/core/memory.hpp"
 #include "spnet/core/parallel.hpp"
@@ -50,7 +51,11 @@ inline std::optional<Bf16Parts> bf16_parts(bool is_first_exact) {
   return parts;
 }
 
-/// As DirectCorrelation, with products of bf16: for floats, or for a CodeSource.
+/// As DirectCorrelation, with products of bf16: for floats, or for a CodeSource. The copies have the zeros around the
+/// image, so that all pixels see all taps.
+///
+/// Where the weights have one part, a pixel's parts lie side by side and meet the same weights twice, so that a row of
+/// taps is one segment; else each part has a plane of its own, and each pair of parts a segment for a row of taps.
 class Bf16Correlation final : public FloatEngine {
  public:
   /// `parts` of the input and of the weights.
@@ -60,18 +65,16 @@ class Bf16Correlation final : public FloatEngine {
         x_(c),
         channels_(c.channels),
         c_(copied(c)),
+        frame_(c_),
+        pixel_(parts.second == 1 ? parts.first * c_.channels : c_.channels),
+        planes_(parts.second == 1 ? 1 : parts.first),
         panels_(*k_, c.outputs) {
+    constexpr auto kBytes = static_cast<std::int64_t>(sizeof(std::uint16_t));
     std::int64_t elements = 0;
     for (const Phase& phase : c_.phases) {
       starts_.push_back(elements);
       elements += packed_rows(phase) * panels_.total();
-      spans_.emplace_back(c_, phase);
-      PoolVector<Runs>& runs = runs_.emplace_back();
-      spans_.back().for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) {
-        runs.push_back(runs_of(phase, spans_.back(), rows, cols));
-      });
     }
-    constexpr auto kBytes = static_cast<std::int64_t>(sizeof(std::uint16_t));
     packed_ = Buffer(static_cast<std::size_t>(elements * kBytes));
     const std::int64_t floats = channels_ * panels_.panel;
     parallel_for_scratch<float>(std::ssize(c_.phases) * panels_.count(), floats + w.scratch(c_, panels_.panel),
@@ -80,7 +83,8 @@ class Bf16Correlation final : public FloatEngine {
                                   pack(static_cast<std::size_t>(task / panels_.count()), p,
                                        w.outputs(c_, p * panels_.panel, panels_.valid(p), scratch + floats), scratch);
                                 });
-    tasks_.emplace(c_, c_.most_rows(), panels_.count(), elements * kBytes, c_.in_rows * row() * kBytes);
+    tasks_.emplace(c_, c_.most_rows(), panels_.count(), elements * kBytes, planes_ * c_.in_rows * row() * kBytes);
+    for (const Phase& phase : c_.phases) runs_.push_back(runs_of(phase));
   }
 
   void operator()(const float* x, float* y, const OutputConsumer& consume = {}) const override { run(x, y, consume); }
@@ -107,10 +111,31 @@ class Bf16Correlation final : public FloatEngine {
       row *= c.stride_h;
     }
   };
-  // What a task reads: elements from `skipped` on of its first image, and the distance of images.
-  struct Input {
-    const std::uint16_t* x;
-    std::int64_t skipped, image;
+  // What the copies hold: from the first input row and column on that a tap of output (0, 0) of any phase reads.
+  struct Frame {
+    std::int64_t row = 0, col = 0;
+    std::int64_t more_rows = 0;  // than an output row's first one
+    std::int64_t cols;           // that all outputs of a row read
+
+    explicit Frame(const Correlation& c) {
+      std::int64_t last_row = 0, last_col = 0, outputs = 1;
+      bool is_first = true;
+      for (const Phase& phase : c.phases) {
+        outputs = std::max(outputs, phase.cols);
+        for (const Tap& tap : phase.taps) {
+          row = is_first ? tap.row : std::min(row, tap.row);
+          col = is_first ? tap.col : std::min(col, tap.col);
+          last_row = is_first ? tap.row : std::max(last_row, tap.row);
+          last_col = is_first ? tap.col : std::max(last_col, tap.col);
+          is_first = false;
+        }
+      }
+      more_rows = last_row - row;
+      cols = (outputs - 1) * c.stride_w + last_col - col + 1;
+    }
+    std::int64_t rows(const Correlation& c, std::int64_t outputs) const {
+      return (outputs - 1) * c.stride_h + more_rows + 1;
+    }
   };
 
   // One tap within the image, at a stride: other pixels need not be copied.
@@ -121,8 +146,8 @@ class Bf16Correlation final : public FloatEngine {
     return tap.row >= 0 && tap.col >= 0 && (phase.rows - 1) * c.stride_h + tap.row < c.in_rows &&
            (phase.cols - 1) * c.stride_w + tap.col < c.in_cols;
   }
-  // With the channels of all parts, each padded to a whole number of pairs.
-  Correlation copied(Correlation c) const {
+  // With channels padded to a whole number of pairs.
+  static Correlation copied(Correlation c) {
     if (reads_single_pixels(c)) {
       Phase& phase = c.phases[0];
       phase.taps[0].row = phase.taps[0].col = 0;
@@ -131,38 +156,51 @@ class Bf16Correlation final : public FloatEngine {
       c.in_cols = phase.cols;
     }
     c.channels = ceil_div(c.channels, 2) * 2;
-    c.in_step = parts_.first * c.channels;
     return c;
   }
-  std::int64_t row() const { return c_.in_cols * c_.in_step; }
-  std::int64_t packed_rows(const Phase& phase) const { return std::ssize(phase.taps) * parts_.second * c_.channels; }
+  // Elements of a row of one plane, of an image, and of a plane of all images of a task.
+  std::int64_t row() const { return frame_.cols * pixel_; }
+  std::int64_t image(std::int64_t rows) const { return frame_.rows(c_, rows) * row(); }
+  std::int64_t plane() const { return tasks_->images() * image(tasks_->rows()); }
+
+  // Rows of weights that one tap takes: those of every part of the input, or those of every part of the weights.
+  std::int64_t tap_rows() const { return std::max(parts_.first, parts_.second) * c_.channels; }
+  std::int64_t packed_rows(const Phase& phase) const { return std::ssize(phase.taps) * tap_rows(); }
   std::uint16_t* weights(std::size_t phase, std::int64_t p) const {
     return static_cast<std::uint16_t*>(packed_.data()) + starts_[phase] +
            p * panels_.panel * packed_rows(c_.phases[phase]);
   }
 
-  // Weights are packed as [tap][part][pair of channels][width of the panel].
-  Runs runs_of(const Phase& phase, const TapSpans& spans, const TapSpan& rows, const TapSpan& cols) const {
+  // The weights' rows are [tap][part of the input] where they have one part, else [part][tap], of channels each.
+  Runs runs_of(const Phase& phase) const {
+    const std::int64_t taps = std::ssize(phase.taps);
     Runs runs(2 * kRunFloats);
-    spans.for_each_tap(phase, rows, cols, [&](std::int64_t t, const Tap& tap) {
+    const auto add = [&](std::int64_t t, std::int64_t part, std::int64_t channels, std::int64_t weights) {
+      const Tap& tap = phase.taps[static_cast<std::size_t>(t)];
+      const std::int64_t offset = (tap.row - frame_.row) * row() + (tap.col - frame_.col) * pixel_;
+      runs.add(tap.row, {offset + part, channels, weights}, panels_.panel);
+    };
+    if (parts_.second == 1) {
+      for (std::int64_t t = 0; t < taps; ++t) add(t, 0, pixel_, t * pixel_);
+    } else {
       parts_.for_each_product([&](std::int64_t i, std::int64_t j) {
-        runs.add(tap.row,
-                 {(tap.row * c_.in_cols + tap.col) * c_.in_step + i * c_.channels, c_.channels,
-                  (t * parts_.second + j) * c_.channels},
-                 panels_.panel);
+        for (std::int64_t t = 0; t < taps; ++t) add(t, i * plane(), c_.channels, (j * taps + t) * c_.channels);
       });
-    });
+    }
     runs.finish();
     return runs;
   }
   // `w` begins with the panel's.
   void pack(std::size_t i, std::int64_t p, const float* w, float* floats) const {
+    const Phase& phase = c_.phases[i];
     const std::int64_t width = panels_.width(p), part = c_.channels * width;
     std::uint16_t* to = weights(i, p);
-    for (const Tap& tap : c_.phases[i].taps) {
-      pack_tap(c_, tap, channels_, w, panels_.valid(p), width, floats);
-      k_->interleave({floats, width, channels_, width, to, parts_.second > 1 ? to + part : nullptr, width});
-      to += parts_.second * part;
+    std::uint16_t* const low = parts_.second > 1 ? to + std::ssize(phase.taps) * part : nullptr;
+    for (std::int64_t t = 0; t < std::ssize(phase.taps); ++t) {
+      pack_tap(c_, phase.taps[static_cast<std::size_t>(t)], channels_, w, panels_.valid(p), width, floats);
+      k_->interleave({floats, width, channels_, width, to, low ? low + t * part : nullptr, width});
+      for (std::int64_t copy = 1; !low && copy < parts_.first; ++copy) to = std::copy_n(to, part, to + part) - part;
+      to += part;
     }
   }
 
@@ -171,47 +209,71 @@ class Bf16Correlation final : public FloatEngine {
     const bool clear = c_.may_clear_rows() && tasks_->has_all_panels();
     const std::int64_t floats = row_floats<Source>((c_.in_cols - 1) * x_.step + channels_);
     const std::int64_t bytes = static_cast<std::int64_t>(sizeof(float)) * floats +
-                               static_cast<std::int64_t>(sizeof(std::uint16_t)) * tasks_->images() *
-                                   c_.most_input_rows(tasks_->rows()) * row();
+                               static_cast<std::int64_t>(sizeof(std::uint16_t)) * planes_ * plane();
     parallel_for_scratch<std::byte>(tasks_->count(), bytes, [&](std::int64_t index, std::byte* scratch) {
       const DirectTasks::Task task = (*tasks_)[index];
       auto* const values = reinterpret_cast<float*>(scratch);
-      const Input in = copy(x + task.image * x_.image, task, values, reinterpret_cast<std::uint16_t*>(values + floats));
+      auto* const copies = reinterpret_cast<std::uint16_t*>(values + floats);
+      copy(x + task.image * x_.image, task, values, copies);
       float* const y_image = y + task.image * c_.y_image;
       for (std::int64_t i = 0; clear && i < task.images; ++i)
         c_.clear_rows(y_image + i * c_.y_image, task.first, task.last);
       for (std::size_t i = 0; i < c_.phases.size(); ++i)
-        if (!clear || !c_.phases[i].taps.empty()) multiply(i, in, task, y_image);
+        if (!clear || !c_.phases[i].taps.empty()) multiply(i, copies, task, y_image);
       if (k_->release) k_->release();
       if (consume) tasks_->consume(c_, panels_, task, consume);
     });
   }
   template <class Source>
-  Input copy(const Source& x, const DirectTasks::Task& task, float* values, std::uint16_t* to) const {
-    const auto [first, last] = c_.input_rows(task.first, task.last);
-    const Input in{to, first * row(), (last - first) * row()};
+  void copy(const Source& x, const DirectTasks::Task& task, float* values, std::uint16_t* to) const {
+    const std::int64_t rows = frame_.rows(c_, task.last - task.first), first = task.first * c_.stride_h + frame_.row;
+    // The image's columns in the copy's.
+    const std::int64_t begin = std::clamp<std::int64_t>(-frame_.col, 0, frame_.cols);
+    const std::int64_t end = std::clamp(c_.in_cols - frame_.col, begin, frame_.cols);
     for (std::int64_t n = 0; n < task.images; ++n) {
-      for (std::int64_t i = first; i < last; ++i, to += row())
-        k_->split({read_row(x + (n * x_.image + i * x_.row + x_.begin), (c_.in_cols - 1) * x_.step + channels_, values),
-                   x_.step, c_.in_cols, channels_, to, parts_.first > 1 ? to + c_.channels : nullptr, c_.in_step});
-    }
-    return in;
-  }
-  void multiply(std::size_t i, const Input& in, const DirectTasks::Task& task, float* y) const {
-    const Phase& phase = c_.phases[i];
-    for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
-      const auto of_pair = [&](const TapSpan& rows, const TapSpan& cols, std::size_t pair) {
-        const Runs& runs = runs_[i][pair];
-        for (std::size_t r = 0; r < runs.count(); ++r) {
-          const Runs::Part part = runs.whole(r);
-          for_each_line(c_, phase, rows, cols, task.images, in.image, c_.in_rows, [&](const Line& line) {
-            k_->product({in.x + line.x - in.skipped, line.x_step, line.pixels, part.data(), std::ssize(part),
-                         weights(i, p), panels_.width(p), panels_.valid(p), y + phase.y + line.y + p * panels_.panel,
-                         line.y_step, r > 0});
-          });
+      for (std::int64_t i = first; i < first + rows; ++i, to += row()) {
+        const bool is_inside = i >= 0 && i < c_.in_rows && begin < end;
+        for (std::int64_t part = 0; part < planes_; ++part) {
+          std::uint16_t* const of_part = to + part * plane();
+          std::fill_n(of_part, (is_inside ? begin : frame_.cols) * pixel_, std::uint16_t{0});
+          if (is_inside) std::fill_n(of_part + end * pixel_, (frame_.cols - end) * pixel_, std::uint16_t{0});
         }
-      };
-      spans_[i].for_each_pair(task.first, task.last, of_pair);
+        if (!is_inside) continue;
+        const float* const from =
+            read_row(x + (n * x_.image + i * x_.row + x_.begin), (c_.in_cols - 1) * x_.step + channels_, values);
+        std::uint16_t* const high = to + begin * pixel_;
+        std::uint16_t* const low = parts_.first == 1 ? nullptr : high + (planes_ == 1 ? c_.channels : plane());
+        k_->split({from + (begin + frame_.col) * x_.step, x_.step, end - begin, channels_, high, low, pixel_});
+      }
+    }
+  }
+
+  // A direction of the output: positions, and how far they lie in x and in y.
+  struct Direction {
+    std::int64_t count, x, y;
+  };
+  void multiply(std::size_t i, const std::uint16_t* x, const DirectTasks::Task& task, float* y) const {
+    const Phase& phase = c_.phases[i];
+    const std::int64_t last = std::min(task.last, phase.rows);
+    if (last <= task.first || phase.cols == 0) return;
+    Direction pixels{phase.cols, c_.stride_w * pixel_, c_.y_step};
+    Direction lines{last - task.first, c_.stride_h * row(), c_.y_row};
+    Direction outer{task.images, image(task.last - task.first), c_.y_image};
+    // Of images of few pixels, the same pixel of all.
+    constexpr std::int64_t kFewPixels = 12;
+    if (pixels.count * lines.count < kFewPixels && outer.count > pixels.count) {
+      std::swap(pixels, outer);
+      std::swap(outer, lines);
+    }
+    float* const y_phase = y + phase.y + task.first * c_.y_row;
+    for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
+      for (std::size_t r = 0; r < runs_[i].count(); ++r) {
+        const Runs::Part part = runs_[i].whole(r);
+        for (std::int64_t n = 0; n < outer.count; ++n)
+          k_->product({x + n * outer.x, pixels.x, pixels.count, part.data(), std::ssize(part), weights(i, p),
+                       panels_.width(p), panels_.valid(p), y_phase + p * panels_.panel + n * outer.y, pixels.y, r > 0,
+                       {lines.count, lines.x, lines.y}});
+      }
     }
   }
 
@@ -219,11 +281,12 @@ class Bf16Correlation final : public FloatEngine {
   Bf16Parts parts_;  // of the input and of the weights
   Pixels x_;
   std::int64_t channels_;
-  Correlation c_;  // of the copy
+  Correlation c_;  // of what is copied
+  Frame frame_;
+  std::int64_t pixel_, planes_;  // elements of a pixel of a copy, and how many copies there are
   Panels panels_;
-  PoolVector<std::int64_t> starts_;    // of each phase's weights
-  PoolVector<TapSpans> spans_;         // of each phase
-  PoolVector<PoolVector<Runs>> runs_;  // of each phase [row span][column span]
+  PoolVector<std::int64_t> starts_;  // of each phase's weights
+  PoolVector<Runs> runs_;            // of each phase
   Buffer packed_;
   std::optional<DirectTasks> tasks_;
 };

@@ -20,6 +20,7 @@ SPNET_AMX_BF16 inline void bf16_product(const Bf16ProductArgs& a) {
 constexpr Bf16Kernels bf16_kernels() {
   Bf16Kernels kernels = avx512::bf16_kernels();
   kernels.name = "amx bf16";
+  kernels.panel = 2 * kernels.lanes;  // wider ones fall into few sets of the first-level cache
   kernels.product = bf16_product;
   kernels.most_products = 3;
   kernels.release = release_tiles;
