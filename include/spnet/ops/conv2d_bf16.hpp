@@ -54,8 +54,8 @@ inline std::optional<Bf16Parts> bf16_parts(bool is_first_exact) {
 /// As DirectCorrelation, with products of bf16: for floats, or for a CodeSource. The copies have the zeros around the
 /// image, so that all pixels see all taps.
 ///
-/// Where the weights have one part, a pixel's parts lie side by side and meet the same weights twice, so that a row of
-/// taps is one segment; else each part has a plane of its own, and each pair of parts a segment for a row of taps.
+/// A pixel's parts lie side by side and meet the weights' upper part twice, so that a row of taps is one segment. Their
+/// lower part meets the pixel's upper one; or both, where that takes no longer.
 class Bf16Correlation final : public FloatEngine {
  public:
   /// `parts` of the input and of the weights.
@@ -66,8 +66,7 @@ class Bf16Correlation final : public FloatEngine {
         channels_(c.channels),
         c_(copied(c)),
         frame_(c_),
-        pixel_(parts.second == 1 ? parts.first * c_.channels : c_.channels),
-        planes_(parts.second == 1 ? 1 : parts.first),
+        pixel_(parts.first * c_.channels),
         panels_(*k_, c.outputs) {
     constexpr auto kBytes = static_cast<std::int64_t>(sizeof(std::uint16_t));
     std::int64_t elements = 0;
@@ -83,7 +82,7 @@ class Bf16Correlation final : public FloatEngine {
                                   pack(static_cast<std::size_t>(task / panels_.count()), p,
                                        w.outputs(c_, p * panels_.panel, panels_.valid(p), scratch + floats), scratch);
                                 });
-    tasks_.emplace(c_, c_.most_rows(), panels_.count(), elements * kBytes, planes_ * c_.in_rows * row() * kBytes);
+    tasks_.emplace(c_, c_.most_rows(), panels_.count(), elements * kBytes, c_.in_rows * row() * kBytes);
     for (const Phase& phase : c_.phases) runs_.push_back(runs_of(phase));
   }
 
@@ -158,34 +157,29 @@ class Bf16Correlation final : public FloatEngine {
     c.channels = ceil_div(c.channels, 2) * 2;
     return c;
   }
-  // Elements of a row of one plane, of an image, and of a plane of all images of a task.
+  // Elements of a row of the copy, and of an image of which `rows` output rows are asked for.
   std::int64_t row() const { return frame_.cols * pixel_; }
   std::int64_t image(std::int64_t rows) const { return frame_.rows(c_, rows) * row(); }
-  std::int64_t plane() const { return tasks_->images() * image(tasks_->rows()); }
 
-  // Rows of weights that one tap takes: those of every part of the input, or those of every part of the weights.
-  std::int64_t tap_rows() const { return std::max(parts_.first, parts_.second) * c_.channels; }
-  std::int64_t packed_rows(const Phase& phase) const { return std::ssize(phase.taps) * tap_rows(); }
+  std::int64_t packed_rows(const Phase& phase) const { return std::ssize(phase.taps) * parts_.second * pixel_; }
   std::uint16_t* weights(std::size_t phase, std::int64_t p) const {
     return static_cast<std::uint16_t*>(packed_.data()) + starts_[phase] +
            p * panels_.panel * packed_rows(c_.phases[phase]);
   }
 
-  // The weights' rows are [tap][part of the input] where they have one part, else [part][tap], of channels each.
+  // The weights' rows are [part][tap][part of the input] of channels each.
   Runs runs_of(const Phase& phase) const {
+    constexpr std::int64_t kWhole = 32;  // channels of which products come, where they come in tiles
     const std::int64_t taps = std::ssize(phase.taps);
     Runs runs(2 * kRunFloats);
-    const auto add = [&](std::int64_t t, std::int64_t part, std::int64_t channels, std::int64_t weights) {
-      const Tap& tap = phase.taps[static_cast<std::size_t>(t)];
-      const std::int64_t offset = (tap.row - frame_.row) * row() + (tap.col - frame_.col) * pixel_;
-      runs.add(tap.row, {offset + part, channels, weights}, panels_.panel);
-    };
-    if (parts_.second == 1) {
-      for (std::int64_t t = 0; t < taps; ++t) add(t, 0, pixel_, t * pixel_);
-    } else {
-      parts_.for_each_product([&](std::int64_t i, std::int64_t j) {
-        for (std::int64_t t = 0; t < taps; ++t) add(t, i * plane(), c_.channels, (j * taps + t) * c_.channels);
-      });
+    for (std::int64_t part = 0; part < parts_.second; ++part) {
+      const std::int64_t channels = part > 0 && c_.channels % kWhole == 0 ? c_.channels : pixel_;
+      for (std::int64_t t = 0; t < taps; ++t) {
+        const Tap& tap = phase.taps[static_cast<std::size_t>(t)];
+        runs.add(tap.row,
+                 {(tap.row - frame_.row) * row() + (tap.col - frame_.col) * pixel_, channels, (part * taps + t) * pixel_},
+                 panels_.panel);
+      }
     }
     runs.finish();
     return runs;
@@ -193,14 +187,17 @@ class Bf16Correlation final : public FloatEngine {
   // `w` begins with the panel's.
   void pack(std::size_t i, std::int64_t p, const float* w, float* floats) const {
     const Phase& phase = c_.phases[i];
-    const std::int64_t width = panels_.width(p), part = c_.channels * width;
+    const std::int64_t width = panels_.width(p), count = c_.channels * width;
     std::uint16_t* to = weights(i, p);
-    std::uint16_t* const low = parts_.second > 1 ? to + std::ssize(phase.taps) * part : nullptr;
-    for (std::int64_t t = 0; t < std::ssize(phase.taps); ++t) {
-      pack_tap(c_, phase.taps[static_cast<std::size_t>(t)], channels_, w, panels_.valid(p), width, floats);
-      k_->interleave({floats, width, channels_, width, to, low ? low + t * part : nullptr, width});
-      for (std::int64_t copy = 1; !low && copy < parts_.first; ++copy) to = std::copy_n(to, part, to + part) - part;
-      to += part;
+    std::uint16_t* low = parts_.second > 1 ? to + std::ssize(phase.taps) * parts_.first * count : nullptr;
+    for (const Tap& tap : phase.taps) {
+      pack_tap(c_, tap, channels_, w, panels_.valid(p), width, floats);
+      k_->interleave({floats, width, channels_, width, to, low, width});
+      for (std::uint16_t** part : {&to, &low}) {
+        if (!*part) continue;
+        if (parts_.first > 1) std::copy_n(*part, count, *part + count);
+        *part += parts_.first * count;
+      }
     }
   }
 
@@ -209,7 +206,8 @@ class Bf16Correlation final : public FloatEngine {
     const bool clear = c_.may_clear_rows() && tasks_->has_all_panels();
     const std::int64_t floats = row_floats<Source>((c_.in_cols - 1) * x_.step + channels_);
     const std::int64_t bytes = static_cast<std::int64_t>(sizeof(float)) * floats +
-                               static_cast<std::int64_t>(sizeof(std::uint16_t)) * planes_ * plane();
+                               static_cast<std::int64_t>(sizeof(std::uint16_t)) * tasks_->images() *
+                                   image(tasks_->rows());
     parallel_for_scratch<std::byte>(tasks_->count(), bytes, [&](std::int64_t index, std::byte* scratch) {
       const DirectTasks::Task task = (*tasks_)[index];
       auto* const values = reinterpret_cast<float*>(scratch);
@@ -233,17 +231,14 @@ class Bf16Correlation final : public FloatEngine {
     for (std::int64_t n = 0; n < task.images; ++n) {
       for (std::int64_t i = first; i < first + rows; ++i, to += row()) {
         const bool is_inside = i >= 0 && i < c_.in_rows && begin < end;
-        for (std::int64_t part = 0; part < planes_; ++part) {
-          std::uint16_t* const of_part = to + part * plane();
-          std::fill_n(of_part, (is_inside ? begin : frame_.cols) * pixel_, std::uint16_t{0});
-          if (is_inside) std::fill_n(of_part + end * pixel_, (frame_.cols - end) * pixel_, std::uint16_t{0});
-        }
+        std::fill_n(to, (is_inside ? begin : frame_.cols) * pixel_, std::uint16_t{0});
         if (!is_inside) continue;
+        std::fill_n(to + end * pixel_, (frame_.cols - end) * pixel_, std::uint16_t{0});
         const float* const from =
             read_row(x + (n * x_.image + i * x_.row + x_.begin), (c_.in_cols - 1) * x_.step + channels_, values);
         std::uint16_t* const high = to + begin * pixel_;
-        std::uint16_t* const low = parts_.first == 1 ? nullptr : high + (planes_ == 1 ? c_.channels : plane());
-        k_->split({from + (begin + frame_.col) * x_.step, x_.step, end - begin, channels_, high, low, pixel_});
+        k_->split({from + (begin + frame_.col) * x_.step, x_.step, end - begin, channels_, high,
+                   parts_.first > 1 ? high + c_.channels : nullptr, pixel_});
       }
     }
   }
@@ -283,7 +278,7 @@ class Bf16Correlation final : public FloatEngine {
   std::int64_t channels_;
   Correlation c_;  // of what is copied
   Frame frame_;
-  std::int64_t pixel_, planes_;  // elements of a pixel of a copy, and how many copies there are
+  std::int64_t pixel_;  // elements of a pixel of a copy
   Panels panels_;
   PoolVector<std::int64_t> starts_;  // of each phase's weights
   PoolVector<Runs> runs_;            // of each phase
