@@ -50,7 +50,8 @@ inline void split(float x, std::uint16_t* high, std::uint16_t* low, std::int64_t
 inline void split(const Bf16SplitArgs& a) {
   for (std::int64_t p = 0; p < a.pixels; ++p)
     for (std::int64_t c = 0; c < (a.channels + 1) / 2 * 2; ++c)
-      split(c < a.channels ? a.x[p * a.x_step + c] : 0.0f, a.high, a.low, p * a.step + c);
+      split(c < a.channels ? a.x[p * a.x_step + c] * (a.scale ? a.scale[c] : 1.0f) : 0.0f, a.high, a.low,
+            p * a.step + c);
 }
 inline void interleave(const Bf16SplitArgs& a) {
   for (std::int64_t p = 0; p < (a.pixels + 1) / 2 * 2; ++p)

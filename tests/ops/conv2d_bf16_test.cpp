@@ -157,6 +157,35 @@ TEST_CASE("ops: codes times bf16 parts of floats agree with float64 loops") {
   }
 }
 
+TEST_CASE("ops: gradients with respect to the input of codes agree with float64 loops") {
+  for (const Bf16Case& t : bf16_cases()) {
+    INFO(bf16_case_name(t));
+    for (const bool one_scale : {false, true}) {
+      Tensor<float> scale({one_scale ? 1 : t.w[0]});
+      for (float& value : scale.span()) value = 0.3f + 0.1f * static_cast<float>(&value - scale.data());
+      Quantized w{Tensor<std::uint8_t>(t.w), AffineCodes{.scale = scale,
+                                                         .step = 2,
+                                                         .zero_point = 255,
+                                                         .qmin = 0,
+                                                         .qmax = 255,
+                                                         .channel_axis = one_scale ? -1 : 0}};
+      Random random(4);
+      for (auto& code : w.codes.span()) code = static_cast<std::uint8_t>(random.below(256));
+      const Tensor<double> w64 = ops::decode(w).to<double>();
+      const Shape y_shape = ops::conv2d(Tensor<float>(t.x), ops::decode(w), t.options).shape();
+      const Tensor<float> grad = testing::random_normal<float>(y_shape, 3);
+      const Tensor<double> dx64 = ops::conv2d_backward_data(grad.to<double>(), w64, t.x, t.options);
+      for (const kernels::KernelTable* table : tables_with_bf16()) {
+        for (const Float32Precision precision : {Float32Precision::kHighest, kFast[0], kFast[1]}) {
+          INFO(table->name, " one scale: ", one_scale);
+          const Setting setting(*table, precision);
+          CHECK(error_norm(ops::conv2d_backward_data(grad, w, t.x, t.options), dx64) <= error_limit(precision));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("ops: convolutions of bf16 parts have the same bits for any number of threads") {
   for (const Bf16Case& t : {Bf16Case{{5, 9, 9, 32}, {48, 3, 3, 32}, {.padding = 1}},
                             Bf16Case{{40, 8, 8, 16}, {16, 3, 3, 16}, {.stride = 2, .padding = 1}},

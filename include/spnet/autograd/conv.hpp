@@ -32,7 +32,11 @@ namespace detail {
 inline Variable<float> conv2d_codes(const Quantized& x_codes, const Variable<float>& x, const Variable<float>& w,
                                     const Conv2dOptions& options) {
   const auto backward = [x = x_codes, w = w.detach(), options](const Tensor<float>& g, InputGradients<float>& into) {
-    if (into.needs(0)) into.add(0, ops::conv2d_backward_data(g, w.value(), x.codes.shape(), options));
+    if (into.needs(0)) {
+      const auto* w_codes = w.template deferred_as<DeferredCodes>();
+      into.add(0, w_codes ? ops::conv2d_backward_data(g, w_codes->quantized, x.codes.shape(), options)
+                          : ops::conv2d_backward_data(g, w.value(), x.codes.shape(), options));
+    }
     if (into.needs(1)) into.add(1, ops::conv2d_backward_weight(g, x, w.shape(), options));
   };
   const auto* w_codes = w.deferred_as<DeferredCodes>();

@@ -147,18 +147,41 @@ SPNET_INLINE TilePlace place_of(const TilePlan& plan, std::int64_t tile) {
   return {run, first, pixel - first};
 }
 
-// The sums of one tile of pixels, in tiles kSums and, where N is 2, kSums + 1, to where they belong.
+// Sums of tiles of pixels lie in tiles m * N, for tile m, and, where N is 2, m * N + 1. They may be where they belong
+// already: tiles that neither overlap nor span lines are read from there and written there.
+template <class P, int N>
+SPNET_INLINE bool is_in_place(const typename P::Args& a, const TilePlan& plan, const TilePlace& place) {
+  return P::are_sums(a) && a.outputs == N * kTileLanes && place.first % plan.line + plan.rows <= a.pixels &&
+         (place.skipped == 0 || !a.accumulate);
+}
+template <class P>
+SPNET_INLINE typename P::Sum* sums_of(const typename P::Args& a, const TilePlan& plan, const TilePlace& place) {
+  return P::y(a, place.run + place.first / plan.line, place.first % plan.line);
+}
+
+template <class P, int N, int kSums>
+SPNET_INLINE void begin_tile(const typename P::Args& a, const TilePlan& plan, const TilePlace& place) {
+  using T = typename P::Tiles;
+  if (a.accumulate && is_in_place<P, N>(a, plan, place)) {
+    const std::int64_t step = a.y_step * static_cast<std::int64_t>(sizeof(typename P::Sum));
+    T::template load<kSums>(sums_of<P>(a, plan, place), step);
+    if constexpr (N == 2) T::template load<kSums + 1>(sums_of<P>(a, plan, place) + kTileLanes, step);
+    return;
+  }
+  T::template zero<kSums>();
+  if constexpr (N == 2) T::template zero<kSums + 1>();
+}
 template <class P, int N, int kSums>
 SPNET_INLINE void write_tile(const typename P::Args& a, const TilePlan& plan, const TilePlace& place) {
   using T = typename P::Tiles;
   constexpr std::int64_t kLanes = N * kTileLanes;
-  std::int64_t line = place.run + place.first / plan.line, pixel = place.first % plan.line;
-  if (P::are_sums(a) && a.outputs == kLanes && pixel + plan.rows <= a.pixels) {
+  if (is_in_place<P, N>(a, plan, place)) {
     const std::int64_t step = a.y_step * static_cast<std::int64_t>(sizeof(typename P::Sum));
-    T::template store<kSums>(P::y(a, line, pixel), step);
-    if constexpr (N == 2) T::template store<kSums + 1>(P::y(a, line, pixel) + kTileLanes, step);
+    T::template store<kSums>(sums_of<P>(a, plan, place), step);
+    if constexpr (N == 2) T::template store<kSums + 1>(sums_of<P>(a, plan, place) + kTileLanes, step);
     return;
   }
+  std::int64_t line = place.run + place.first / plan.line, pixel = place.first % plan.line;
   alignas(64) typename P::Sum sums[kTileRows][kLanes];
   T::template store<kSums>(&sums[0][0], sizeof sums[0]);
   if constexpr (N == 2) T::template store<kSums + 1>(&sums[0][kTileLanes], sizeof sums[0]);
@@ -187,7 +210,6 @@ SPNET_INLINE void write_tile(const typename P::Args& a, const TilePlan& plan, co
 // M tiles of pixels, from `tile` on, by the first N tiles of outputs.
 template <class P, int M, int N>
 SPNET_INLINE void tile_block(const typename P::Args& a, const TilePlan& plan, std::int64_t tile) {
-  using T = typename P::Tiles;
   const std::int64_t x_step = P::x_step(a), w_step = a.width * 4;
   TilePlace places[M];
   const std::byte* x[M];
@@ -196,10 +218,10 @@ SPNET_INLINE void tile_block(const typename P::Args& a, const TilePlan& plan, st
     x[m] = reinterpret_cast<const std::byte*>(a.x) + places[m].run * P::lines(a).x * P::kStepBytes +
            places[m].first * x_step;
   }
-  T::template zero<0>();
-  if constexpr (M * N > 1) T::template zero<1>();
-  if constexpr (M * N > 2) T::template zero<2>();
-  if constexpr (M * N > 3) T::template zero<3>();
+  begin_tile<P, N, 0>(a, plan, places[0]);
+  if constexpr (M > 1) begin_tile<P, N, N>(a, plan, places[1]);
+  if constexpr (M > 2) begin_tile<P, N, 2>(a, plan, places[2]);
+  if constexpr (M > 3) begin_tile<P, N, 3>(a, plan, places[3]);
   for (std::int64_t s = 0; s < a.segment_count; ++s) {
     const Segment segment = a.segments[s];
     const std::byte* at[M];
@@ -268,9 +290,9 @@ struct TileCodes {
 
   SPNET_INLINE static std::int64_t x_step(const Args& a) { return a.x_step; }
   SPNET_INLINE static Lines lines(const Args&) { return {}; }
-  /// Whether nothing is to be done with the sums but to store them.
+  /// Whether nothing is to be done with the sums but to add them to what is there.
   SPNET_INLINE static bool are_sums(const Args& a) {
-    return a.factor == 1 && !a.initial && !a.pixel_terms && !a.accumulate;
+    return a.factor == 1 && !a.initial && !a.pixel_terms;
   }
   SPNET_INLINE static Sum* y(const Args& a, std::int64_t, std::int64_t pixel) { return a.y + pixel * a.y_step; }
   template <int kSums, int kPixels, int kWeights>
@@ -305,7 +327,7 @@ struct TileBf16 {
 
   SPNET_INLINE static std::int64_t x_step(const Args& a) { return 2 * a.x_step; }
   SPNET_INLINE static Lines lines(const Args& a) { return a.lines; }
-  SPNET_INLINE static bool are_sums(const Args& a) { return !a.accumulate; }
+  SPNET_INLINE static bool are_sums(const Args&) { return true; }
   SPNET_INLINE static Sum* y(const Args& a, std::int64_t line, std::int64_t pixel) {
     return a.y + line * a.lines.y + pixel * a.y_step;
   }

@@ -32,7 +32,8 @@ struct Bf16ProductArgs {
 };
 
 /// `pixels` runs of `channels` floats, `x_step` apart, as bf16: `high` are they rounded to nearest even (NaN stays
-/// NaN), `low`, which may be null, what is left of them, rounded again; zero where high is not finite.
+/// NaN), `low`, which may be null, what is left of them, rounded again; zero where high is not finite. Where there is a
+/// `scale`, which `split` alone takes, channel c is multiplied by scale[c] first.
 struct Bf16SplitArgs {
   const float* x;
   std::int64_t x_step;
@@ -40,6 +41,7 @@ struct Bf16SplitArgs {
   std::uint16_t* high;
   std::uint16_t* low;
   std::int64_t step;  ///< of what is written
+  const float* scale = nullptr;
 };
 
 /// One instruction set's bf16 kernels; without functions where it has none that outrun floats.

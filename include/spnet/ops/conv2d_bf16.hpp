@@ -40,13 +40,13 @@ struct Bf16Parts {
   }
 };
 
-/// The parts, where floats are to be multiplied as bf16, and that is faster. One is enough for a first factor that is
-/// exact in bf16.
-inline std::optional<Bf16Parts> bf16_parts(bool is_first_exact) {
+/// The parts, where floats are to be multiplied as bf16, and that is faster. One is enough for a factor that is exact in
+/// bf16.
+inline std::optional<Bf16Parts> bf16_parts(bool is_first_exact, bool is_second_exact = false) {
   const Float32Precision precision = float32_matmul_precision();
   if (precision == Float32Precision::kHighest) return std::nullopt;
   const std::int64_t count = precision == Float32Precision::kHigh ? 2 : 1;
-  const Bf16Parts parts{is_first_exact ? 1 : count, count};
+  const Bf16Parts parts{is_first_exact ? 1 : count, is_second_exact ? 1 : count};
   if (parts.products() > kernels::active().bf16.most_products) return std::nullopt;
   return parts;
 }
@@ -58,8 +58,8 @@ inline std::optional<Bf16Parts> bf16_parts(bool is_first_exact) {
 /// lower part meets the pixel's upper one; or both, where that takes no longer.
 class Bf16Correlation final : public FloatEngine {
  public:
-  /// `parts` of the input and of the weights.
-  Bf16Correlation(const Correlation& c, const WeightSource& w, const Bf16Parts& parts)
+  /// `parts` of the input and of the weights. The input's channels are multiplied by `scale` first, where there is one.
+  Bf16Correlation(const Correlation& c, const WeightSource& w, const Bf16Parts& parts, const float* scale = nullptr)
       : k_(&kernels::active().bf16),
         parts_(parts),
         x_(c),
@@ -68,6 +68,7 @@ class Bf16Correlation final : public FloatEngine {
         frame_(c_),
         pixel_(parts.first * c_.channels),
         panels_(*k_, c.outputs) {
+    if (scale) scale_.assign(scale, scale + c.channels);
     constexpr auto kBytes = static_cast<std::int64_t>(sizeof(std::uint16_t));
     std::int64_t elements = 0;
     for (const Phase& phase : c_.phases) {
@@ -98,6 +99,9 @@ class Bf16Correlation final : public FloatEngine {
   }
 
  private:
+  // Weights of a run: they stay in the first-level cache from image to image.
+  static constexpr std::int64_t kRunElements = 16 * 1024;
+
   // Where the pixels lie that are copied.
   struct Pixels {
     std::int64_t begin, step, row, image;
@@ -170,8 +174,9 @@ class Bf16Correlation final : public FloatEngine {
   // The weights' rows are [part][tap][part of the input] of channels each.
   Runs runs_of(const Phase& phase) const {
     constexpr std::int64_t kWhole = 32;  // channels of which products come, where they come in tiles
-    const std::int64_t taps = std::ssize(phase.taps);
-    Runs runs(2 * kRunFloats);
+    const std::int64_t taps = std::ssize(phase.taps), rows = packed_rows(phase);
+    const std::int64_t count = std::max<std::int64_t>(ceil_div(rows * panels_.panel, kRunElements), 1);
+    Runs runs(ceil_div(rows, count * kWhole) * kWhole * panels_.panel);
     for (std::int64_t part = 0; part < parts_.second; ++part) {
       const std::int64_t channels = part > 0 && c_.channels % kWhole == 0 ? c_.channels : pixel_;
       for (std::int64_t t = 0; t < taps; ++t) {
@@ -238,7 +243,7 @@ class Bf16Correlation final : public FloatEngine {
             read_row(x + (n * x_.image + i * x_.row + x_.begin), (c_.in_cols - 1) * x_.step + channels_, values);
         std::uint16_t* const high = to + begin * pixel_;
         k_->split({from + (begin + frame_.col) * x_.step, x_.step, end - begin, channels_, high,
-                   parts_.first > 1 ? high + c_.channels : nullptr, pixel_});
+                   parts_.first > 1 ? high + c_.channels : nullptr, pixel_, scale_.empty() ? nullptr : scale_.data()});
       }
     }
   }
@@ -280,6 +285,7 @@ class Bf16Correlation final : public FloatEngine {
   Frame frame_;
   std::int64_t pixel_;  // elements of a pixel of a copy
   Panels panels_;
+  PoolVector<float> scale_;          // of the input's channels, or nothing
   PoolVector<std::int64_t> starts_;  // of each phase's weights
   PoolVector<Runs> runs_;            // of each phase
   Buffer packed_;

@@ -111,6 +111,7 @@ class Bf16WeightGrad {
  private:
   // Pixels are summed over in multiples of these, for the kernel's products to be of one shape.
   static constexpr std::int64_t kChunk = 32;
+  static constexpr std::int64_t kBlockBytes = 40 * 1024;  // of both factors' pixels
 
   // Of a pair whose first pixel lies before the row.
   std::int64_t first_floats() const { return 2 * ceil_div(c_.channels, kBlock) * kBlock; }
@@ -206,18 +207,35 @@ class Bf16WeightGrad {
         std::fill_n(image + o * dy_output_ + rows * pitch_, sums_ - rows * pitch_, std::uint16_t{0});
     }
   }
+  // Block by block of pixels, so that both factors stay in the first-level cache from tap to tap.
   void multiply(const GradUnits::Unit& unit, std::uint16_t* x, const std::uint16_t* dy, std::int64_t outputs,
                 Segment* segments, float* sums, bool accumulate) const {
+    constexpr std::int64_t kBytes = sizeof(std::uint16_t);
+    const std::int64_t pixel_bytes = (parts_.second * outputs + 2 * parts_.first * panels_.total()) * kBytes;
+    const std::int64_t all = unit.images * sums_;
+    const std::int64_t blocks = std::clamp<std::int64_t>(ceil_div(all * pixel_bytes, kBlockBytes), 1, all / kChunk);
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      const std::int64_t count = add_segments(block * all / kChunk / blocks * kChunk,
+                                              (block + 1) * all / kChunk / blocks * kChunk, outputs, segments);
+      for (std::int64_t p = 0; p < panels_.count(); ++p)
+        for (const Tap& tap : phase_.taps)
+          k_.product({dy, dy_output_, outputs, segments, count, x_panel(x, p) + offset(tap) * panels_.width(p),
+                      panels_.width(p), panels_.valid(p), sums + tap.weight + p * panels_.panel, c_.w_output,
+                      accumulate || block > 0});
+    }
+  }
+  // Those of pixels [begin, end) of all images' sums; returns how many.
+  std::int64_t add_segments(std::int64_t begin, std::int64_t end, std::int64_t outputs, Segment* segments) const {
     std::int64_t count = 0;
-    for (std::int64_t n = 0; n < unit.images; ++n)
+    for (std::int64_t at = begin, size; at < end; at += size) {
+      const std::int64_t image = at / sums_, pixel = at % sums_;
+      size = std::min(sums_ - pixel, end - at);
       parts_.for_each_product([&](std::int64_t of_x, std::int64_t of_dy) {
-        segments[count++] = {of_dy * outputs * dy_output_ + n * sums_, sums_, of_x * x_part_ + n * in_rows_ * pitch_};
+        segments[count++] = {of_dy * outputs * dy_output_ + at, size,
+                             of_x * x_part_ + image * in_rows_ * pitch_ + pixel};
       });
-    for (std::int64_t p = 0; p < panels_.count(); ++p)
-      for (const Tap& tap : phase_.taps)
-        k_.product({dy, dy_output_, outputs, segments, count, x_panel(x, p) + offset(tap) * panels_.width(p),
-                    panels_.width(p), panels_.valid(p), sums + tap.weight + p * panels_.panel, c_.w_output,
-                    accumulate});
+    }
+    return count;
   }
 
   const Correlation& c_;

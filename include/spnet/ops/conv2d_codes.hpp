@@ -70,6 +70,29 @@ inline Tensor<float> conv2d(const Quantized& x, const Tensor<float>& w, const Co
   return y;
 }
 
+/// Gradient of conv2d with respect to x, of the values of w, codes: as that of floats. On products of bf16 the weights
+/// are the codes' integers, which are exact there, and the gradient takes their scale. Throws as conv2d.
+inline Tensor<float> conv2d_backward_data(const Tensor<float>& grad, const Quantized& w, const Shape& x_shape,
+                                          const Conv2dOptions& options = {}) {
+  const detail::ConvSizes s = detail::conv_sizes("conv2d_backward_data", x_shape, w.codes.shape(), options);
+  const auto* map = std::get_if<AffineCodes>(&w.map);
+  const bool is_exact = map && map->channel_axis <= 0 &&
+                        detail::is_exact_in_bf16({nullptr, 1, 0, detail::IntegerRange(*map).largest()});
+  const auto parts = detail::bf16_parts(false, is_exact);
+  if (!is_exact || !parts || detail::is_depthwise(s) || grad.shape() != detail::output_shape(s) || grad.size() == 0)
+    return conv2d_backward_data(grad, decode(w), x_shape, options);
+  const Tensor<std::uint8_t> codes = w.codes.contiguous();
+  const Tensor<float> map_scale = map->scale.contiguous(), g = grad.contiguous();
+  Tensor<float> integers(codes.shape()), dx(x_shape), scale({s.o});
+  kernels::active().quantize.decode({codes.data(), codes.size(), map->step, map->zero_point, 1.0f, integers.data()});
+  for (std::int64_t o = 0; o < s.o; ++o) scale(o) = map_scale.data()[map_scale.size() == 1 ? 0 : o];
+  const detail::Correlation c = detail::backward_correlation(s);
+  for (std::int64_t i = 0; i < s.groups; ++i)
+    detail::Bf16Correlation(c, integers.data() + i * c.channels * c.w_channel, *parts, scale.data() + i * c.channels)(
+        g.data() + i * c.channels, dx.data() + i * c.outputs);
+  return dx;
+}
+
 /// What sums of products of these codes stand for, [outputs]: see Sums. w has one scale, or one for each output.
 inline Tensor<float> sums_scale(const AffineCodes& x, const AffineCodes& w, std::int64_t outputs) {
   const Tensor<float> w_scale = w.scale.contiguous();

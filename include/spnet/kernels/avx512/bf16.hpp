@@ -64,14 +64,16 @@ SPNET_AVX512_BF16 inline void bf16_split(const Bf16SplitArgs& given) {
   typedef std::uint16_t Halves __attribute__((vector_size(32)));
   Bf16SplitArgs a = given;
   // Runs that follow each other without a gap, on both sides, are one.
-  if (a.x_step == a.channels && a.step == a.channels && a.channels % 2 == 0) {
+  if (a.x_step == a.channels && a.step == a.channels && a.channels % 2 == 0 && !a.scale) {
     a.channels *= a.pixels;
     a.pixels = 1;
   }
   const std::int64_t even = (a.channels + 1) / 2 * 2;
   for (std::int64_t p = 0; p < a.pixels; ++p) {
     for (std::int64_t c = 0; c < even; c += 16) {
-      const __m512 x = _mm512_maskz_loadu_ps(first_floats(a.channels - c), a.x + p * a.x_step + c);
+      const __mmask16 present = first_floats(a.channels - c);
+      __m512 x = _mm512_maskz_loadu_ps(present, a.x + p * a.x_step + c);
+      if (a.scale) x *= _mm512_maskz_loadu_ps(present, a.scale + c);
       const auto high = (Halves)_mm512_cvtneps_pbh(x);
       const __mmask16 written = first_floats(even - c);
       _mm256_mask_storeu_epi16(a.high + p * a.step + c, written, (__m256i)high);
