@@ -127,7 +127,12 @@ struct Vectors {
 };
 
 inline void code_product(const kernels::IntegerProductArgs& a) {
-  if (kernels::body::tile_product<kernels::body::TileCodes<Tiles, Vectors>>(a)) return;
+  using Codes = kernels::body::TileCodes<Tiles, Vectors>;
+  if (kernels::body::tile_product<Codes>(a)) return;
+  if (a.lines.count != 1) {
+    for (std::int64_t line = 0; line < a.lines.count; ++line) code_product(Codes::line_of(a, line));
+    return;
+  }
   switch (a.width / Vectors::kLanes) {
     case 4:
       return kernels::body::integer_tiles<Vectors, 2, 4>(a);
@@ -142,7 +147,7 @@ inline void code_product(const kernels::IntegerProductArgs& a) {
 inline void code_elements(const kernels::ElementArgs& a) { kernels::body::code_elements<std::uint8_t>(a); }
 
 inline constexpr kernels::IntegerKernels kCodes{"emulated tiles", Vectors::kLanes, 4 * Vectors::kLanes, 1, 1, 255, 0,
-                                                code_elements,    code_product,    Tiles::release};
+                                                code_elements,    code_product,    Tiles::release,  true};
 
 struct Floats {
   static constexpr int kLanes = 16;

@@ -30,12 +30,13 @@ struct alignas(64) TileConfig {
   std::uint8_t rows[16] = {};
 };
 
-// Tiles 0 to 3 hold sums, the others operands. Segments come in chunks of 64 bytes and, where there is a rest, a narrower
-// one. Where all chunks have one size, there are two tiles for pixels and two for weights; else one of each size.
+// Tiles 0 to 3 hold sums, the others operands. Segments come in chunks of 64 bytes and, where there is a rest, a
+// narrower one. Where all chunks have one size, there are two tiles for pixels and two for weights; else one of each
+// size.
 inline constexpr int kOperands = 4;
 
-/// How the pixels and the segments of a product are cut. Tiles follow each other in runs: the lines, or all lines as one,
-/// with what lies between them, where that leaves fewer tiles.
+/// How the pixels and the segments of a product are cut. Tiles follow each other in runs: the lines, or all lines as
+/// one, with what lies between them, where that leaves fewer tiles.
 struct TilePlan {
   std::int64_t run, run_tiles;  // pixels and tiles of a run
   std::int64_t line;            // pixels from one line of a run to the next
@@ -289,12 +290,19 @@ struct TileCodes {
   static constexpr int kVectorBytes = 7;
 
   SPNET_INLINE static std::int64_t x_step(const Args& a) { return a.x_step; }
-  SPNET_INLINE static Lines lines(const Args&) { return {}; }
+  SPNET_INLINE static Lines lines(const Args& a) { return a.lines; }
   /// Whether nothing is to be done with the sums but to add them to what is there.
-  SPNET_INLINE static bool are_sums(const Args& a) {
-    return a.factor == 1 && !a.initial && !a.pixel_terms;
+  SPNET_INLINE static bool are_sums(const Args& a) { return a.factor == 1 && !a.initial && !a.pixel_terms; }
+  SPNET_INLINE static Sum* y(const Args& a, std::int64_t line, std::int64_t pixel) {
+    return a.y + line * a.lines.y + pixel * a.y_step;
   }
-  SPNET_INLINE static Sum* y(const Args& a, std::int64_t, std::int64_t pixel) { return a.y + pixel * a.y_step; }
+  SPNET_INLINE static Args line_of(Args a, std::int64_t line) {
+    a.x += line * a.lines.x;
+    a.y += line * a.lines.y;
+    if (a.pixel_terms) a.pixel_terms += line * a.pixel_terms_line;
+    a.lines = {};
+    return a;
+  }
   template <int kSums, int kPixels, int kWeights>
   SPNET_INLINE static void dot() {
     T::template dot_codes<kSums, kPixels, kWeights>();
@@ -308,10 +316,10 @@ struct TileCodes {
     return a;
   }
   template <int M, int N>
-  SPNET_INLINE static void write(const Args& a, std::int64_t, std::int64_t pixel, const Sum* sums) {
+  SPNET_INLINE static void write(const Args& a, std::int64_t line, std::int64_t pixel, const Sum* sums) {
     typename I::Vector sum[M][N];
     load_sums(sum, sums);
-    write_sums<I, M, N>(a, pixel, sum);
+    write_sums<I, M, N>(line_of(a, line), pixel, sum);
   }
 };
 

@@ -37,6 +37,8 @@ struct IntegerProductArgs {
   const std::int32_t* initial;
   const std::int32_t* pixel_terms;
   std::int64_t pixel_terms_step;
+  Lines lines = {};  ///< more than one for kernels that take such only; their x in bytes
+  std::int64_t pixel_terms_line = 0;
 };
 
 /// The elements of `pixels` runs of codes, `code_step` codes apart: of each run `channels` elements, and zeros up to
@@ -113,6 +115,8 @@ struct IntegerKernels {
   void (*elements)(const ElementArgs&);
   void (*product)(const IntegerProductArgs&);
   void (*release)() = nullptr;  ///< gives up what a thread's products keep, at the end of a task; may be null
+  /// Whether products may have several lines, and are faster so: what lies in x between their pixels may be read, too.
+  bool takes_lines = false;
 };
 
 /// sums[p] = the sum of the `channels` codes from codes[p * step] on.

@@ -8,13 +8,13 @@
 #include <cstdint>
 #include <iterator>
 #include <optional>
-#include <utility>
 
 #include "spnet/core/memory.hpp"
 #include "spnet/core/parallel.hpp"
 #include "spnet/kernels/dispatch.hpp"
 #include "spnet/ops/conv2d_copy.hpp"
 #include "spnet/ops/conv2d_direct.hpp"
+#include "spnet/ops/conv2d_frame.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
 #include "spnet/ops/conv2d_panels.hpp"
 #include "spnet/ops/float32_precision.hpp"
@@ -40,8 +40,8 @@ struct Bf16Parts {
   }
 };
 
-/// The parts, where floats are to be multiplied as bf16, and that is faster. One is enough for a factor that is exact in
-/// bf16.
+/// The parts, where floats are to be multiplied as bf16, and that is faster. One is enough for a factor that is exact
+/// in bf16.
 inline std::optional<Bf16Parts> bf16_parts(bool is_first_exact, bool is_second_exact = false) {
   const Float32Precision precision = float32_matmul_precision();
   if (precision == Float32Precision::kHighest) return std::nullopt;
@@ -114,33 +114,6 @@ class Bf16Correlation final : public FloatEngine {
       row *= c.stride_h;
     }
   };
-  // What the copies hold: from the first input row and column on that a tap of output (0, 0) of any phase reads.
-  struct Frame {
-    std::int64_t row = 0, col = 0;
-    std::int64_t more_rows = 0;  // than an output row's first one
-    std::int64_t cols;           // that all outputs of a row read
-
-    explicit Frame(const Correlation& c) {
-      std::int64_t last_row = 0, last_col = 0, outputs = 1;
-      bool is_first = true;
-      for (const Phase& phase : c.phases) {
-        outputs = std::max(outputs, phase.cols);
-        for (const Tap& tap : phase.taps) {
-          row = is_first ? tap.row : std::min(row, tap.row);
-          col = is_first ? tap.col : std::min(col, tap.col);
-          last_row = is_first ? tap.row : std::max(last_row, tap.row);
-          last_col = is_first ? tap.col : std::max(last_col, tap.col);
-          is_first = false;
-        }
-      }
-      more_rows = last_row - row;
-      cols = (outputs - 1) * c.stride_w + last_col - col + 1;
-    }
-    std::int64_t rows(const Correlation& c, std::int64_t outputs) const {
-      return (outputs - 1) * c.stride_h + more_rows + 1;
-    }
-  };
-
   // One tap within the image, at a stride: other pixels need not be copied.
   static bool reads_single_pixels(const Correlation& c) {
     if (c.phases.size() != 1 || c.phases[0].taps.size() != 1) return false;
@@ -181,9 +154,7 @@ class Bf16Correlation final : public FloatEngine {
       const std::int64_t channels = part > 0 && c_.channels % kWhole == 0 ? c_.channels : pixel_;
       for (std::int64_t t = 0; t < taps; ++t) {
         const Tap& tap = phase.taps[static_cast<std::size_t>(t)];
-        runs.add(tap.row,
-                 {(tap.row - frame_.row) * row() + (tap.col - frame_.col) * pixel_, channels, (part * taps + t) * pixel_},
-                 panels_.panel);
+        runs.add(tap.row, {frame_.offset(tap) * pixel_, channels, (part * taps + t) * pixel_}, panels_.panel);
       }
     }
     runs.finish();
@@ -210,9 +181,9 @@ class Bf16Correlation final : public FloatEngine {
   void run(const Source& x, float* y, const OutputConsumer& consume) const {
     const bool clear = c_.may_clear_rows() && tasks_->has_all_panels();
     const std::int64_t floats = row_floats<Source>((c_.in_cols - 1) * x_.step + channels_);
-    const std::int64_t bytes = static_cast<std::int64_t>(sizeof(float)) * floats +
-                               static_cast<std::int64_t>(sizeof(std::uint16_t)) * tasks_->images() *
-                                   image(tasks_->rows());
+    const std::int64_t bytes =
+        static_cast<std::int64_t>(sizeof(float)) * floats +
+        static_cast<std::int64_t>(sizeof(std::uint16_t)) * tasks_->images() * image(tasks_->rows());
     parallel_for_scratch<std::byte>(tasks_->count(), bytes, [&](std::int64_t index, std::byte* scratch) {
       const DirectTasks::Task task = (*tasks_)[index];
       auto* const values = reinterpret_cast<float*>(scratch);
@@ -230,9 +201,7 @@ class Bf16Correlation final : public FloatEngine {
   template <class Source>
   void copy(const Source& x, const DirectTasks::Task& task, float* values, std::uint16_t* to) const {
     const std::int64_t rows = frame_.rows(c_, task.last - task.first), first = task.first * c_.stride_h + frame_.row;
-    // The image's columns in the copy's.
-    const std::int64_t begin = std::clamp<std::int64_t>(-frame_.col, 0, frame_.cols);
-    const std::int64_t end = std::clamp(c_.in_cols - frame_.col, begin, frame_.cols);
+    const std::int64_t begin = frame_.begin(), end = frame_.end(c_);
     for (std::int64_t n = 0; n < task.images; ++n) {
       for (std::int64_t i = first; i < first + rows; ++i, to += row()) {
         const bool is_inside = i >= 0 && i < c_.in_rows && begin < end;
@@ -248,31 +217,21 @@ class Bf16Correlation final : public FloatEngine {
     }
   }
 
-  // A direction of the output: positions, and how far they lie in x and in y.
-  struct Direction {
-    std::int64_t count, x, y;
-  };
   void multiply(std::size_t i, const std::uint16_t* x, const DirectTasks::Task& task, float* y) const {
     const Phase& phase = c_.phases[i];
     const std::int64_t last = std::min(task.last, phase.rows);
     if (last <= task.first || phase.cols == 0) return;
-    Direction pixels{phase.cols, c_.stride_w * pixel_, c_.y_step};
-    Direction lines{last - task.first, c_.stride_h * row(), c_.y_row};
-    Direction outer{task.images, image(task.last - task.first), c_.y_image};
-    // Of images of few pixels, the same pixel of all.
-    constexpr std::int64_t kFewPixels = 12;
-    if (pixels.count * lines.count < kFewPixels && outer.count > pixels.count) {
-      std::swap(pixels, outer);
-      std::swap(outer, lines);
-    }
+    const FrameLines out({phase.cols, c_.stride_w * pixel_, c_.y_step},
+                         {last - task.first, c_.stride_h * row(), c_.y_row},
+                         {task.images, image(task.last - task.first), c_.y_image});
     float* const y_phase = y + phase.y + task.first * c_.y_row;
     for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
       for (std::size_t r = 0; r < runs_[i].count(); ++r) {
         const Runs::Part part = runs_[i].whole(r);
-        for (std::int64_t n = 0; n < outer.count; ++n)
-          k_->product({x + n * outer.x, pixels.x, pixels.count, part.data(), std::ssize(part), weights(i, p),
-                       panels_.width(p), panels_.valid(p), y_phase + p * panels_.panel + n * outer.y, pixels.y, r > 0,
-                       {lines.count, lines.x, lines.y}});
+        for (std::int64_t n = 0; n < out.outer.count; ++n)
+          k_->product({x + n * out.outer.x, out.pixels.x, out.pixels.count, part.data(), std::ssize(part),
+                       weights(i, p), panels_.width(p), panels_.valid(p), y_phase + p * panels_.panel + n * out.outer.y,
+                       out.pixels.y, r > 0, out.of_product()});
       }
     }
   }

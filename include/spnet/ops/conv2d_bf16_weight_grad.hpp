@@ -1,10 +1,10 @@
-// The gradient with respect to the weights by bf16 products, in which an output's gradients are the channels of a "pixel",
-// the input's pixels are the weights, and what is summed over are output pixels: those of an image's rows, one after the
-// other, each row padded with zeros to `pitch` gradients. Chunks of sums are those of WeightGrad.
+// The gradient with respect to the weights by bf16 products, in which an output's gradients are the channels of a
+// "pixel", the input's pixels are the weights, and what is summed over are output pixels: those of an image's rows, one
+// after the other, each row padded with zeros to `pitch` gradients. Chunks of sums are those of WeightGrad.
 //
-// The input's pixels lie as the gradients do, so that each tap finds them `pitch` times its row and its column further on,
-// whatever the zeros between rows meet; in pairs, once from even columns on and once from odd ones. At a stride s, rows
-// s·m + r of one residue r are kept together, and so are columns.
+// The input's pixels lie as the gradients do, so that each tap finds them `pitch` times its row and its column further
+// on, whatever the zeros between rows meet; in pairs, once from even columns on and once from odd ones. At a stride s,
+// rows s·m + r of one residue r are kept together, and so are columns.
 #pragma once
 
 #include <algorithm>
@@ -119,7 +119,9 @@ class Bf16WeightGrad {
   std::int64_t first_col() const { return std::max<std::int64_t>(-cols_.least, 0); }
   // Of panel p of the channels: [part][first column of pairs][row residue][column residue][image][pair of pixels][width
   // of the panel]. Pairs begin at the image's first column, or one before.
-  std::uint16_t* x_panel(std::uint16_t* x, std::int64_t p) const { return x + p * panels_.panel * parts_.first * x_part_; }
+  std::uint16_t* x_panel(std::uint16_t* x, std::int64_t p) const {
+    return x + p * panels_.panel * parts_.first * x_part_;
+  }
   std::int64_t x_plane(std::int64_t before, std::int64_t row, std::int64_t col) const {
     return ((before * std::ssize(rows_.residues) + row) * std::ssize(cols_.residues) + col) * plane_;
   }
@@ -132,8 +134,8 @@ class Bf16WeightGrad {
     const std::int64_t from = col - cols_.least - first_col(), before = from & 1;
     return x_plane(before, row_index, col_index) + (row - rows_.least) * pitch_ + from + before + lead();
   }
-  // Pixels before a row's first pair, for a tap may begin up to first_col() columns before it. The end of the row before
-  // takes them where it needs them, and the first pair from the column before on where no tap begins there.
+  // Pixels before a row's first pair, for a tap may begin up to first_col() columns before it. The end of the row
+  // before takes them where it needs them, and the first pair from the column before on where no tap begins there.
   std::int64_t lead() const { return ceil_div(first_col(), 2) * 2; }
   std::int64_t skipped() const { return first_col() > 0 ? 0 : 2; }
 
@@ -170,8 +172,8 @@ class Bf16WeightGrad {
       const auto interleave = [&](const float* pixels, std::int64_t pixel_step, std::int64_t pixel_count,
                                   std::int64_t at) {
         std::uint16_t* const high = x_panel(x, p) + at * width;
-        k_.interleave({pixels, pixel_step, pixel_count, valid, high,
-                       parts_.first > 1 ? high + x_part_ * width : nullptr, width});
+        k_.interleave(
+            {pixels, pixel_step, pixel_count, valid, high, parts_.first > 1 ? high + x_part_ * width : nullptr, width});
       };
       const float* const channels = from + p * panels_.panel;
       interleave(channels, step, count, x_plane(0, row_index, col_index) + to);
@@ -188,9 +190,10 @@ class Bf16WeightGrad {
       for (std::int64_t part = 0; part < parts_.first; ++part)
         for (std::int64_t before = 0; before < 2; ++before)
           for (std::int64_t col = 0; col < std::ssize(cols_.residues); ++col)
-            std::fill_n(x_panel(x, p) + (part * x_part_ + x_plane(before, row_index, col) + to +
-                                         (before > 0 ? skipped() : 0)) * panels_.width(p),
-                        pitch_ * panels_.width(p), std::uint16_t{0});
+            std::fill_n(
+                x_panel(x, p) + (part * x_part_ + x_plane(before, row_index, col) + to + (before > 0 ? skipped() : 0)) *
+                                    panels_.width(p),
+                pitch_ * panels_.width(p), std::uint16_t{0});
   }
   // Of output o: [part][image][pixel].
   void copy_dy(const GradUnits::Unit& unit, std::int64_t begin, std::int64_t end, std::uint16_t* dy) const {

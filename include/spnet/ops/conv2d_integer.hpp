@@ -24,6 +24,7 @@
 
 #include "spnet/ops/channel_totals.hpp"
 #include "spnet/ops/conv2d_direct.hpp"
+#include "spnet/ops/conv2d_frame.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
 #include "spnet/ops/conv2d_weight_form.hpp"
 #include "spnet/ops/conv2d_window_sums.hpp"
@@ -70,6 +71,8 @@ class IntegerCorrelation {
         spans_(c_, phase()),
         tasks_(c_, phase().rows, panels_.count(), packed_rows() * panels_.total() * form_.k.element_bytes,
                form_.x_planes * c_.in_rows * row_bytes()),
+        frame_(frame_of(c, x_map, form_)),
+        pad_(frame_ ? static_cast<std::uint8_t>(x_map.zero_point / x_map.step) : std::uint8_t{0}),
         factor_(wrapped(form_.factor)),
         largest_(largest_sum(x_map, w_map, std::ssize(c.phases[0].taps) * c.channels)) {
     if (form_.offset != 0) windows_.emplace(codes_, codes_.phases[0], spans_, tasks_.rows());
@@ -78,7 +81,16 @@ class IntegerCorrelation {
     const std::int64_t units = kRunBytes / form_.w_planes / form_.k.element_bytes / (4 * panels_.panel);
     const std::int64_t limit = std::min(units, form_.most_units) * 4 * panels_.panel;
     const PoolVector<PlanePair> planes = plane_pairs();
-    spans_.for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) {
+    if (frame_) {
+      Runs& runs = runs_.emplace_back(limit);
+      for (std::size_t t = 0; t < phase().taps.size(); ++t) {
+        const Tap& tap = phase().taps[t];
+        runs.add(tap.row, {frame_->offset(tap) * padded.channels, padded.channels,
+                           static_cast<std::int64_t>(t) * padded.channels}, panels_.panel);
+      }
+      runs.finish();
+    }
+    for_each_pair([&](const TapSpan& rows, const TapSpan& cols) {
       runs_.push_back(direct_runs(Runs(limit), padded, phase(), spans_, rows, cols, panels_.panel,
                                   [&](std::int64_t t, const Tap&) { return t * padded.channels; }));
       if (planes.size() > 1) runs_.back().repeat(planes);
@@ -149,11 +161,33 @@ class IntegerCorrelation {
     return {task.first_panel * panels_.panel, std::min(task.last_panel * panels_.panel, c_.outputs)};
   }
 
+  // Calls call(rows, cols) for the pairs of spans whose pixels see the same taps; in a frame all pixels do.
+  template <class Call>
+  void for_each_pair(const Call& call) const {
+    if (!frame_) spans_.for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) { call(rows, cols); });
+  }
+  // Whether tasks copy what they read with the code of zero around it: for kernels that like lines, where there is such
+  // a code, and the sums of windows, which know none, are not asked for or it is 0.
+  static std::optional<Frame> frame_of(const Correlation& c, const AffineCodes& x_map, const WeightForm& form) {
+    const Phase& phase = c.phases[0];
+    const bool is_inside = std::all_of(phase.taps.begin(), phase.taps.end(), [&](const Tap& tap) {
+      return tap.row >= 0 && tap.col >= 0 && (phase.rows - 1) * c.stride_h + tap.row < c.in_rows &&
+             (phase.cols - 1) * c.stride_w + tap.col < c.in_cols;
+    });
+    const std::int64_t pad = x_map.zero_point / x_map.step;
+    if (!form.k.takes_lines || is_inside || x_map.zero_point % x_map.step != 0 || pad < 0 || pad > 255 ||
+        (pad != 0 && form.offset != 0))
+      return std::nullopt;
+    return Frame(c);
+  }
+
   // Calls body(task, Input, memory), `bytes` of memory that are its own, for all tasks on several threads.
   template <class Body>
   void for_each_task(const std::uint8_t* x, std::int64_t bytes, const Body& body) const {
     const std::int64_t image = codes_.in_rows * codes_.in_cols * codes_.in_step;
-    const std::int64_t copies = reads_in_place() ? 0 : form_.x_planes * plane_bytes();
+    const std::int64_t copies = frame_             ? tasks_.images() * frame_bytes(tasks_.rows())
+                                : reads_in_place() ? 0
+                                                   : form_.x_planes * plane_bytes();
     const std::int64_t copy_bytes = ceil_div(copies, 64) * 64;
     const std::int64_t terms = windows_ ? tasks_.images() * tasks_.rows() * phase().cols : 0;
     const std::int64_t sums = windows_ ? windows_->scratch() : 0;
@@ -164,7 +198,10 @@ class IntegerCorrelation {
                                       const DirectTasks::Task task = tasks_[index];
                                       const std::uint8_t* const codes = x + task.image * image;
                                       Input in{reinterpret_cast<const std::byte*>(codes), 0, image, nullptr};
-                                      if (!reads_in_place()) in = copy(codes, task, scratch);
+                                      if (frame_)
+                                        in = copy_frame(codes, task, scratch);
+                                      else if (!reads_in_place())
+                                        in = copy(codes, task, scratch);
                                       if (windows_) {
                                         auto* const windows = reinterpret_cast<std::int32_t*>(scratch + copy_bytes);
                                         const std::int64_t of_image = (task.last - task.first) * phase().cols;
@@ -210,6 +247,27 @@ class IntegerCorrelation {
                           rows * c_.in_cols, c_.channels, c_.in_step,
                           to + plane * plane_bytes() + i * rows * row_bytes(), static_cast<int>(plane)});
     return {to, first * c_.in_cols * c_.in_step, rows * c_.in_cols * c_.in_step, nullptr};
+  }
+
+  // Of one image.
+  std::int64_t frame_bytes(std::int64_t rows) const {
+    return frame_->rows(c_, rows) * frame_->cols * padded_channels();
+  }
+  Input copy_frame(const std::uint8_t* codes, const DirectTasks::Task& task, std::byte* to) const {
+    const std::int64_t rows = frame_->rows(c_, task.last - task.first), pixel = padded_channels();
+    const std::int64_t first = task.first * c_.stride_h + frame_->row, begin = frame_->begin(), end = frame_->end(c_);
+    const Input in{to, 0, frame_bytes(task.last - task.first), nullptr};
+    for (std::int64_t n = 0; n < task.images; ++n) {
+      for (std::int64_t i = first; i < first + rows; ++i, to += frame_->cols * pixel) {
+        const bool is_inside = i >= 0 && i < c_.in_rows && begin < end;
+        std::fill_n(to, (is_inside ? begin : frame_->cols) * pixel, std::byte{pad_});
+        if (!is_inside) continue;
+        std::fill_n(to + end * pixel, (frame_->cols - end) * pixel, std::byte{pad_});
+        form_.k.elements({codes + ((n * c_.in_rows + i) * c_.in_cols + begin + frame_->col) * codes_.in_step,
+                          codes_.in_step, end - begin, c_.channels, pixel, to + begin * pixel, 0});
+      }
+    }
+    return in;
   }
 
   // All pairs of planes, the highest first: their sums are doubled on the way until they count as much as they should.
@@ -280,19 +338,59 @@ class IntegerCorrelation {
     for (std::size_t i = 0; i < sums.size(); ++i)
       of_tap[i] =
           form_.weights * sums[i] - za * (std::int64_t{w_map.step} * sums[i] - codes_.channels * w_map.zero_point);
-    spans_.for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) {
+    const auto of_taps = [&](const auto& for_each_tap) {
       for (std::int64_t o = 0; o < panels_.total(); ++o) {
         std::int64_t sum = 0;
         if (o < c_.outputs)
-          spans_.for_each_tap(phase(), rows, cols, [&](std::int64_t t, const Tap&) {
-            sum += of_tap[static_cast<std::size_t>(t * c_.outputs + o)];
-          });
+          for_each_tap([&](std::int64_t t) { sum += of_tap[static_cast<std::size_t>(t * c_.outputs + o)]; });
         offsets_.push_back(wrapped(sum));
       }
+    };
+    if (frame_)
+      of_taps([&](const auto& call) {
+        for (std::int64_t t = 0; t < std::ssize(phase().taps); ++t) call(t);
+      });
+    for_each_pair([&](const TapSpan& rows, const TapSpan& cols) {
+      of_taps([&](const auto& call) {
+        spans_.for_each_tap(phase(), rows, cols, [&](std::int64_t t, const Tap&) { call(t); });
+      });
     });
   }
 
+  void multiply_frame(const Input& in, const DirectTasks::Task& task, const Output& out) const {
+    const std::int64_t pixel = padded_channels(), rows = task.last - task.first, row = frame_->cols * pixel;
+    const FrameLines lines({phase().cols, c_.stride_w * pixel, out.step, 1},
+                           {rows, c_.stride_h * row, out.row, phase().cols},
+                           {task.images, in.image, out.image, rows * phase().cols});
+    const Runs& runs = runs_[0];
+    std::int32_t* const y = out.y + task.first * out.row - out.skipped;
+    for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
+      for (std::size_t r = 0; r < runs.count(); ++r) {
+        const Runs::Part part = runs.whole(r);
+        for (std::int64_t n = 0; n < lines.outer.count; ++n)
+          form_.k.product({.x = in.x + n * lines.outer.x,
+                           .x_step = lines.pixels.x,
+                           .pixels = lines.pixels.count,
+                           .segments = part.data(),
+                           .segment_count = std::ssize(part),
+                           .w = static_cast<const std::byte*>(packed_.data()) + p * panels_.panel * packed_rows(),
+                           .width = panels_.width(p),
+                           .outputs = panels_.valid(p),
+                           .y = y + n * lines.outer.y + p * panels_.panel,
+                           .y_step = lines.pixels.y,
+                           .accumulate = r > 0,
+                           .factor = factor_,
+                           .initial = r == 0 && !offsets_.empty() ? offsets_.data() + p * panels_.panel : nullptr,
+                           .pixel_terms = r == 0 && in.windows ? in.windows + n * lines.outer.pixel : nullptr,
+                           .pixel_terms_step = lines.pixels.pixel,
+                           .lines = lines.of_product(),
+                           .pixel_terms_line = lines.lines.pixel});
+      }
+    }
+  }
+
   void multiply(const Input& in, const DirectTasks::Task& task, const Output& out) const {
+    if (frame_) return multiply_frame(in, task, out);
     const std::int64_t bytes = form_.k.element_bytes;
     for (std::int64_t p = task.first_panel; p < task.last_panel; ++p) {
       const std::byte* const w =
@@ -335,10 +433,12 @@ class IntegerCorrelation {
   Panels panels_;
   TapSpans spans_;
   DirectTasks tasks_;
+  std::optional<Frame> frame_;  // of what tasks copy, where they copy what lies around an image, too
+  std::uint8_t pad_;            // the code of zero, there
   std::int32_t factor_;
   std::int64_t largest_;
   std::optional<WindowSums> windows_;  // where the form asks for Σ a
-  PoolVector<Runs> runs_;              // [row span][column span]
+  PoolVector<Runs> runs_;              // [row span][column span], or one for all
   Buffer packed_;
   PoolVector<std::int32_t> offsets_;
 };

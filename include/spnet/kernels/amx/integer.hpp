@@ -13,7 +13,9 @@ namespace kernels::amx {
 
 // Sums are the same on vectors and on tiles.
 SPNET_AMX_INT8 inline void code_product(const IntegerProductArgs& a) {
-  if (!body::tile_product<body::TileCodes<Tiles, avx512::Units>>(a)) avx512::vnni_product(a);
+  using Codes = body::TileCodes<Tiles, avx512::Units>;
+  if (body::tile_product<Codes>(a)) return;
+  for (std::int64_t line = 0; line < a.lines.count; ++line) avx512::vnni_product(Codes::line_of(a, line));
 }
 // Tiles in use are saved whenever threads take turns, and keep a core from its deeper sleep.
 SPNET_AMX_INT8 inline void release_tiles() { Tiles::release(); }
@@ -21,8 +23,8 @@ SPNET_AMX_INT8 inline void release_tiles() { Tiles::release(); }
 constexpr CodeKernels code_kernels() {
   CodeKernels kernels = avx512::popcnt_code_kernels(2);
   kernels.small = kernels.exact = {
-      "amx int8",   avx512::Units::kLanes, 4 * avx512::Units::kLanes, 1, 1, 255, 0, avx512::byte_elements,
-      code_product, release_tiles};
+      "amx int8",   avx512::Units::kLanes, 2 * avx512::Units::kLanes, 1, 1, 255, 0, avx512::byte_elements,
+      code_product, release_tiles,         true};
   kernels.many_pixels = 32;
   return kernels;
 }
