@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -43,7 +42,7 @@ int main(int argc, char** argv) {
   std::int64_t batch = 128, width = 16, image = 32;
   int threads = 2, steps = 6;
   std::string model_name = "resnet20", switch_list = "1,2,4,8,32", activations = "dorefa", cell = "gumbel-hard";
-  spnet::ops::Float32Precision matmul_precision = spnet::ops::float32_matmul_precision();
+  std::string matmul_precision = "highest";
   std::vector<int> candidates;
   CLI::App app{"Times a training step of a switchable network."};
   app.add_option("--batch", batch, "images a step")->check(CLI::PositiveNumber);
@@ -56,11 +55,7 @@ int main(int argc, char** argv) {
   app.add_option("--image", image, "height and width of the images")->check(CLI::PositiveNumber);
   app.add_option("--model", model_name, "network");
   app.add_option("--activation-quantizer", activations, "quantizer of activations");
-  using spnet::ops::Float32Precision;
-  const std::map<std::string, Float32Precision> precisions{
-      {"highest", Float32Precision::kHighest}, {"high", Float32Precision::kHigh}, {"medium", Float32Precision::kMedium}};
-  app.add_option("--matmul-precision", matmul_precision, "of float products: highest, high, medium")
-      ->transform(CLI::CheckedTransformer(precisions));
+  app.add_option("--matmul-precision", matmul_precision, "of float products: highest, high or medium");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -70,7 +65,7 @@ int main(int argc, char** argv) {
   try {
     const double at_start = peak_mib();
     spnet::set_num_threads(threads);
-    spnet::ops::float32_matmul_precision() = matmul_precision;
+    spnet::ops::float32_matmul_precision() = spnet::ops::parse_float32_precision(matmul_precision);
     std::vector<spnet::Precision> switches;
     const spnet::search::Candidates space{candidates, candidates};
     if (!candidates.empty()) {

@@ -230,6 +230,20 @@ TEST_CASE("ops: what is not finite stays so in bf16 parts, where it is read") {
   }
 }
 
+TEST_CASE("ops: precisions of products go by PyTorch's names, and a guard gives back what was set before") {
+  CHECK(ops::parse_float32_precision("highest") == Float32Precision::kHighest);
+  CHECK(ops::parse_float32_precision("high") == Float32Precision::kHigh);
+  CHECK(ops::parse_float32_precision("medium") == Float32Precision::kMedium);
+  CHECK_THROWS_WITH_AS(ops::parse_float32_precision("low"), doctest::Contains("'low'"), ValueError);
+  {
+    const ops::Float32PrecisionGuard outer(Float32Precision::kHigh);
+    CHECK(ops::float32_matmul_precision() == Float32Precision::kHigh);
+    const ops::Float32PrecisionGuard inner(Float32Precision::kMedium);
+    CHECK(ops::float32_matmul_precision() == Float32Precision::kMedium);
+  }
+  CHECK(ops::float32_matmul_precision() == Float32Precision::kHighest);
+}
+
 TEST_CASE("ops: bf16 parts are used where they are asked for and the machine has products of them") {
   const Shape shape{2, 16, 16, 16};
   const Tensor<float> x = testing::random_normal<float>(shape, 1), w = testing::random_normal<float>({16, 3, 3, 16}, 2);

@@ -495,6 +495,8 @@ class Program(unittest.TestCase):
         self.ok(*short, "--quantizer", "lsq", "--per-channel", "--out", self.folder / "per-channel")
         grid = [w if w != "w1a1,w2a2,w32a32" else "w1a1,w1a2,w1a32" for w in short]
         self.ok(*grid, "--out", self.folder / "grid")
+        for precision in ["high", "medium"]:
+            self.ok(*short, "--matmul-precision", precision, "--out", self.folder / precision)
         self.ok(*short, "--optimizer", "adamw", "--clip-norm", "1", "--schedule", "step:1:0.5", "--out", self.folder / "adamw")
 
     def test_wrong_usage(self):
@@ -508,6 +510,7 @@ class Program(unittest.TestCase):
             (["train", *out, "--switches", "w2a2,w2a2"], "twice"),
             (["train", *out, "--model", "vgg"], "vgg"),
             (["train", *out, "--quantizer", "nonesuch"], "dorefa"),
+            (["train", *out, "--matmul-precision", "low"], "matmul-precision"),
             (["train", *out, "--distill", "nonesuch"], "recursive"),
             (["train", *out, "--schedule", "step"], "schedule"),
             (["train", *out, "--schedule", "one-cycle", "--warmup", "1"], "warms up by itself"),

@@ -71,6 +71,7 @@ void for_each_later_entry(Config& c, const Visit& visit) {
   visit("norm", c.norm);
   visit("scale_rates", c.scale_rates);
   visit("layers", c.layers);
+  visit("matmul_precision", c.matmul_precision);
   visit("candidates", c.search.candidates);
   visit("input_candidates", c.search.input_candidates);
   visit("constraints", c.search.constraints);
@@ -127,6 +128,7 @@ void check_config(const RunConfig& c) {
   };
   require_one_of("optimizer", c.optimizer, {"sgd", "adam", "adamw"});
   require_one_of("augment", c.augment, {"auto", "none", "crop", "crop-flip", "resized-crop", "resized-crop-jitter"});
+  require_one_of("matmul-precision", c.matmul_precision, {"highest", "high", "medium"});
   require_one_of("method", c.method, {"spnet", "bit-mixer", "fixed", "search"});
   require_one_of("norm", c.norm, {"switchable", "transitional", "shared"});
   for (const auto& [bits, rate] : c.scale_rates)

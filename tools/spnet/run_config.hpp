@@ -68,6 +68,7 @@ struct RunConfig {
   double weight_decay = 1e-4;
   double scale_lr = 0.1;  ///< multiplies the rate of the quantizers' scales
   std::map<int, double> scale_rates;  ///< and, by bit-width, of those of a width; 1 where it is not named
+  std::string matmul_precision = "highest";  ///< of float products in training: see ops::float32_matmul_precision
   double clip_norm = 0;   ///< largest norm of all gradients together; 0: any
   std::string schedule = "cosine";
   double warmup_epochs = -1;  ///< negative: half an epoch, none before one-cycle, which warms up by itself

@@ -11,6 +11,7 @@
 #include "search_plan.hpp"
 #include "signals.hpp"
 #include "spnet/io/module_file.hpp"
+#include "spnet/ops/float32_precision.hpp"
 #include "spnet/train/evaluate.hpp"
 #include "training_plan.hpp"
 
@@ -221,6 +222,7 @@ bool TrainSession::run_epoch() {
   const data::LoaderPosition position{epoch_, batch_};
   if (loader_->position() != position) loader_->seek(position);
   while (const auto batch = loader_->next()) {
+    const ops::Float32PrecisionGuard precision(ops::parse_float32_precision(config_.matmul_precision));
     const auto& results = trainer_->step(batch->images, batch->labels, stages_.learning_rate(step_, epoch_), step_);
     for (std::size_t i = 0; i < results.size(); ++i) {
       if (!results[i].trained) continue;

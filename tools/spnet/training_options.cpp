@@ -64,6 +64,11 @@ void add_training_options(CLI::App& command, TrainingArguments& arguments, std::
       command.add_option("--scale-rates", arguments.scale_rates,
                        "and further that of the scales of a width, as 2:10,3:3; 1 where left out")
           ->delimiter(','),
+      command
+          .add_option("--matmul-precision", c.matmul_precision,
+                      "of float products in training steps: highest, high (near-float) or medium (bf16), where the "
+                      "machine multiplies bf16 faster")
+          ->check(CLI::IsMember({"highest", "high", "medium"})),
       command.add_option("--clip-norm", c.clip_norm, "largest norm of the gradients; 0: any")
           ->check(CLI::Range(0.0, 1e9)),
       command.add_option("--schedule", c.schedule,

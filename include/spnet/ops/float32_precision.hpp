@@ -2,6 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <string_view>
+
+#include "spnet/core/error.hpp"
 
 namespace spnet {
 inline namespace v0 {
@@ -22,6 +25,26 @@ inline std::atomic<Float32Precision>& float32_matmul_precision() {
   static std::atomic<Float32Precision> precision{Float32Precision::kHighest};
   return precision;
 }
+
+/// The precision that PyTorch calls "highest", "high" or "medium". Throws ValueError on another name.
+inline Float32Precision parse_float32_precision(std::string_view name) {
+  if (name == "highest") return Float32Precision::kHighest;
+  if (name == "high") return Float32Precision::kHigh;
+  check<ValueError>(name == "medium", "float32_matmul_precision: '", name, "' given, expected highest, high or medium");
+  return Float32Precision::kMedium;
+}
+
+/// Sets float32_matmul_precision() as long as it lives.
+class Float32PrecisionGuard {
+ public:
+  explicit Float32PrecisionGuard(Float32Precision precision) : before_(float32_matmul_precision().exchange(precision)) {}
+  Float32PrecisionGuard(const Float32PrecisionGuard&) = delete;
+  Float32PrecisionGuard& operator=(const Float32PrecisionGuard&) = delete;
+  ~Float32PrecisionGuard() { float32_matmul_precision() = before_; }
+
+ private:
+  Float32Precision before_;
+};
 
 }  // namespace ops
 }  // namespace v0
