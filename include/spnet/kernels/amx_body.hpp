@@ -85,7 +85,7 @@ SPNET_INLINE TilePlan tile_plan(const typename P::Args& a) {
   // chunk; vectors multiply so many bytes of 16 outputs in one; and tiles take longer to start.
   constexpr std::int64_t kStart = 200;
   const std::int64_t rows = plan.tiles * (plan.rows > 8 ? plan.rows : 8), pixels = P::lines(a).count * a.pixels;
-  plan.pays = a.width / kTileLanes * (pixels * bytes / P::kVectorBytes - rows * chunks) > kStart;
+  plan.pays = P::kOrderMatters || a.width / kTileLanes * (pixels * bytes / P::kVectorBytes - rows * chunks) > kStart;
   return plan;
 }
 
@@ -148,8 +148,43 @@ SPNET_INLINE TilePlace place_of(const TilePlan& plan, std::int64_t tile) {
   return {run, first, pixel - first};
 }
 
-// Sums of tiles of pixels lie in tiles m * N, for tile m, and, where N is 2, m * N + 1. They may be where they belong
-// already: tiles that neither overlap nor span lines are read from there and written there.
+// The pixels of a tile that no tile before has, too, as pieces of lines: `count` of them, from a row of the tile on.
+struct TilePieces {
+  const TilePlan& plan;
+  std::int64_t pixels;  // of a line
+  std::int64_t row, line, pixel, count = 0;
+
+  SPNET_INLINE TilePieces(const TilePlan& of, const TilePlace& place, std::int64_t of_line)
+      : plan(of),
+        pixels(of_line),
+        row(place.skipped),
+        line(place.run + place.first / of.line),
+        pixel(place.first % of.line + place.skipped) {
+    find();
+  }
+  SPNET_INLINE bool is_end() const { return row >= plan.rows; }
+  SPNET_INLINE void next() {
+    row += count;
+    pixel += count;
+    find();
+  }
+  SPNET_INLINE void find() {
+    while (!is_end()) {
+      while (pixel >= plan.line) {
+        pixel -= plan.line;
+        ++line;
+      }
+      if (pixel < pixels) break;
+      row += plan.line - pixel;  // what lies between two lines
+      pixel = plan.line;
+    }
+    count = plan.rows - row < pixels - pixel ? plan.rows - row : pixels - pixel;
+  }
+};
+
+// Sums of tiles of pixels lie in tiles m * N, for tile m, and, where N is 2, m * N + 1. Where nothing but adding is to be
+// done with them, they begin with what is there, so that an output's sum has one order in whatever tile its pixel is.
+// Tiles that neither overlap nor span lines are read and written where they belong.
 template <class P, int N>
 SPNET_INLINE bool is_in_place(const typename P::Args& a, const TilePlan& plan, const TilePlace& place) {
   return P::are_sums(a) && a.outputs == N * kTileLanes && place.first % plan.line + plan.rows <= a.pixels &&
@@ -159,52 +194,48 @@ template <class P>
 SPNET_INLINE typename P::Sum* sums_of(const typename P::Args& a, const TilePlan& plan, const TilePlace& place) {
   return P::y(a, place.run + place.first / plan.line, place.first % plan.line);
 }
+template <class P, int N, int kSums>
+SPNET_INLINE void load_tiles(const typename P::Sum* from, std::int64_t step) {
+  const std::int64_t bytes = step * static_cast<std::int64_t>(sizeof(typename P::Sum));
+  P::Tiles::template load<kSums>(from, bytes);
+  if constexpr (N == 2) P::Tiles::template load<kSums + 1>(from + kTileLanes, bytes);
+}
+template <class P, int N, int kSums>
+SPNET_INLINE void store_tiles(typename P::Sum* to, std::int64_t step) {
+  const std::int64_t bytes = step * static_cast<std::int64_t>(sizeof(typename P::Sum));
+  P::Tiles::template store<kSums>(to, bytes);
+  if constexpr (N == 2) P::Tiles::template store<kSums + 1>(to + kTileLanes, bytes);
+}
 
 template <class P, int N, int kSums>
 SPNET_INLINE void begin_tile(const typename P::Args& a, const TilePlan& plan, const TilePlace& place) {
-  using T = typename P::Tiles;
-  if (a.accumulate && is_in_place<P, N>(a, plan, place)) {
-    const std::int64_t step = a.y_step * static_cast<std::int64_t>(sizeof(typename P::Sum));
-    T::template load<kSums>(sums_of<P>(a, plan, place), step);
-    if constexpr (N == 2) T::template load<kSums + 1>(sums_of<P>(a, plan, place) + kTileLanes, step);
-    return;
+  if (!a.accumulate || !P::are_sums(a)) {
+    P::Tiles::template zero<kSums>();
+    if constexpr (N == 2) P::Tiles::template zero<kSums + 1>();
+  } else if (is_in_place<P, N>(a, plan, place)) {
+    load_tiles<P, N, kSums>(sums_of<P>(a, plan, place), a.y_step);
+  } else {
+    alignas(64) typename P::Sum sums[kTileRows][N * kTileLanes] = {};
+    for (TilePieces piece(plan, place, a.pixels); !piece.is_end(); piece.next())
+      for (std::int64_t i = 0; i < piece.count; ++i)
+        std::memcpy(sums[piece.row + i], P::y(a, piece.line, piece.pixel + i),
+                    static_cast<std::size_t>(a.outputs) * sizeof(typename P::Sum));
+    load_tiles<P, N, kSums>(sums[0], N * kTileLanes);
   }
-  T::template zero<kSums>();
-  if constexpr (N == 2) T::template zero<kSums + 1>();
 }
 template <class P, int N, int kSums>
-SPNET_INLINE void write_tile(const typename P::Args& a, const TilePlan& plan, const TilePlace& place) {
-  using T = typename P::Tiles;
-  constexpr std::int64_t kLanes = N * kTileLanes;
-  if (is_in_place<P, N>(a, plan, place)) {
-    const std::int64_t step = a.y_step * static_cast<std::int64_t>(sizeof(typename P::Sum));
-    T::template store<kSums>(sums_of<P>(a, plan, place), step);
-    if constexpr (N == 2) T::template store<kSums + 1>(sums_of<P>(a, plan, place) + kTileLanes, step);
-    return;
-  }
-  std::int64_t line = place.run + place.first / plan.line, pixel = place.first % plan.line;
-  alignas(64) typename P::Sum sums[kTileRows][kLanes];
-  T::template store<kSums>(&sums[0][0], sizeof sums[0]);
-  if constexpr (N == 2) T::template store<kSums + 1>(&sums[0][kTileLanes], sizeof sums[0]);
-  pixel += place.skipped;
-  for (std::int64_t row = place.skipped; row < plan.rows;) {
-    while (pixel >= plan.line) {
-      pixel -= plan.line;
-      ++line;
-    }
-    const std::int64_t left = plan.rows - row;
-    if (pixel >= a.pixels) {  // between two lines
-      row += plan.line - pixel;
-      pixel = plan.line;
-    } else if (left >= 4 && pixel + 4 <= a.pixels) {
-      P::template write<4, N>(a, line, pixel, sums[row]);
-      row += 4;
-      pixel += 4;
-    } else {
-      P::template write<1, N>(a, line, pixel, sums[row]);
-      ++row;
-      ++pixel;
-    }
+SPNET_INLINE void end_tile(const typename P::Args& a, const TilePlan& plan, const TilePlace& place) {
+  if (is_in_place<P, N>(a, plan, place))
+    return store_tiles<P, N, kSums>(sums_of<P>(a, plan, place), a.y_step);
+  alignas(64) typename P::Sum sums[kTileRows][N * kTileLanes];
+  store_tiles<P, N, kSums>(sums[0], N * kTileLanes);
+  typename P::Args rest = a;
+  rest.accumulate = a.accumulate && !P::are_sums(a);
+  for (TilePieces piece(plan, place, a.pixels); !piece.is_end(); piece.next()) {
+    std::int64_t i = 0;
+    for (; i + 4 <= piece.count; i += 4)
+      P::template write<4, N>(rest, piece.line, piece.pixel + i, sums[piece.row + i]);
+    for (; i < piece.count; ++i) P::template write<1, N>(rest, piece.line, piece.pixel + i, sums[piece.row + i]);
   }
 }
 
@@ -244,10 +275,10 @@ SPNET_INLINE void tile_block(const typename P::Args& a, const TilePlan& plan, st
       if (bytes > 0) multiply_tiles<P, M, N, 6, 7, 6, 7>(at, x_step, w, w_step);
     }
   }
-  write_tile<P, N, 0>(a, plan, places[0]);
-  if constexpr (M > 1) write_tile<P, N, N>(a, plan, places[1]);
-  if constexpr (M > 2) write_tile<P, N, 2>(a, plan, places[2]);
-  if constexpr (M > 3) write_tile<P, N, 3>(a, plan, places[3]);
+  end_tile<P, N, 0>(a, plan, places[0]);
+  if constexpr (M > 1) end_tile<P, N, N>(a, plan, places[1]);
+  if constexpr (M > 2) end_tile<P, N, 2>(a, plan, places[2]);
+  if constexpr (M > 3) end_tile<P, N, 3>(a, plan, places[3]);
 }
 
 // All tiles of pixels, at most M at a time: four sums hide how long each takes.
@@ -263,7 +294,7 @@ SPNET_INLINE bool tile_product(const typename P::Args& a) {
   const TilePlan plan = tile_plan<P>(a);
   if (!plan.pays) return false;
   shape_tiles<typename P::Tiles>(plan);
-  const std::int64_t output_tiles = a.width / kTileLanes;
+  const std::int64_t output_tiles = (a.outputs + kTileLanes - 1) / kTileLanes;
   std::int64_t output_tile = 0;
   for (; output_tile + 2 <= output_tiles; output_tile += 2)
     tile_blocks<P, 2, 2>(P::outputs_from(a, output_tile * kTileLanes, 2 * kTileLanes), plan, 0);
@@ -288,6 +319,7 @@ struct TileCodes {
   static constexpr int kElementBytes = 1;
   static constexpr int kStepBytes = 1;  // in the unit of steps
   static constexpr int kVectorBytes = 7;
+  static constexpr bool kOrderMatters = false;
 
   SPNET_INLINE static std::int64_t x_step(const Args& a) { return a.x_step; }
   SPNET_INLINE static Lines lines(const Args& a) { return a.lines; }
@@ -332,6 +364,8 @@ struct TileBf16 {
   static constexpr int kElementBytes = 2;
   static constexpr int kStepBytes = 2;
   static constexpr int kVectorBytes = 3;
+  /// Sums depend on whether vectors or tiles make them: the number of pixels must not choose.
+  static constexpr bool kOrderMatters = true;
 
   SPNET_INLINE static std::int64_t x_step(const Args& a) { return 2 * a.x_step; }
   SPNET_INLINE static Lines lines(const Args& a) { return a.lines; }

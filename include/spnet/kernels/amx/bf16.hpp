@@ -12,7 +12,7 @@ namespace spnet {
 inline namespace v0 {
 namespace kernels::amx {
 
-// Which of the two sums a product depends on its shape alone.
+// Which of the two sums a product depends on its segments alone.
 SPNET_AMX_BF16 inline void bf16_product(const Bf16ProductArgs& a) {
   if (!body::tile_product<body::TileBf16<Tiles, avx512::Float>>(a)) avx512::bf16_product(a);
 }
