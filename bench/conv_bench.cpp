@@ -107,7 +107,10 @@ Own make_own(const ConvProblem& p, Kind kind, Direction direction) {
     return {[=] { benchmark::DoNotOptimize((*packed)(x)); }, packed->kernel_name()};
   }
   const spnet::kernels::KernelTable& table = spnet::kernels::active();
-  const bool is_bf16 = p.groups == 1 && spnet::ops::detail::bf16_parts(false);
+  namespace detail = spnet::ops::detail;
+  const detail::Correlation c =
+      detail::forward_correlation(detail::conv_sizes("conv_bench", x_shape, w_shape, options));
+  const bool is_bf16 = p.groups == 1 && detail::bf16_parts(c, false);
   const std::string kernel = is_bf16 ? table.bf16.name : table.name;
   if (direction == Direction::kBackwardData)
     return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_data(y, w, x_shape, options)); }, kernel};

@@ -52,7 +52,7 @@ run_tests() {
 # After an error of the compiler the rest is compiled and tested, too; it counts as a failed test.
 compile() { ninja -k 0 -C "$@" || logs+=("$1: compiling it failed"); }
 
-# Several files in one translation unit compile in half the time. Who builds for work on them leaves that out.
+# Several files in one translation unit compile in half the time; for work on single files, leave it out.
 unity=(-Dunity=on -Dunity_size=5)
 tools/configure.sh build "-Dwerror=$werror" -Dtests=enabled -Dexamples=enabled -Dbench=enabled -Dprogram=enabled "${unity[@]}"
 compile build

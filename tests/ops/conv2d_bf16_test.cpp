@@ -230,6 +230,40 @@ TEST_CASE("ops: what is not finite stays so in bf16 parts, where it is read") {
   }
 }
 
+TEST_CASE("ops: empty convolutions and such of mostly zeros are taken at any precision") {
+  for (const kernels::KernelTable* table : tables_with_bf16()) {
+    const Setting setting(*table, Float32Precision::kMedium);
+    const auto floats = [](const Shape& shape) { return Tensor<float>::ones(shape); };
+    CHECK(ops::conv2d(floats({8, 4, 4, 0}), floats({2, 3, 3, 0})).shape() == Shape{8, 2, 2, 2});
+    CHECK(ops::conv2d_backward_data(floats({8, 2, 2, 0}), floats({0, 3, 3, 4}), {8, 4, 4, 4}).size() == 512);
+    const Quantized none{Tensor<std::uint8_t>({4, 1, 1, 0}), AffineCodes{.scale = Tensor<float>::ones({1})}};
+    CHECK(ops::conv2d_backward_data(floats({1, 4, 4, 4}), none, {1, 4, 4, 0}).size() == 0);
+    // Its zeros alone would fill the memory.
+    const ops::Conv2dOptions wide{.padding = (1 << 29) - 1, .dilation = (1 << 30) - 1};
+    const Tensor<float> x = floats({1, 2, 2, 16}), w = floats({16, 2, 2, 16});
+    const Tensor<float> y = ops::conv2d(x, w, wide);
+    CHECK(y.shape() == Shape{1, 1, 1, 16});
+    CHECK(ops::conv2d_backward_weight(y, x, w.shape(), wide).shape() == w.shape());
+  }
+}
+
+TEST_CASE("ops: one image alone has the same bits as among others, at any precision") {
+  for (const Bf16Case& t : {Bf16Case{{64, 8, 8, 64}, {64, 3, 3, 64}, {.padding = 1}},
+                            Bf16Case{{64, 8, 8, 16}, {16, 1, 1, 16}, {}},
+                            Bf16Case{{40, 2, 2, 48}, {32, 3, 3, 48}, {.padding = 1}}}) {
+    const Tensor<float> x = testing::random_normal<float>(t.x, 1), w = testing::random_normal<float>(t.w, 2);
+    for (const kernels::KernelTable* table : tables_with_bf16()) {
+      for (const Float32Precision precision : kFast) {
+        INFO(bf16_case_name(t), ' ', std::string(table->name));
+        const Setting setting(*table, precision);
+        const Tensor<float> all = ops::conv2d(x, w, t.options);
+        for (const std::int64_t image : {std::int64_t{0}, t.x[0] - 1})
+          CHECK(testing::bit_equal(ops::conv2d(x.narrow(0, image, 1), w, t.options), all.narrow(0, image, 1)));
+      }
+    }
+  }
+}
+
 TEST_CASE("ops: precisions of products go by PyTorch's names, and a guard gives back what was set before") {
   CHECK(ops::parse_float32_precision("highest") == Float32Precision::kHighest);
   CHECK(ops::parse_float32_precision("high") == Float32Precision::kHigh);

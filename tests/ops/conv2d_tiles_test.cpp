@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../kernels/emulated_tiles.hpp"
@@ -54,18 +56,29 @@ TEST_CASE("ops: convolution of codes has the same sums on emulated tiles") {
       {{1, 10, 10, 184}, {80, 1, 1, 184}, {}},
       {{2, 24, 24, 64}, {96, 3, 3, 32}, {.stride = {2, 1}, .padding = 2, .dilation = {1, 2}, .groups = 2}},
       {{1, 5, 5, 1100}, {48, 1, 1, 1100}, {}},
+      {{40, 2, 2, 64}, {32, 3, 3, 64}, {.padding = 1}},
+      {{1, 9, 9, 64}, {32, 3, 3, 64}, {.padding = 40, .dilation = 40}},
   };
-  const AffineCodes x_map{.scale = Tensor<float>::ones({1}), .zero_point = 3, .qmin = 0, .qmax = 255};
-  const AffineCodes w_map{.scale = Tensor<float>::ones({1}), .step = 2, .zero_point = 255, .qmin = 0, .qmax = 255};
+  const auto map = [](int step, int zero_point) {
+    return AffineCodes{
+        .scale = Tensor<float>::ones({1}), .step = step, .zero_point = zero_point, .qmin = 0, .qmax = 255};
+  };
+  // Around the image lie no code at all, code 0, code 0 with sums of windows, and code 8.
+  const std::pair<AffineCodes, AffineCodes> maps[] = {{map(1, 3), map(2, 255)},
+                                                      {map(1, 0), map(1, 128)},
+                                                      {map(1, 0), map(2, 255)},
+                                                      {map(2, 16), map(1, 128)}};
   std::uint64_t seed = 0;
-  for (const Problem& p : problems) {
+  for (std::size_t i = 0; i < std::size(problems) * std::size(maps); ++i) {
+    const Problem& p = problems[i / std::size(maps)];
+    const auto& [x_map, w_map] = maps[i % std::size(maps)];
     const Quantized x = some_codes(p.x, x_map, ++seed), w = some_codes(p.w, w_map, ++seed);
     const Sums usual = ops::conv2d_sums(x, w, p.options);
     const OnTiles forced;
     const std::int64_t before = emulated::Tiles::products;
     set_num_threads(1);
     const Sums sums = ops::conv2d_sums(x, w, p.options);
-    INFO("x ", p.x, " w ", p.w);
+    INFO("x ", p.x, " w ", p.w, " zero point ", x_map.zero_point, ", ", w_map.zero_point);
     CHECK(emulated::Tiles::products > before);
     CHECK(emulated::Tiles::config.palette == 0);
     CHECK(testing::bit_equal(sums.sums, usual.sums));

@@ -173,6 +173,7 @@ TEST_CASE("packed_file: graphs that cannot run are refused with the node and the
   const auto conv = [](Graph& g) -> Conv2d& { return std::get<Conv2d>(g.nodes[1].op); };
   CHECK(error_in([&](Graph& g) { conv(g).options.stride = 0; }) ==
         "node 1 (conv2d): conv2d: stride 0x0 given, expected at least 1");
+  CHECK(error_in([&](Graph& g) { conv(g).options.padding = 1 << 20; }).find("with its padding") != std::string::npos);
   CHECK(error_in([&](Graph& g) { conv(g).options.groups = 0; }) ==
         "node 1 (conv2d): conv2d: 0 groups given, expected at least 1");
   CHECK(error_in([&](Graph& g) { conv(g).options.dilation = -1; }) ==

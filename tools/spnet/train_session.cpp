@@ -221,8 +221,9 @@ bool TrainSession::run_epoch() {
   Progress progress(title, total, "images", batch_ * config_.batch, (config_.epochs - epoch_ - 1) * total);
   const data::LoaderPosition position{epoch_, batch_};
   if (loader_->position() != position) loader_->seek(position);
+  const ops::Float32Precision matmul_precision = ops::parse_float32_precision(config_.matmul_precision);
   while (const auto batch = loader_->next()) {
-    const ops::Float32PrecisionGuard precision(ops::parse_float32_precision(config_.matmul_precision));
+    const ops::Float32PrecisionGuard guard(matmul_precision);
     const auto& results = trainer_->step(batch->images, batch->labels, stages_.learning_rate(step_, epoch_), step_);
     for (std::size_t i = 0; i < results.size(); ++i) {
       if (!results[i].trained) continue;

@@ -33,7 +33,8 @@ inline Variable<float> conv2d_codes(const Quantized& x_codes, const Variable<flo
                                     const Conv2dOptions& options) {
   const auto backward = [x = x_codes, w = w.detach(), options](const Tensor<float>& g, InputGradients<float>& into) {
     if (into.needs(0)) {
-      const auto* w_codes = w.template deferred_as<DeferredCodes>();
+      const bool as_codes = ops::float32_matmul_precision() != ops::Float32Precision::kHighest;
+      const auto* w_codes = as_codes ? w.deferred_as<DeferredCodes>() : nullptr;
       into.add(0, w_codes ? ops::conv2d_backward_data(g, w_codes->quantized, x.codes.shape(), options)
                           : ops::conv2d_backward_data(g, w.value(), x.codes.shape(), options));
     }

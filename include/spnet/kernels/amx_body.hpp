@@ -53,7 +53,7 @@ SPNET_INLINE std::int64_t tiles_of(std::int64_t pixels) { return (pixels + kTile
 SPNET_INLINE void plan_runs(TilePlan& plan, std::int64_t pixels, std::int64_t x_step, const Lines& lines) {
   plan.run = plan.line = pixels;
   std::int64_t runs = lines.count;
-  if (lines.count > 1 && lines.x >= pixels * x_step && lines.x % x_step == 0) {
+  if (lines.count > 1 && x_step > 0 && lines.x >= pixels * x_step && lines.x % x_step == 0) {
     const std::int64_t all = (lines.count - 1) * (lines.x / x_step) + pixels;
     if (tiles_of(all) < lines.count * tiles_of(pixels)) {
       plan.run = all;
@@ -184,7 +184,7 @@ struct TilePieces {
 
 // Sums of tiles of pixels lie in tiles m * N, for tile m, and, where N is 2, m * N + 1. Where nothing but adding is to be
 // done with them, they begin with what is there, so that an output's sum has one order in whatever tile its pixel is.
-// Tiles that neither overlap nor span lines are read and written where they belong.
+// Tiles of one line are read and written where they belong, unless they overlap and what is there is added to.
 template <class P, int N>
 SPNET_INLINE bool is_in_place(const typename P::Args& a, const TilePlan& plan, const TilePlace& place) {
   return P::are_sums(a) && a.outputs == N * kTileLanes && place.first % plan.line + plan.rows <= a.pixels &&

@@ -1,6 +1,6 @@
-// The engine of floats that multiplies bf16. A float is the sum of up to two bf16, its parts, and so a sum over
-// channels is one over the channels of up to three pairs of parts: all but that of both lower ones, which falls below a
-// float's last bits. Each task copies what it reads.
+// The engine of floats that multiplies bf16. A float is the sum of up to two bf16, its parts, and so a sum over channels is
+// one over the channels of pairs of parts. That of both lower ones falls below a float's last bits: it may be left out.
+// Each task copies what it reads.
 #pragma once
 
 #include <algorithm>
@@ -40,14 +40,15 @@ struct Bf16Parts {
   }
 };
 
-/// The parts, where floats are to be multiplied as bf16, and that is faster. One is enough for a factor that is exact
-/// in bf16.
-inline std::optional<Bf16Parts> bf16_parts(bool is_first_exact, bool is_second_exact = false) {
+/// The parts, where the floats of c are to be multiplied as bf16, and that is faster. One is enough for a factor that is
+/// exact in bf16.
+inline std::optional<Bf16Parts> bf16_parts(const Correlation& c, bool is_first_exact, bool is_second_exact = false) {
   const Float32Precision precision = float32_matmul_precision();
   if (precision == Float32Precision::kHighest) return std::nullopt;
   const std::int64_t count = precision == Float32Precision::kHigh ? 2 : 1;
   const Bf16Parts parts{is_first_exact ? 1 : count, is_second_exact ? 1 : count};
   if (parts.products() > kernels::active().bf16.most_products) return std::nullopt;
+  if (c.channels == 0 || c.outputs == 0 || !Frame(c).is_tight(c)) return std::nullopt;
   return parts;
 }
 
@@ -147,11 +148,17 @@ class Bf16Correlation final : public FloatEngine {
   // The weights' rows are [part][tap][part of the input] of channels each.
   Runs runs_of(const Phase& phase) const {
     constexpr std::int64_t kWhole = 32;  // channels of which products come, where they come in tiles
-    const std::int64_t taps = std::ssize(phase.taps), rows = packed_rows(phase);
+    const std::int64_t taps = std::ssize(phase.taps), low = c_.channels % kWhole == 0 ? c_.channels : pixel_;
+    const auto is_in_first_row = [&](const Tap& tap) { return tap.row == phase.taps[0].row; };
+    const std::int64_t row_taps = std::count_if(phase.taps.begin(), phase.taps.end(), is_in_first_row);
+    // Cut where the segments' shapes stay what they are.
+    const std::int64_t unit =
+        pixel_ % kWhole == 0 ? 2 * kWhole : std::max<std::int64_t>(row_taps, 1) * pixel_;
+    const std::int64_t rows = taps * (pixel_ + (parts_.second - 1) * low);
     const std::int64_t count = std::max<std::int64_t>(ceil_div(rows * panels_.panel, kRunElements), 1);
-    Runs runs(ceil_div(rows, count * kWhole) * kWhole * panels_.panel);
+    Runs runs(std::max<std::int64_t>(ceil_div(rows, count * unit), 1) * unit * panels_.panel);
     for (std::int64_t part = 0; part < parts_.second; ++part) {
-      const std::int64_t channels = part > 0 && c_.channels % kWhole == 0 ? c_.channels : pixel_;
+      const std::int64_t channels = part > 0 ? low : pixel_;
       for (std::int64_t t = 0; t < taps; ++t) {
         const Tap& tap = phase.taps[static_cast<std::size_t>(t)];
         runs.add(tap.row, {frame_.offset(tap) * pixel_, channels, (part * taps + t) * pixel_}, panels_.panel);

@@ -11,7 +11,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
-#include <utility>
 
 #include "spnet/core/parallel.hpp"
 #include "spnet/kernels/dispatch.hpp"
@@ -115,8 +114,8 @@ class Bf16WeightGrad {
 
   // Of a pair whose first pixel lies before the row.
   std::int64_t first_floats() const { return 2 * ceil_div(c_.channels, kBlock) * kBlock; }
-  // The first of a row's columns that lies in the image.
-  std::int64_t first_col() const { return std::max<std::int64_t>(-cols_.least, 0); }
+  // The first of a row's columns that lies in the image: no first tap reads behind column 0.
+  std::int64_t first_col() const { return -cols_.least; }
   // Of panel p of the channels: [part][first column of pairs][row residue][column residue][image][pair of pixels][width
   // of the panel]. Pairs begin at the image's first column, or one before.
   std::uint16_t* x_panel(std::uint16_t* x, std::int64_t p) const {
@@ -130,9 +129,8 @@ class Bf16WeightGrad {
     const std::int64_t row = floor_div(tap.row, c_.stride_h), col = floor_div(tap.col, c_.stride_w);
     const std::int64_t row_index = rows_.index(tap.row - row * c_.stride_h),
                        col_index = cols_.index(tap.col - col * c_.stride_w);
-    // Columns from the one on which the first pair of a row begins.
-    const std::int64_t from = col - cols_.least - first_col(), before = from & 1;
-    return x_plane(before, row_index, col_index) + (row - rows_.least) * pitch_ + from + before + lead();
+    const std::int64_t before = col & 1;
+    return x_plane(before, row_index, col_index) + (row - rows_.least) * pitch_ + col + before + lead();
   }
   // Pixels before a row's first pair, for a tap may begin up to first_col() columns before it. The end of the row
   // before takes them where it needs them, and the first pair from the column before on where no tap begins there.
@@ -166,7 +164,7 @@ class Bf16WeightGrad {
         std::min(ceil_div(c_.in_cols - residue, c_.stride_w) - cols_.least, pitch_) - first_col();
     if (count <= 0) return;
     const std::int64_t step = c_.stride_w * c_.in_step;
-    const float* const from = row + ((first_col() + cols_.least) * c_.stride_w + residue) * c_.in_step;
+    const float* const from = row + residue * c_.in_step;
     for (std::int64_t p = 0; p < panels_.count(); ++p) {
       const std::int64_t width = panels_.width(p), valid = panels_.valid(p);
       const auto interleave = [&](const float* pixels, std::int64_t pixel_step, std::int64_t pixel_count,

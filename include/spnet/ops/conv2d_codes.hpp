@@ -78,7 +78,8 @@ inline Tensor<float> conv2d_backward_data(const Tensor<float>& grad, const Quant
   const auto* map = std::get_if<AffineCodes>(&w.map);
   const bool is_exact = map && map->channel_axis <= 0 &&
                         detail::is_exact_in_bf16({nullptr, 1, 0, detail::IntegerRange(*map).largest()});
-  const auto parts = detail::bf16_parts(false, is_exact);
+  const detail::Correlation c = detail::backward_correlation(s);
+  const auto parts = detail::bf16_parts(c, false, is_exact);
   if (!is_exact || !parts || detail::is_depthwise(s) || grad.shape() != detail::output_shape(s) || grad.size() == 0)
     return conv2d_backward_data(grad, decode(w), x_shape, options);
   const Tensor<std::uint8_t> codes = w.codes.contiguous();
@@ -86,7 +87,6 @@ inline Tensor<float> conv2d_backward_data(const Tensor<float>& grad, const Quant
   Tensor<float> integers(codes.shape()), dx(x_shape), scale({s.o});
   kernels::active().quantize.decode({codes.data(), codes.size(), map->step, map->zero_point, 1.0f, integers.data()});
   for (std::int64_t o = 0; o < s.o; ++o) scale(o) = map_scale.data()[map_scale.size() == 1 ? 0 : o];
-  const detail::Correlation c = detail::backward_correlation(s);
   for (std::int64_t i = 0; i < s.groups; ++i)
     detail::Bf16Correlation(c, integers.data() + i * c.channels * c.w_channel, *parts, scale.data() + i * c.channels)(
         g.data() + i * c.channels, dx.data() + i * c.outputs);

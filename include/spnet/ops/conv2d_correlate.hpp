@@ -211,7 +211,7 @@ class ScratchCorrelation final : public FloatEngine {
 /// which `winograd` tells whether it is to be that one where it can.
 template <class Make>
 auto with_engine(const Correlation& c, bool winograd, const Make& make) {
-  if (const auto parts = bf16_parts(false)) return make.template operator()<Bf16Correlation>(*parts);
+  if (const auto parts = bf16_parts(c, false)) return make.template operator()<Bf16Correlation>(*parts);
   if (is_pointwise(c)) return make.template operator()<PointwiseCorrelation>();
   if (winograd) return make.template operator()<WinogradCorrelation>();
   if (may_read_directly(c)) return make.template operator()<DirectCorrelation>();
@@ -220,7 +220,7 @@ auto with_engine(const Correlation& c, bool winograd, const Make& make) {
 /// The same for codes of integers up to `largest`, forward.
 template <class Make>
 auto with_codes_engine(const Correlation& c, std::int64_t largest, const Make& make) {
-  if (const auto parts = bf16_parts(is_exact_in_bf16(CodeSource{nullptr, 1, 0, largest})))
+  if (const auto parts = bf16_parts(c, is_exact_in_bf16(CodeSource{nullptr, 1, 0, largest})))
     return make.template operator()<Bf16Correlation>(*parts);
   if (suits_winograd_forward(c) && c.in_step == c.channels) return make.template operator()<WinogradCorrelation>();
   return make.template operator()<ScratchCorrelation>(false);
@@ -250,7 +250,7 @@ inline void correlate_backward(const Correlation& c, const float* x, const float
 /// CodeSource.
 template <class Source>
 void correlate_weight_grad(const Correlation& c, const float* dy, const Source& x, float* dw) {
-  const auto parts = bf16_parts(is_exact_in_bf16(x));
+  const auto parts = bf16_parts(c, is_exact_in_bf16(x));
   // Fewer channels would leave most of their panel empty.
   if (parts && c.channels >= kBlock) return Bf16WeightGrad<Source>(c, dy, x, *parts)(dw);
   if (suits_winograd_backward(c) && (std::is_pointer_v<Source> || c.in_step == c.channels))

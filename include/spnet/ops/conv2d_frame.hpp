@@ -38,6 +38,11 @@ struct Frame {
   std::int64_t rows(const Correlation& c, std::int64_t outputs) const {
     return (outputs - 1) * c.stride_h + more_rows + 1;
   }
+  /// Whether copies are of a size with the image, and not mostly what lies around it: their sizes are safe then.
+  bool is_tight(const Correlation& c) const {
+    constexpr std::int64_t kMargin = 16;
+    return rows(c, c.most_rows()) <= 2 * c.in_rows + kMargin && cols <= 2 * c.in_cols + kMargin;
+  }
   /// The image's columns [begin, end) in those of the copy.
   std::int64_t begin() const { return std::clamp<std::int64_t>(-col, 0, cols); }
   std::int64_t end(const Correlation& c) const { return std::clamp(c.in_cols - col, begin(), cols); }

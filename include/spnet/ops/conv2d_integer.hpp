@@ -166,8 +166,8 @@ class IntegerCorrelation {
   void for_each_pair(const Call& call) const {
     if (!frame_) spans_.for_each_pair([&](const TapSpan& rows, const TapSpan& cols, std::size_t) { call(rows, cols); });
   }
-  // Whether tasks copy what they read with the code of zero around it: for kernels that like lines, where there is such
-  // a code, and the sums of windows, which know none, are not asked for or it is 0.
+  // What tasks copy, where they copy it with the code of zero around it: for kernels that like lines, where there is such
+  // a code, and it is 0 or the sums of windows, which know no other, are not asked for.
   static std::optional<Frame> frame_of(const Correlation& c, const AffineCodes& x_map, const WeightForm& form) {
     const Phase& phase = c.phases[0];
     const bool is_inside = std::all_of(phase.taps.begin(), phase.taps.end(), [&](const Tap& tap) {
@@ -178,7 +178,8 @@ class IntegerCorrelation {
     if (!form.k.takes_lines || is_inside || x_map.zero_point % x_map.step != 0 || pad < 0 || pad > 255 ||
         (pad != 0 && form.offset != 0))
       return std::nullopt;
-    return Frame(c);
+    const Frame frame(c);
+    return frame.is_tight(c) ? std::optional(frame) : std::nullopt;
   }
 
   // Calls body(task, Input, memory), `bytes` of memory that are its own, for all tasks on several threads.

@@ -10,8 +10,8 @@ namespace spnet {
 inline namespace v0 {
 namespace ops {
 
-/// What stands for a float32 in products, whose sums are float32 always: itself; the sum of two bf16, without the
-/// product of both lower ones; or one bf16. ‖Δ‖/‖y‖ against float64 stays below 1e-5 with kHigh and below 6e-3 with
+/// What stands for a float32 in products, whose sums are float32 always: itself; the sum of two bf16, whose
+/// lower ones need not meet; or one bf16. ‖Δ‖/‖y‖ against float64 stays below 1e-5 with kHigh and below 6e-3 with
 /// kMedium, unless sums cancel.
 enum class Float32Precision { kHighest, kHigh, kMedium };
 
@@ -34,7 +34,7 @@ inline Float32Precision parse_float32_precision(std::string_view name) {
   return Float32Precision::kMedium;
 }
 
-/// Sets float32_matmul_precision() as long as it lives.
+/// Sets float32_matmul_precision(), which is the whole program's, as long as it lives.
 class Float32PrecisionGuard {
  public:
   explicit Float32PrecisionGuard(Float32Precision precision) : before_(float32_matmul_precision().exchange(precision)) {}

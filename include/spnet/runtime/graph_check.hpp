@@ -2,6 +2,7 @@
 // come from a stranger's file.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <variant>
@@ -146,8 +147,14 @@ class GraphCheck {
     expect_inputs(node, 1, 1);
     check_rules(op.rules, node);
     const Weight& w = checked_weight(op.weight, 4, node);
-    return without_batch(
+    const Shape y = without_batch(
         ops::detail::output_shape(ops::detail::conv_sizes("conv2d", with_batch(input(node)), w.shape, op.options)));
+    // What convolutions copy of an image has a part of its padding.
+    const Shape& x = input(node);
+    const std::int64_t rows = x[0] + 2 * op.options.padding.h, cols = x[1] + 2 * op.options.padding.w;
+    check<ValueError>(rows <= kMaxElements / std::max<std::int64_t>(cols * x[2], 1), "an image of ", rows, 'x', cols,
+                      'x', x[2], " with its padding");
+    return y;
   }
   Shape shape_of(const Linear& op, const Node& node) const {
     expect_inputs(node, 1, 1);
