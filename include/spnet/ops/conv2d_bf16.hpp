@@ -207,20 +207,19 @@ class Bf16Correlation final : public FloatEngine {
   }
   template <class Source>
   void copy(const Source& x, const DirectTasks::Task& task, float* values, std::uint16_t* to) const {
-    const std::int64_t rows = frame_.rows(c_, task.last - task.first), first = task.first * c_.stride_h + frame_.row;
-    const std::int64_t begin = frame_.begin(), end = frame_.end(c_);
-    for (std::int64_t n = 0; n < task.images; ++n) {
-      for (std::int64_t i = first; i < first + rows; ++i, to += row()) {
-        const bool is_inside = i >= 0 && i < c_.in_rows && begin < end;
-        std::fill_n(to, (is_inside ? begin : frame_.cols) * pixel_, std::uint16_t{0});
-        if (!is_inside) continue;
-        std::fill_n(to + end * pixel_, (frame_.cols - end) * pixel_, std::uint16_t{0});
+    const float* const scale = scale_.empty() ? nullptr : scale_.data();
+    for (std::int64_t n = 0; n < task.images; ++n, to += image(task.last - task.first)) {
+      const auto pad = [&](std::int64_t at, std::int64_t count) {
+        std::fill_n(to + at * pixel_, count * pixel_, std::uint16_t{0});
+      };
+      const auto split = [&](std::int64_t at, std::int64_t row, std::int64_t col, std::int64_t count) {
         const float* const from =
-            read_row(x + (n * x_.image + i * x_.row + x_.begin), (c_.in_cols - 1) * x_.step + channels_, values);
-        std::uint16_t* const high = to + begin * pixel_;
-        k_->split({from + (begin + frame_.col) * x_.step, x_.step, end - begin, channels_, high,
-                   parts_.first > 1 ? high + c_.channels : nullptr, pixel_, scale_.empty() ? nullptr : scale_.data()});
-      }
+            read_row(x + (n * x_.image + row * x_.row + x_.begin), (c_.in_cols - 1) * x_.step + channels_, values);
+        std::uint16_t* const high = to + at * pixel_;
+        k_->split({from + col * x_.step, x_.step, count, channels_, high,
+                   parts_.first > 1 ? high + c_.channels : nullptr, pixel_, scale});
+      };
+      frame_.for_each_row(c_, task.first, task.last, pad, split);
     }
   }
 

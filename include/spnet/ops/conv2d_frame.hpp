@@ -46,6 +46,19 @@ struct Frame {
   /// The image's columns [begin, end) in those of the copy.
   std::int64_t begin() const { return std::clamp<std::int64_t>(-col, 0, cols); }
   std::int64_t end(const Correlation& c) const { return std::clamp(c.in_cols - col, begin(), cols); }
+  /// Goes through the copy of what output rows [first, last) of an image read, in pixels of the copy: calls pad(at, count)
+  /// for those around the image, and copy(at, row, col, count) for those of an image's row from a column on.
+  template <class Pad, class Copy>
+  void for_each_row(const Correlation& c, std::int64_t first, std::int64_t last, const Pad& pad, const Copy& copy) const {
+    const std::int64_t top = first * c.stride_h + row, count = rows(c, last - first), left = begin(), right = end(c);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const bool is_inside = top + i >= 0 && top + i < c.in_rows && left < right;
+      pad(i * cols, is_inside ? left : cols);
+      if (!is_inside) continue;
+      copy(i * cols + left, top + i, left + col, right - left);
+      pad(i * cols + right, cols - right);
+    }
+  }
   /// Where a tap reads for an output, in pixels from the first that the output reads.
   std::int64_t offset(const Tap& tap) const { return (tap.row - row) * cols + tap.col - col; }
 };

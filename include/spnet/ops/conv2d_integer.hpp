@@ -255,20 +255,18 @@ class IntegerCorrelation {
     return frame_->rows(c_, rows) * frame_->cols * padded_channels();
   }
   Input copy_frame(const std::uint8_t* codes, const DirectTasks::Task& task, std::byte* to) const {
-    const std::int64_t rows = frame_->rows(c_, task.last - task.first), pixel = padded_channels();
-    const std::int64_t first = task.first * c_.stride_h + frame_->row, begin = frame_->begin(), end = frame_->end(c_);
-    const Input in{to, 0, frame_bytes(task.last - task.first), nullptr};
+    const std::int64_t image = frame_bytes(task.last - task.first), pixel = padded_channels();
     for (std::int64_t n = 0; n < task.images; ++n) {
-      for (std::int64_t i = first; i < first + rows; ++i, to += frame_->cols * pixel) {
-        const bool is_inside = i >= 0 && i < c_.in_rows && begin < end;
-        std::fill_n(to, (is_inside ? begin : frame_->cols) * pixel, std::byte{pad_});
-        if (!is_inside) continue;
-        std::fill_n(to + end * pixel, (frame_->cols - end) * pixel, std::byte{pad_});
-        form_.k.elements({codes + ((n * c_.in_rows + i) * c_.in_cols + begin + frame_->col) * codes_.in_step,
-                          codes_.in_step, end - begin, c_.channels, pixel, to + begin * pixel, 0});
-      }
+      const auto pad = [&](std::int64_t at, std::int64_t count) {
+        std::fill_n(to + n * image + at * pixel, count * pixel, std::byte{pad_});
+      };
+      const auto copy = [&](std::int64_t at, std::int64_t row, std::int64_t col, std::int64_t count) {
+        form_.k.elements({codes + ((n * c_.in_rows + row) * c_.in_cols + col) * codes_.in_step, codes_.in_step, count,
+                          c_.channels, pixel, to + n * image + at * pixel, 0});
+      };
+      frame_->for_each_row(c_, task.first, task.last, pad, copy);
     }
-    return in;
+    return {to, 0, image, nullptr};
   }
 
   // All pairs of planes, the highest first: their sums are doubled on the way until they count as much as they should.
