@@ -117,11 +117,7 @@ class Bf16Correlation final : public FloatEngine {
   };
   // One tap within the image, at a stride: other pixels need not be copied.
   static bool reads_single_pixels(const Correlation& c) {
-    if (c.phases.size() != 1 || c.phases[0].taps.size() != 1) return false;
-    const Phase& phase = c.phases[0];
-    const Tap& tap = phase.taps[0];
-    return tap.row >= 0 && tap.col >= 0 && (phase.rows - 1) * c.stride_h + tap.row < c.in_rows &&
-           (phase.cols - 1) * c.stride_w + tap.col < c.in_cols;
+    return c.phases.size() == 1 && c.phases[0].taps.size() == 1 && reads_inside(c);
   }
   // With channels padded to a whole number of pairs.
   static Correlation copied(Correlation c) {

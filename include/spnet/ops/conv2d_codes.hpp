@@ -30,6 +30,13 @@ inline CodeSource code_source(const Quantized& x, const AffineCodes& map) {
   return {x.codes.span().data(), map.step, map.zero_point, IntegerRange(map).largest()};
 }
 inline float scale_of(const AffineCodes& map) { return *map.scale.contiguous().data(); }
+/// That of every output's weights, which have one scale, or one for each output.
+inline Tensor<float> output_scales(const AffineCodes& w, std::int64_t outputs) {
+  const Tensor<float> of_map = w.scale.contiguous();
+  Tensor<float> scales({outputs});
+  for (std::int64_t o = 0; o < outputs; ++o) scales(o) = of_map.data()[of_map.size() == 1 ? 0 : o];
+  return scales;
+}
 
 }  // namespace detail
 
@@ -83,10 +90,9 @@ inline Tensor<float> conv2d_backward_data(const Tensor<float>& grad, const Quant
   if (!is_exact || !parts || detail::is_depthwise(s) || grad.shape() != detail::output_shape(s) || grad.size() == 0)
     return conv2d_backward_data(grad, decode(w), x_shape, options);
   const Tensor<std::uint8_t> codes = w.codes.contiguous();
-  const Tensor<float> map_scale = map->scale.contiguous(), g = grad.contiguous();
-  Tensor<float> integers(codes.shape()), dx(x_shape), scale({s.o});
+  const Tensor<float> scale = detail::output_scales(*map, s.o), g = grad.contiguous();
+  Tensor<float> integers(codes.shape()), dx(x_shape);
   kernels::active().quantize.decode({codes.data(), codes.size(), map->step, map->zero_point, 1.0f, integers.data()});
-  for (std::int64_t o = 0; o < s.o; ++o) scale(o) = map_scale.data()[map_scale.size() == 1 ? 0 : o];
   for (std::int64_t i = 0; i < s.groups; ++i)
     detail::Bf16Correlation(c, integers.data() + i * c.channels * c.w_channel, *parts, scale.data() + i * c.channels)(
         g.data() + i * c.channels, dx.data() + i * c.outputs);
@@ -95,10 +101,8 @@ inline Tensor<float> conv2d_backward_data(const Tensor<float>& grad, const Quant
 
 /// What sums of products of these codes stand for, [outputs]: see Sums. w has one scale, or one for each output.
 inline Tensor<float> sums_scale(const AffineCodes& x, const AffineCodes& w, std::int64_t outputs) {
-  const Tensor<float> w_scale = w.scale.contiguous();
-  Tensor<float> scale({outputs});
-  for (std::int64_t o = 0; o < outputs; ++o)
-    scale(o) = detail::scale_of(x) * w_scale.data()[w_scale.size() == 1 ? 0 : o];
+  Tensor<float> scale = detail::output_scales(w, outputs);
+  for (float& value : scale.span()) value = detail::scale_of(x) * value;
   return scale;
 }
 

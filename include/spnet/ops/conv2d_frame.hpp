@@ -12,6 +12,15 @@ namespace spnet {
 inline namespace v0 {
 namespace ops::detail {
 
+/// Whether every tap of the first phase lies within the image, for all of its outputs.
+inline bool reads_inside(const Correlation& c) {
+  const Phase& phase = c.phases[0];
+  return std::all_of(phase.taps.begin(), phase.taps.end(), [&](const Tap& tap) {
+    return tap.row >= 0 && tap.col >= 0 && (phase.rows - 1) * c.stride_h + tap.row < c.in_rows &&
+           (phase.cols - 1) * c.stride_w + tap.col < c.in_cols;
+  });
+}
+
 /// What a copy holds: from the first input row and column on that a tap of output (0, 0) of any phase reads.
 struct Frame {
   std::int64_t row = 0, col = 0;

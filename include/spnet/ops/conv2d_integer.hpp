@@ -169,13 +169,8 @@ class IntegerCorrelation {
   // What tasks copy, where they copy it with the code of zero around it: for kernels that like lines, where there is such
   // a code, and it is 0 or the sums of windows, which know no other, are not asked for.
   static std::optional<Frame> frame_of(const Correlation& c, const AffineCodes& x_map, const WeightForm& form) {
-    const Phase& phase = c.phases[0];
-    const bool is_inside = std::all_of(phase.taps.begin(), phase.taps.end(), [&](const Tap& tap) {
-      return tap.row >= 0 && tap.col >= 0 && (phase.rows - 1) * c.stride_h + tap.row < c.in_rows &&
-             (phase.cols - 1) * c.stride_w + tap.col < c.in_cols;
-    });
     const std::int64_t pad = x_map.zero_point / x_map.step;
-    if (!form.k.takes_lines || is_inside || x_map.zero_point % x_map.step != 0 || pad < 0 || pad > 255 ||
+    if (!form.k.takes_lines || reads_inside(c) || x_map.zero_point % x_map.step != 0 || pad < 0 || pad > 255 ||
         (pad != 0 && form.offset != 0))
       return std::nullopt;
     const Frame frame(c);
