@@ -37,7 +37,7 @@ ORACLES = "kernels/reference"
 # pattern of an #include <...>: the files or rooms that may have it.
 EXTERNAL = {
     r"omp\.h": ["core/parallel.hpp"],
-    r"Eigen/.*": ["tensor/eigen.hpp"],
+    r"Eigen/.*": ["tensor/eigen.hpp", "tensor/cholesky.hpp"],
     r"xsimd/.*": ["kernels/simd", "ops", "tensor"],
     r"nlohmann/.*": ["io"],
     r"([a-z]mmintrin|x86intrin|cpuid|arm_neon|sys/auxv|asm/hwcap)\.h": ["kernels"],

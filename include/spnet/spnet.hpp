@@ -76,6 +76,7 @@
 #include "spnet/search/pair_costs.hpp"
 #include "spnet/search/plan.hpp"
 #include "spnet/search/ssps.hpp"
+#include "spnet/tensor/cholesky.hpp"
 #include "spnet/tensor/eigen.hpp"
 #include "spnet/tensor/print.hpp"
 #include "spnet/tensor/tensor.hpp"

@@ -1,4 +1,4 @@
-// Tensors seen as Eigen matrices, without a copy: the only file that includes Eigen.
+// Tensors seen as Eigen matrices, without a copy. Eigen is included here and in cholesky.hpp alone.
 #pragma once
 
 // Eigen must not split work by itself: sums would depend on the number of threads.
