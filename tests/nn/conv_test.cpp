@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "spnet/nn/linear.hpp"
+#include "spnet/nn/size.hpp"
 
 using namespace spnet;
 
@@ -30,7 +31,7 @@ TEST_CASE("nn: a layer without switches is a float layer at every precision") {
   layer.set_precision({1, 1});
   CHECK(std::ranges::equal(before.span(), layer(x).value().span()));
   CHECK_FALSE(layer.is_quantized());
-  CHECK(layer.own_size_bits({1, 1}) == 3 * 4 * 9 * 32);
+  CHECK(nn::model_size_bits(layer, {1, 1}) == 3 * 4 * 9 * 32);
 }
 
 TEST_CASE("nn: a convolution quantizes its input and its weight to the active precision") {
@@ -98,7 +99,7 @@ TEST_CASE("nn: bias, sizes and bad options") {
   Random random(5);
   nn::Conv2d layer(4, 6, 3, {.groups = 2, .bias = true}, kQuantization, random);
   CHECK(layer.weight().shape() == Shape{6, 3, 3, 2});
-  CHECK(layer.own_size_bits({2, 2}) == 6 * 9 * 2 * 2 + 6 * 32);
+  CHECK(nn::model_size_bits(layer, {2, 2}) == 6 * 9 * 2 * 2 + 6 * 32);
   CHECK(layer.parameters().size() == 2);
   CHECK_THROWS_WITH_AS(nn::Conv2d(3, 4, 3, {.groups = 2}, random), "Conv2d: 2 groups do not divide 3 and 4 channels",
                        ValueError);
@@ -139,7 +140,7 @@ TEST_CASE("nn: a layer that is fixed keeps its precision whatever is set") {
   CHECK(layer.is_fixed());
   CHECK(layer.precision() == Precision{1, 32});
   CHECK(std::ranges::equal(layer(x).value().span(), expected.span()));
-  CHECK(layer.own_size_bits({32, 32}) == 3 * 4 * 9);
+  CHECK(nn::model_size_bits(layer, {32, 32}) == 3 * 4 * 9);
   // Pairs that are no switch, of widths that there are.
   CHECK_NOTHROW(layer.fix_precision({2, 1}));
   CHECK_NOTHROW(layer.set_precision({4, 4}));

@@ -23,7 +23,8 @@ namespace traced {
 struct Normalize {
   ops::ChannelAffine<float> affine;
   bool relu;
-  bool training;  ///< with the batch's statistics
+  bool training;           ///< with the batch's statistics
+  Variable<float> gamma;   ///< that the scale was made from
 };
 }  // namespace traced
 
@@ -162,7 +163,7 @@ Variable<T> batch_norm_of(const ops::NormalizeInput<T, X>& input, const auto& ba
         make_result_of_nodes<float>(std::shared_ptr<const Deferred<float>>(y), std::move(nodes),
                                     [y](const Tensor<float>& g, InputGradients<float>& into) { y->backward(g, into); });
     const std::array inputs{x, residual};
-    tell_listener(traced::Normalize{affine, relu, options.training},
+    tell_listener(traced::Normalize{affine, relu, options.training, gamma},
                   std::span<const Variable<float>>(inputs).first(residual.defined() ? 2 : 1), output);
     return output;
   } else {

@@ -33,6 +33,7 @@ class Conv2d : public QuantizedLayer {
                       " channels, kernel ", kernel_size, " given, expected sizes > 0");
     check<ValueError>(options.groups > 0 && in_channels % options.groups == 0 && out_channels % options.groups == 0,
                       "Conv2d: ", options.groups, " groups do not divide ", in_channels, " and ", out_channels, " channels");
+    is_depthwise_ = options.groups > 1 && options.groups == in_channels && in_channels == out_channels;
     const std::int64_t taps = kernel_size * kernel_size;
     require_sums(taps * in_channels / options.groups);
     weight_ = make_weight(kaiming_normal({out_channels, kernel_size, kernel_size, in_channels / options.groups},
@@ -49,15 +50,20 @@ class Conv2d : public QuantizedLayer {
 
   Variable<float> forward(const Variable<float>& x) override {
     const Conv2dOptions options{.stride = options_.stride, .padding = options_.padding, .dilation = options_.dilation,
-                                .groups = options_.groups};
+                                .groups = groups()};
     const Variable<float> y = conv2d(quantized_input(x), quantized_weight(), options);
     return bias_.defined() ? y + bias_ : y;
   }
 
+  /// Those it was made with; what was pruned since shows in the weight.
   const Options& options() const { return options_; }
 
  private:
+  // Of a depthwise convolution, as many as there are filters: some may have been removed.
+  std::int64_t groups() const { return is_depthwise_ ? weight_.dim(0) : options_.groups; }
+
   Options options_;
+  bool is_depthwise_ = false;
   Variable<float> bias_;
 };
 

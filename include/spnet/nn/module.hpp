@@ -54,20 +54,22 @@ class Module {
   }
   /// Parameters of this module itself, without those below.
   const std::vector<NamedParameter>& own_parameters() const { return parameters_; }
-  /// Number of trained values in this module itself, without those below.
-  std::int64_t own_parameter_count() const {
-    std::int64_t count = 0;
-    for (const auto& p : parameters_) count += p.variable.size();
-    return count;
-  }
   /// Buffers of this module and all below it, in the order of registration.
   std::vector<NamedBuffer> buffers() const {
     std::vector<NamedBuffer> out;
     visit("", [&](const std::string& prefix, const Module& module) {
-      for (const auto& b : module.buffers_) out.push_back({prefix + b.name, b.tensor, b.kind});
+      for (const auto& b : module.buffers_) out.push_back({prefix + b.name, *b.tensor, b.kind});
     });
     return out;
   }
+  /// A buffer where the module keeps it: who assigns to it may change its shape.
+  struct OwnBuffer {
+    std::string name;
+    Tensor<float>* tensor;
+    ParameterKind kind;
+  };
+  /// Buffers of this module itself, without those below.
+  const std::vector<OwnBuffer>& own_buffers() { return buffers_; }
   /// Calls `f(prefix, module)` for this module and all below it, parents first; prefixes end in a dot.
   template <class F>
   void visit(const std::string& prefix, const F& f) const {
@@ -127,8 +129,9 @@ class Module {
   void register_parameter(std::string name, const Variable<float>& variable, ParameterKind kind, int bits = 0) {
     parameters_.push_back({std::move(name), variable, kind, bits});
   }
-  void register_buffer(std::string name, const Tensor<float>& tensor, ParameterKind kind) {
-    buffers_.push_back({std::move(name), tensor, kind});
+  /// `tensor` is kept by address: a member.
+  void register_buffer(std::string name, Tensor<float>& tensor, ParameterKind kind) {
+    buffers_.push_back({std::move(name), &tensor, kind});
   }
   /// `module` must live as long as this one: a member, or held by a member. An empty name adds none to the path.
   template <class M>
@@ -152,7 +155,7 @@ class Module {
   }
 
   std::vector<NamedParameter> parameters_;
-  std::vector<NamedBuffer> buffers_;
+  std::vector<OwnBuffer> buffers_;
   std::vector<std::pair<std::string, Module*>> children_;
   bool training_ = true;
 };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -58,13 +59,9 @@ class QuantizedLayer : public Module {
   Quantizer* weight_quantizer() { return weight_quantizer_.get(); }
   Quantizer* activation_quantizer() { return activation_quantizer_.get(); }
 
-  /// Bits that this layer's weight and bias take at `precision`, or at the one that it was fixed to.
-  std::int64_t own_size_bits(Precision precision) const {
-    if (is_fixed_) precision = precision_;
-    std::int64_t bits = 0;
-    for (const auto& p : own_parameters())
-      if (p.kind == ParameterKind::kBias) bits += kFloatBits * p.variable.size();
-    return bits + weight_.size() * (is_quantized() ? precision.weight_bits : kFloatBits);
+  /// Bits that each value of the weight takes at `precision`, or at the one that the layer was fixed to.
+  int stored_weight_bits(Precision precision) const {
+    return is_quantized() ? (is_fixed_ ? precision_ : precision).weight_bits : kFloatBits;
   }
 
  protected:
@@ -130,7 +127,8 @@ class QuantizedLayer : public Module {
   void register_quantizer(const std::string& prefix, const Quantizer& quantizer) {
     for (const auto& p : quantizer.parameters())
       register_parameter(prefix + p.name, p.variable, ParameterKind::kScale, p.bits);
-    for (const auto& b : quantizer.buffers()) register_buffer(prefix + b.name, b.tensor, ParameterKind::kScale);
+    for (const auto& b : quantizer.buffers())
+      register_buffer(prefix + b.name, quantizer_buffers_.emplace_back(b.tensor), ParameterKind::kScale);
   }
 
   void require_widths(const std::vector<int>& known, const std::vector<int>& asked, const char* what) const {
@@ -142,6 +140,7 @@ class QuantizedLayer : public Module {
   const char* op_;
   Quantization quantization_;
   std::unique_ptr<Quantizer> weight_quantizer_, activation_quantizer_;
+  std::deque<Tensor<float>> quantizer_buffers_;  // share the quantizers' memory
   std::optional<WidthMixture> weight_mixture_, activation_mixture_;
   Precision precision_;
   bool quantizes_weights_ = true, is_fixed_ = false;

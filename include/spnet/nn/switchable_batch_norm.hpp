@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,11 +27,11 @@ class SwitchableBatchNorm : public Module {
   /// Throws ValueError unless channels > 0.
   explicit SwitchableBatchNorm(std::int64_t channels, std::vector<Precision> switches = {},
                                BatchNormOptions options = {})
-      : switches_(std::move(switches)), channels_(channels), options_(options) {
+      : switches_(std::move(switches)), options_(options) {
     check<ValueError>(channels > 0, "SwitchableBatchNorm: ", channels, " channels given, expected > 0");
-    for (const Precision p : switches_) add_norm(to_string(p) + ".");
+    for (const Precision p : switches_) add_norm(to_string(p) + ".", channels);
     if (switches_.empty()) {
-      add_norm("");
+      add_norm("", channels);
     } else {
       precision_ = *std::max_element(switches_.begin(), switches_.end());
     }
@@ -61,7 +62,7 @@ class SwitchableBatchNorm : public Module {
   double momentum() const { return options_.momentum; }
 
   const std::vector<Precision>& switches() const { return switches_; }
-  std::int64_t channels() const { return channels_; }
+  std::int64_t channels() const { return norms_.front().gamma.size(); }
 
  protected:
   struct Norm {
@@ -70,10 +71,10 @@ class SwitchableBatchNorm : public Module {
   };
 
   /// Makes one more norm; its parameters' names begin with `prefix`.
-  void add_norm(const std::string& prefix) {
-    Norm& n = norms_.emplace_back(Norm{Variable<float>(Tensor<float>::ones({channels_}), true),
-                                       Variable<float>(Tensor<float>::zeros({channels_}), true),
-                                       Tensor<float>::zeros({channels_}), Tensor<float>::ones({channels_})});
+  void add_norm(const std::string& prefix, std::int64_t channels) {
+    Norm& n = norms_.emplace_back(Norm{Variable<float>(Tensor<float>::ones({channels}), true),
+                                       Variable<float>(Tensor<float>::zeros({channels}), true),
+                                       Tensor<float>::zeros({channels}), Tensor<float>::ones({channels})});
     register_parameter(prefix + "weight", n.gamma, ParameterKind::kNorm);
     register_parameter(prefix + "bias", n.beta, ParameterKind::kNorm);
     register_buffer(prefix + "running_mean", n.running_mean, ParameterKind::kNorm);
@@ -108,8 +109,7 @@ class SwitchableBatchNorm : public Module {
   }
 
   std::vector<Precision> switches_;
-  std::int64_t channels_;
-  std::vector<Norm> norms_;
+  std::deque<Norm> norms_;  // which stay where they are
   BatchNormOptions options_;
   Precision precision_;  // what was set last
   const QuantizedLayer* before_ = nullptr;

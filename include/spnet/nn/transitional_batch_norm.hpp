@@ -27,8 +27,8 @@ class TransitionalBatchNorm : public SwitchableBatchNorm {
   explicit TransitionalBatchNorm(std::int64_t channels, std::vector<Precision> switches = {},
                                  BatchNormOptions options = {})
       : SwitchableBatchNorm(channels, std::move(switches), options) {
-    for_each_transition([this](std::size_t before, std::size_t after) {
-      add_norm(to_string(this->switches()[before]) + "-" + to_string(this->switches()[after]) + ".");
+    for_each_transition([&](std::size_t before, std::size_t after) {
+      add_norm(to_string(this->switches()[before]) + "-" + to_string(this->switches()[after]) + ".", channels);
     });
   }
 
