@@ -61,6 +61,8 @@
 #include "spnet/optim/schedule.hpp"
 #include "spnet/optim/sgd.hpp"
 #include "spnet/pack/pack.hpp"
+#include "spnet/prune/bayesian_optimization.hpp"
+#include "spnet/prune/gaussian_process.hpp"
 #include "spnet/quant/dorefa.hpp"
 #include "spnet/quant/mixture.hpp"
 #include "spnet/quant/quantizer.hpp"
