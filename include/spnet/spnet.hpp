@@ -62,6 +62,8 @@
 #include "spnet/optim/sgd.hpp"
 #include "spnet/pack/pack.hpp"
 #include "spnet/prune/bayesian_optimization.hpp"
+#include "spnet/prune/channel_graph.hpp"
+#include "spnet/prune/channel_masks.hpp"
 #include "spnet/prune/gaussian_process.hpp"
 #include "spnet/quant/dorefa.hpp"
 #include "spnet/quant/mixture.hpp"

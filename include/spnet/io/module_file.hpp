@@ -64,6 +64,25 @@ inline void load_module(const TensorFile& file, nn::Module& module, const std::s
   for (std::size_t i = 0; i < targets.size(); ++i) targets[i].tensor.copy_from(sources[i]);
 }
 
+/// As load_module, of a network that channels were removed from: where the file's tensor has no axis longer than the
+/// module's, the module takes its shape. `module` is one that was just made, by what makes the unpruned network. What
+/// shapes the file gives that do not fit each other, a forward pass refuses.
+inline void load_pruned_module(const TensorFile& file, nn::Module& module, const std::string& prefix = "model.") {
+  std::vector<std::pair<Tensor<float>*, Shape>> smaller;
+  const auto plan = [&](const std::string& name, Tensor<float>& tensor) {
+    const Shape& shape = file.shape(prefix + name);
+    bool fits = shape.rank() == tensor.rank();
+    for (int i = 0; fits && i < shape.rank(); ++i) fits = shape[i] > 0 && shape[i] <= tensor.dim(i);
+    if (fits && shape != tensor.shape()) smaller.emplace_back(&tensor, shape);
+  };
+  module.visit("", [&](const std::string& path, nn::Module& below) {
+    for (const auto& p : below.own_parameters()) plan(path + p.name, Variable<float>(p.variable).value());
+    for (const auto& b : below.own_buffers()) plan(path + b.name, *b.tensor);
+  });
+  for (auto& [tensor, shape] : smaller) *tensor = Tensor<float>::zeros(shape);
+  load_module(file, module, prefix);
+}
+
 /// Starts `module` from another network's weights: a checkpoint of a run (tensors under "model.") or a file of another
 /// program with PyTorch's names and layouts (a convolution's [O,C,kH,kW] is transposed). What a tensor's own name does
 /// not find is looked for, if it is a transition, under the switch that it enters ("bn1.w2a2-w4a4.weight" from
