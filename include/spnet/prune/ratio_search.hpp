@@ -1,0 +1,236 @@
+// How many channels each layer can do without, found by Bayesian optimization.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "spnet/nn/size.hpp"
+#include "spnet/prune/bayesian_optimization.hpp"
+#include "spnet/prune/criterion.hpp"
+
+namespace spnet {
+inline namespace v0 {
+namespace prune {
+
+/// Remaining shares of a network's parameters and of its bits, the latter the mean over its switches.
+struct Remaining {
+  double parameters, bits;
+};
+
+/// A network whose channels are masked by shares: for every group the channels that the criterion ranks first go first.
+class RatioMasks {
+ public:
+  /// Takes the groups without an obstacle and with quantized kernels to rank them by, in the order of the network, none of
+  /// which is masked. `masks` must live as long. Throws ValueError where there is no such group.
+  RatioMasks(const nn::Module& model, ChannelMasks& masks, const std::vector<Precision>& switches,
+             const CriterionOptions& criterion)
+      : masks_(masks) {
+    const ChannelGraph& graph = masks.graph();
+    for (std::size_t g = 0; g < graph.groups.size(); ++g) {
+      if (!graph.groups[g].obstacle.empty()) continue;
+      const std::vector<double> scores = channel_scores(graph, g, switches, criterion);
+      if (!scores.empty()) groups_.push_back({g, pruning_order(scores, criterion)});
+    }
+    check<ValueError>(!groups_.empty(), "prune: no layer of the network has low-precision filters that can be removed");
+    for (const Precision p : switches) add_sizes(model, p);
+  }
+
+  std::size_t size() const { return groups_.size(); }
+  const ChannelGroup& group(std::size_t i) const { return masks_.graph().groups[groups_[i].group]; }
+
+  /// The share of channels that goes where `ratio` is asked for: whole channels, and never the last.
+  double possible(std::size_t i, double ratio) const {
+    return static_cast<double>(removed(i, ratio)) / static_cast<double>(groups_[i].order.size());
+  }
+  /// Masks the share `ratios[i]` of every group.
+  void mask(const std::vector<double>& ratios) {
+    std::vector<Channels> kept = masks_.kept();
+    for (std::size_t i = 0; i < groups_.size(); ++i)
+      kept[groups_[i].group] = kept_without(groups_[i].order, removed(i, ratios.at(i)));
+    masks_.keep(std::move(kept));
+  }
+
+  /// What would be kept of what is there without masks, by the size rule of nn::stored_parameters.
+  Remaining remaining(const std::vector<double>& ratios) const {
+    std::vector<std::int64_t> kept, all;
+    for (std::size_t g = 0; g < masks_.graph().groups.size(); ++g) all.push_back(masks_.graph().groups[g].channels);
+    kept = all;
+    for (std::size_t i = 0; i < groups_.size(); ++i) kept[groups_[i].group] -= removed(i, ratios.at(i));
+    double parameters = 0, all_parameters = 0;
+    std::vector<double> bits(switch_count_, 0), all_bits(switch_count_, 0);
+    for (const Stored& s : stored_) {
+      const double left = s.count(kept), before = s.count(all);
+      parameters += left;
+      all_parameters += before;
+      for (std::size_t p = 0; p < switch_count_; ++p) {
+        bits[p] += left * s.bits[p];
+        all_bits[p] += before * s.bits[p];
+      }
+    }
+    Remaining out{parameters / all_parameters, 0};
+    for (std::size_t p = 0; p < switch_count_; ++p) out.bits += bits[p] / all_bits[p] / static_cast<double>(switch_count_);
+    return out;
+  }
+
+ private:
+  struct Group {
+    std::size_t group;
+    Channels order;
+  };
+  // A parameter: its size is a constant times the channels along its axes.
+  struct Stored {
+    double other = 1;
+    std::vector<std::vector<std::size_t>> axes;  // groups
+    std::vector<int> bits;                       // of a value, at each switch
+
+    double count(const std::vector<std::int64_t>& channels) const {
+      double out = other;
+      for (const auto& axis : axes) {
+        std::int64_t sum = 0;
+        for (const std::size_t g : axis) sum += channels[g];
+        out *= static_cast<double>(sum);
+      }
+      return out;
+    }
+  };
+
+  void add_sizes(const nn::Module& model, Precision precision) {
+    const auto stored = nn::stored_parameters(model, precision);
+    for (std::size_t i = 0; i < stored.size(); ++i) {
+      if (switch_count_ == 0) stored_.push_back(describe(stored[i].parameter));
+      stored_[i].bits.push_back(stored[i].bits);
+    }
+    ++switch_count_;
+  }
+  Stored describe(const Variable<float>& parameter) const {
+    Stored out;
+    std::vector<bool> lies_along(static_cast<std::size_t>(parameter.shape().rank()), false);
+    for (const ChannelTensor& t : masks_.graph().tensors) {
+      if (!t.parameter.defined() || t.parameter.id() != parameter.id()) continue;
+      for (const ChannelAxis& axis : t.axes) {
+        out.axes.push_back(axis.groups);
+        lies_along[static_cast<std::size_t>(axis.axis)] = true;
+      }
+    }
+    for (int i = 0; i < parameter.shape().rank(); ++i)
+      if (!lies_along[static_cast<std::size_t>(i)]) out.other *= static_cast<double>(parameter.dim(i));
+    return out;
+  }
+
+  std::int64_t removed(std::size_t i, double ratio) const {
+    const auto channels = static_cast<std::int64_t>(groups_[i].order.size());
+    const auto count = static_cast<std::int64_t>(std::floor(ratio * static_cast<double>(channels) + 1e-6));
+    return std::clamp<std::int64_t>(count, 0, channels - 1);
+  }
+
+  ChannelMasks& masks_;
+  std::vector<Group> groups_;
+  std::vector<Stored> stored_;
+  std::size_t switch_count_ = 0;
+};
+
+/// What a search found for one choice of ratios.
+struct RatioTrial {
+  std::vector<double> ratios;  ///< of every group
+  double loss = 0;             ///< on images that were not trained on, without retraining
+  double objective = 0;        ///< higher is better
+};
+
+struct RatioSearchOptions {
+  double most = 0.4;      ///< largest share of a group's channels that may go
+  double alpha = 3;       ///< weight of size against loss
+  int random_points = 5;  ///< trials before the model is asked
+  int guided_points = 5;  ///< and after
+  Acquisition acquisition = expected_improvement;
+  std::uint64_t seed = 1;
+  /// The share of bits that no trial may leave more of, as `Remaining::bits`; trials are moved onto it.
+  double budget = std::numeric_limits<double>::infinity();
+  /// Called after each trial; false stops, and gives the best so far.
+  std::function<bool(const RatioTrial&)> progress = {};
+  /// Trials of the same search that are known, from before an interruption, in their order.
+  std::vector<RatioTrial> known = {};
+};
+
+/// Maximises −(L + α·P + α/4·S) over the ratios of the groups `searched`, those of the others staying at `ratios`, with
+/// one validation pass, `loss()`, a trial (arXiv 2002.00523): one group is the paper's greedy step, several at once are
+/// a joint search. First come ratios of 0, half of the largest and the largest, then random ones, then guided ones. With
+/// a budget every trial removes more, or less, of all searched groups until it just keeps it. The network is left with
+/// the mask that was tried last. Throws ValueError where the budget cannot be kept, naming what can.
+template <class ValidationLoss>
+RatioTrial search_ratios(RatioMasks& network, const std::vector<double>& ratios,
+                         const std::vector<std::size_t>& searched, const ValidationLoss& loss,
+                         const RatioSearchOptions& options) {
+  check<ValueError>(options.most > 0 && options.most < 1, "prune: ratios up to ", options.most,
+                    " given, expected between 0 and 1");
+  const auto with = [&](const std::vector<double>& point) {
+    std::vector<double> all = ratios;
+    for (std::size_t i = 0; i < searched.size(); ++i) all[searched[i]] = network.possible(searched[i], point[i]);
+    return all;
+  };
+  const auto size_of = [&](const std::vector<double>& point) { return network.remaining(with(point)).bits; };
+  const bool limited = options.budget < std::numeric_limits<double>::infinity();
+  if (limited) {
+    const double least = size_of(std::vector<double>(searched.size(), options.most));
+    check<ValueError>(least <= options.budget, "prune: a size of ", 100 * options.budget,
+                      " % of the unpruned network cannot be reached: ratios up to ", options.most, " leave ", 100 * least,
+                      " %");
+  }
+  const auto shifted = [&](std::vector<double> point, double by) {
+    for (double& r : point) r = std::clamp(r + by, 0.0, options.most);
+    return point;
+  };
+  const auto snap = [&](std::vector<double> point) {
+    if (limited) {
+      // The least shift that keeps the budget.
+      double low = -options.most, high = options.most;
+      for (int i = 0; i < 12; ++i) {
+        const double middle = (low + high) / 2;
+        (size_of(shifted(point, middle)) <= options.budget ? high : low) = middle;
+      }
+      point = shifted(std::move(point), high);
+    }
+    for (std::size_t i = 0; i < point.size(); ++i) point[i] = network.possible(searched[i], point[i]);
+    return point;
+  };
+
+  BayesianOptions bayesian{.random_points = options.random_points,
+                           .acquisition = options.acquisition,
+                           .seed = options.seed,
+                           .snap = snap};
+  for (const double share : {0.0, 0.5, 1.0})
+    bayesian.probes.push_back(std::vector<double>(searched.size(), share * options.most));
+  BayesianOptimization search(std::vector<BayesianOptimization::Range>(searched.size(), {0.0, options.most}), bayesian);
+  RatioTrial best;
+  best.objective = -std::numeric_limits<double>::infinity();
+  const auto consider = [&](const RatioTrial& trial) {
+    std::vector<double> point;
+    for (const std::size_t i : searched) point.push_back(trial.ratios.at(i));
+    search.tell(std::move(point), trial.objective);
+    if (trial.objective > best.objective) best = trial;
+  };
+  for (const RatioTrial& trial : options.known) consider(trial);
+  const std::size_t trials = 3 + static_cast<std::size_t>(options.random_points + options.guided_points);
+  while (search.observations().size() < trials) {
+    const auto point = search.ask();
+    if (!point) break;
+    RatioTrial trial{with(*point), 0, 0};
+    network.mask(trial.ratios);
+    trial.loss = loss();
+    const Remaining left = network.remaining(trial.ratios);
+    trial.objective = -(trial.loss + options.alpha * left.parameters + options.alpha / 4 * left.bits);
+    consider(trial);
+    if (options.progress && !options.progress(trial)) break;
+  }
+  return best;
+}
+
+}  // namespace prune
+}  // namespace v0
+}  // namespace spnet

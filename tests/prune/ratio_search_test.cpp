@@ -1,0 +1,145 @@
+#include "spnet/prune/ratio_search.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "../temporary_folder.hpp"
+#include "spnet/models/resnet.hpp"
+
+using namespace spnet;
+using prune::RatioMasks;
+using prune::RatioSearchOptions;
+using prune::RatioTrial;
+using test::error_of;
+
+namespace {
+
+struct Fixture {
+  Fixture()
+      : net(models::make_model("resnet20", {.quantization = {.switches = switches}})),
+        masks(prune::channel_graph(*net, {8, 8, 3}, switches)),
+        network(*net, masks, switches, {}) {}
+
+  // What the masks leave, from the network itself.
+  double remaining_bits() const {
+    double sum = 0;
+    const auto whole = models::make_model("resnet20", {.quantization = {.switches = switches}});
+    for (const Precision p : switches)
+      sum += static_cast<double>(nn::model_size_bits(*net, p)) / static_cast<double>(nn::model_size_bits(*whole, p)) / 2;
+    return sum;
+  }
+  std::vector<std::size_t> all() const {
+    std::vector<std::size_t> out(network.size());
+    std::iota(out.begin(), out.end(), std::size_t{0});
+    return out;
+  }
+
+  std::vector<Precision> switches = parse_switches("w1a2,w4a4");
+  std::unique_ptr<nn::Classifier> net;
+  prune::ChannelMasks masks;
+  RatioMasks network;
+};
+
+}  // namespace
+
+TEST_CASE("prune: the size that ratios leave is that of the masked network") {
+  Fixture f;
+  REQUIRE(f.network.size() == 12);
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < f.network.size(); ++i) ratios.push_back(0.03 * static_cast<double>(i));
+  f.network.mask(ratios);
+  CHECK(f.network.remaining(ratios).bits == doctest::Approx(f.remaining_bits()).epsilon(1e-12));
+  CHECK(f.network.remaining(std::vector<double>(12, 0)).bits == 1);
+  CHECK(f.network.possible(1, 0.4) == doctest::Approx(6.0 / 16));
+  CHECK(f.network.possible(1, 0.999) == doctest::Approx(15.0 / 16));
+}
+
+TEST_CASE("prune: one layer's ratio is found where loss and size balance") {
+  Fixture f;
+  // The loss rises by what the third group loses beyond a quarter.
+  const std::vector<double> none(f.network.size(), 0);
+  std::vector<double> tried;
+  RatioSearchOptions options{.alpha = 1};
+  const auto loss = [&] {
+    const auto& kept = f.masks.kept();
+    double gone = 0;
+    for (std::size_t g = 0; g < kept.size(); ++g)
+      if (f.masks.graph().groups[g].name == f.network.group(3).name)
+        gone = 1 - static_cast<double>(kept[g].size()) / static_cast<double>(f.network.group(3).channels);
+    tried.push_back(gone);
+    return std::max(0.0, gone - 0.25);
+  };
+  const RatioTrial found = prune::search_ratios(f.network, none, {3}, loss, options);
+  CHECK(found.ratios[3] == doctest::Approx(0.25));
+  CHECK(found.ratios[2] == 0);
+  CHECK(tried.size() <= 13);
+  CHECK(tried[0] == 0);
+  CHECK(tried[1] == doctest::Approx(3.0 / 16));
+  CHECK(tried[2] == doctest::Approx(6.0 / 16));
+}
+
+TEST_CASE("prune: a joint search keeps the budget and spares what matters") {
+  Fixture f;
+  const std::vector<double> none(f.network.size(), 0);
+  // Only the groups of the first stage matter.
+  std::vector<double> now;
+  const auto loss = [&] {
+    double sum = 0;
+    for (std::size_t g = 0; g < f.masks.kept().size(); ++g) {
+      const auto& group = f.masks.graph().groups[g];
+      const double gone = 1 - static_cast<double>(f.masks.kept()[g].size()) / static_cast<double>(group.channels);
+      if (group.name.starts_with("layer1") || group.name.starts_with("conv1")) sum += gone * gone;
+    }
+    return sum;
+  };
+  int trials = 0;
+  RatioSearchOptions options{.random_points = 10, .guided_points = 15, .budget = 0.6};
+  options.progress = [&](const RatioTrial& trial) {
+    ++trials;
+    CHECK(f.network.remaining(trial.ratios).bits <= 0.6);
+    CHECK(f.network.remaining(trial.ratios).bits > 0.55);
+    CHECK(f.remaining_bits() == doctest::Approx(f.network.remaining(trial.ratios).bits));
+    return true;
+  };
+  const RatioTrial found = prune::search_ratios(f.network, none, f.all(), loss, options);
+  CHECK(trials <= 28);
+  double first = 0, rest = 0;
+  for (std::size_t i = 0; i < 4; ++i) first += found.ratios[i] / 4;
+  for (std::size_t i = 4; i < 12; ++i) rest += found.ratios[i] / 8;
+  CHECK(first < 0.5 * rest);
+}
+
+TEST_CASE("prune: a search that is told its trials again goes on as it would have") {
+  const auto trials_of = [](std::vector<RatioTrial> known, std::size_t stop) {
+    Fixture f;
+    std::vector<RatioTrial> out = known;
+    RatioSearchOptions options{.known = known};
+    options.progress = [&](const RatioTrial& trial) {
+      out.push_back(trial);
+      return out.size() < stop;
+    };
+    const auto loss = [&] { return std::cos(static_cast<double>(f.masks.kept()[2].size() + f.masks.kept()[5].size())); };
+    prune::search_ratios(f.network, std::vector<double>(f.network.size(), 0), {1, 4}, loss, options);
+    return out;
+  };
+  const auto whole = trials_of({}, 100), half = trials_of({}, 9), rest = trials_of(half, 100);
+  REQUIRE(rest.size() == whole.size());
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    CHECK(rest[i].ratios == whole[i].ratios);
+    CHECK(rest[i].objective == whole[i].objective);
+  }
+}
+
+TEST_CASE("prune: a budget that cannot be kept is refused with what can") {
+  Fixture f;
+  const auto loss = [] { return 0.0; };
+  const std::string text = error_of<ValueError>([&] {
+    prune::search_ratios(f.network, std::vector<double>(f.network.size(), 0), f.all(), loss, {.budget = 0.2});
+  });
+  CHECK(text.starts_with("prune: a size of 20 % of the unpruned network cannot be reached: ratios up to 0.4 leave "));
+  CHECK_THROWS_AS(prune::search_ratios(f.network, {}, f.all(), loss, {.most = 1}), ValueError);
+}
