@@ -26,11 +26,9 @@ struct Fixture {
 
   // What the masks leave, from the network itself.
   double remaining_bits() const {
-    double sum = 0;
     const auto whole = models::make_model("resnet20", {.quantization = {.switches = switches}});
-    for (const Precision p : switches)
-      sum += static_cast<double>(nn::model_size_bits(*net, p)) / static_cast<double>(nn::model_size_bits(*whole, p)) / 2;
-    return sum;
+    return static_cast<double>(nn::model_size_bits(*net, {4, 4})) /
+           static_cast<double>(nn::model_size_bits(*whole, {4, 4}));
   }
   std::vector<std::size_t> all() const {
     std::vector<std::size_t> out(network.size());
@@ -134,12 +132,21 @@ TEST_CASE("prune: a search that is told its trials again goes on as it would hav
   }
 }
 
+TEST_CASE("prune: uniform ratios keep a budget, and no more than that") {
+  Fixture f;
+  const auto ratios = prune::uniform_ratios(f.network, 0.7, 0.4);
+  CHECK(f.network.remaining(ratios).bits <= 0.7);
+  CHECK(f.network.remaining(ratios).bits > 0.64);
+  for (std::size_t i = 0; i < ratios.size(); ++i) CHECK(std::abs(ratios[i] - ratios[0]) < 1.0 / 16);
+  CHECK_THROWS_AS(prune::uniform_ratios(f.network, 0.3, 0.4), ValueError);
+}
+
 TEST_CASE("prune: a budget that cannot be kept is refused with what can") {
   Fixture f;
   const auto loss = [] { return 0.0; };
   const std::string text = error_of<ValueError>([&] {
     prune::search_ratios(f.network, std::vector<double>(f.network.size(), 0), f.all(), loss, {.budget = 0.2});
   });
-  CHECK(text.starts_with("prune: a size of 20 % of the unpruned network cannot be reached: ratios up to 0.4 leave "));
+  CHECK(text.starts_with("prune: a size of 20 % of the network as it is cannot be reached: ratios up to 0.4 leave "));
   CHECK_THROWS_AS(prune::search_ratios(f.network, {}, f.all(), loss, {.most = 1}), ValueError);
 }

@@ -16,6 +16,7 @@ class UsageError : public std::runtime_error {
 /// Each adds its subcommand to `app`; parsing sets `chosen` to what is to be done, which returns the exit code.
 void add_train_command(CLI::App& app, std::function<int()>& chosen);
 void add_search_command(CLI::App& app, std::function<int()>& chosen);
+void add_prune_command(CLI::App& app, std::function<int()>& chosen);
 void add_profile_command(CLI::App& app, std::function<int()>& chosen);
 void add_eval_command(CLI::App& app, std::function<int()>& chosen);
 void add_pack_command(CLI::App& app, std::function<int()>& chosen);

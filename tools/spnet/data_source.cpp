@@ -78,12 +78,29 @@ void complete_from_data(RunConfig& config, const data::DataSplits& splits) {
   measure_channels(config, *splits.train);
 }
 
-data::DatasetPtr training_set(const RunConfig& config, const data::DataSplits& splits) {
-  if (config.train_images == 0 || config.train_images >= splits.train->size()) return splits.train;
+namespace {
+
+// Those from `begin` of a seeded shuffle of the training set.
+data::DatasetPtr shuffled_part(const RunConfig& config, const data::DataSplits& splits, std::int64_t begin,
+                               std::int64_t count) {
   const auto order = data::permutation(splits.train->size(), Random(config.seed, kSubsetStream));
-  std::vector<std::int64_t> chosen(order.begin(), order.begin() + config.train_images);
+  std::vector<std::int64_t> chosen(order.begin() + begin, order.begin() + begin + count);
   std::sort(chosen.begin(), chosen.end());
   return std::make_shared<data::Subset>(splits.train, std::move(chosen));
+}
+
+}  // namespace
+
+data::DatasetPtr training_set(const RunConfig& config, const data::DataSplits& splits) {
+  if (config.train_images == 0 || config.train_images >= splits.train->size()) return splits.train;
+  return shuffled_part(config, splits, 0, config.train_images);
+}
+
+data::DatasetPtr held_out_set(const RunConfig& config, const data::DataSplits& splits, std::int64_t images) {
+  const std::int64_t used = config.train_images == 0 ? splits.train->size() : config.train_images;
+  check<ValueError>(images > 0 && used + images <= splits.train->size(), images, " held-out images asked for, ", used,
+                    " are trained on, and the training set has ", splits.train->size());
+  return shuffled_part(config, splits, used, images);
 }
 
 data::LoaderOptions loader_options(const RunConfig& config, bool training) {

@@ -27,6 +27,10 @@ std::string default_stem(std::int64_t image_size);
 /// The training set as the run uses it (perhaps only some images).
 data::DatasetPtr training_set(const RunConfig& config, const data::DataSplits& splits);
 
+/// Images of the training set that a run with `train_images` of its own does not use: `images` of them, the same each
+/// time. Throws ValueError where there are not so many.
+data::DatasetPtr held_out_set(const RunConfig& config, const data::DataSplits& splits, std::int64_t images);
+
 /// How batches are made: augmented and shuffled for training, only resized and normalised for evaluation.
 data::LoaderOptions loader_options(const RunConfig& config, bool training);
 

@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
   std::function<int()> chosen;
   add_train_command(app, chosen);
   add_search_command(app, chosen);
+  add_prune_command(app, chosen);
   add_profile_command(app, chosen);
   add_eval_command(app, chosen);
   add_pack_command(app, chosen);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "spnet/io/module_file.hpp"
 #include "spnet/models/mobilenet_v1.hpp"
 #include "spnet/models/mobilenet_v2.hpp"
 #include "spnet/models/resnet.hpp"
@@ -26,6 +27,18 @@ std::unique_ptr<nn::Classifier> make_network(const RunConfig& config) {
         "train: --config: layer '", name, "' is not one of the network's, which are ",
         join(layers, [](const nn::NamedLayer& l) { return l.name; }));
   return network;
+}
+
+void load_network(const RunConfig& config, const io::TensorFile& file, const std::string& source, nn::Module& model) {
+  try {
+    if (config.pruned) {
+      io::load_pruned_module(file, model);
+    } else {
+      io::load_module(file, model);
+    }
+  } catch (const FileError& error) {
+    throw FileError(message(source, ": does not fit its own configuration: ", error.what()));
+  }
 }
 
 }  // namespace spnet::program

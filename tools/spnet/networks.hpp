@@ -2,8 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "run_config.hpp"
+#include "spnet/io/safetensors.hpp"
 #include "spnet/nn/module.hpp"
 
 namespace spnet::program {
@@ -14,5 +16,9 @@ void require_network(const std::string& name);
 /// The network of `config`, freshly initialised, its layers at the precisions that they have for good, if any. Throws
 /// ValueError, naming the layer, where these are not the network's.
 std::unique_ptr<nn::Classifier> make_network(const RunConfig& config);
+
+/// Fills `model`, just made for `config`, from a checkpoint, and makes it as small as that where the configuration is
+/// `pruned`. Throws FileError, naming `source`, where the two do not fit.
+void load_network(const RunConfig& config, const io::TensorFile& file, const std::string& source, nn::Module& model);
 
 }  // namespace spnet::program

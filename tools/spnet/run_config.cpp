@@ -72,6 +72,7 @@ void for_each_later_entry(Config& c, const Visit& visit) {
   visit("scale_rates", c.scale_rates);
   visit("layers", c.layers);
   visit("matmul_precision", c.matmul_precision);
+  visit("pruned", c.pruned);
   visit("candidates", c.search.candidates);
   visit("input_candidates", c.search.input_candidates);
   visit("constraints", c.search.constraints);

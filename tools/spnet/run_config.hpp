@@ -73,6 +73,7 @@ struct RunConfig {
   std::string schedule = "cosine";
   double warmup_epochs = -1;  ///< negative: half an epoch, none before one-cycle, which warms up by itself
   std::uint64_t seed = 1;
+  bool pruned = false;  ///< channels were removed: checkpoints tell the shapes that are left
   std::string init;  ///< where the weights started from, for the record
 
   // Found out from the data when the run begins, kept so that evaluation needs no training set.

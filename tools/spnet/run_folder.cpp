@@ -8,7 +8,6 @@
 
 #include "networks.hpp"
 #include "search_plan.hpp"
-#include "spnet/io/module_file.hpp"
 
 namespace spnet::program {
 
@@ -126,8 +125,8 @@ LoadedRun load_run(const fs::path& path, bool best) {
   LoadedRun out;
   out.config = std::move(stored.config);
   out.model = make_network(out.config);
+  load_network(out.config, loaded.file, loaded.path.string(), *out.model);
   try {
-    io::load_module(loaded.file, *out.model);
     if (out.config.method == "search") out.found = restore_found(out.config, loaded.file, *out.model);
   } catch (const FileError& error) {
     throw FileError(message(loaded.path.string(), ": does not fit its own configuration: ", error.what()));

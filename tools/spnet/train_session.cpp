@@ -28,6 +28,7 @@ std::string percent(std::int64_t part, std::int64_t whole) {
 class TrainSession {
  public:
   TrainSession(RunFolder folder, RunConfig config, SessionOptions options, const std::string& init);
+  TrainSession(RunFolder folder, RunConfig config, SessionOptions options, const io::TensorFile& start);
   TrainSession(RunFolder folder, SessionOptions options, bool skip_bad, bool is_search);
 
   bool run();
@@ -38,7 +39,7 @@ class TrainSession {
     std::int64_t images = 0, correct = 0;
   };
   const char* command() const { return config_.method == "search" ? "search" : "train"; }
-  void build();
+  void build(const io::TensorFile* network = nullptr, const std::string& source = {});
   void initialise(const std::string& init);
   void restore(const io::CheckpointFolder::Loaded& loaded);
   bool run_epoch();
@@ -77,6 +78,15 @@ TrainSession::TrainSession(RunFolder folder, RunConfig config, SessionOptions op
   folder_.create(config_);
 }
 
+TrainSession::TrainSession(RunFolder folder, RunConfig config, SessionOptions options, const io::TensorFile& start)
+    : folder_(std::move(folder)), config_(std::move(config)), options_(options) {
+  folder_.require_new();
+  splits_ = open_data(config_);
+  build(&start, "the network to start from");
+  folder_.create(config_);
+  save();
+}
+
 TrainSession::TrainSession(RunFolder folder, SessionOptions options, bool skip_bad, bool is_search)
     : folder_(std::move(folder)), options_(options) {
   const RunFolder::Stored stored = folder_.load();
@@ -85,19 +95,24 @@ TrainSession::TrainSession(RunFolder folder, SessionOptions options, bool skip_b
                    command(), " --resume ", folder_.path().string());
   config_.skip_bad = config_.skip_bad || skip_bad;
   splits_ = open_data(config_);
-  build();
+  check<FileError>(stored.checkpoint || !config_.pruned, folder_.path().string(),
+                   ": no checkpoint here, which a pruned network comes from");
   if (stored.checkpoint) {
+    build(&stored.checkpoint->file, stored.checkpoint->path.string());
     restore(*stored.checkpoint);
   } else {
+    build();
     std::fprintf(stderr, "%s has no checkpoint yet: starting from the beginning\n", folder_.path().string().c_str());
     folder_.rewind_metrics(0);
     if (!config_.init.empty()) initialise(config_.init);
   }
 }
 
-void TrainSession::build() {
+// `network` says what the network is; where it is not given, the configuration does.
+void TrainSession::build(const io::TensorFile* network, const std::string& source) {
   training_ = training_set(config_, splits_);
   model_ = make_network(config_);
+  if (network) load_network(config_, *network, source, *model_);
   optimizer_ = make_optimizer(config_, *model_);
   loader_ = std::make_unique<data::Loader>(training_, loader_options(config_, /*training=*/true));
   test_loader_ = std::make_unique<data::Loader>(splits_.test, loader_options(config_, /*training=*/false));
@@ -128,7 +143,6 @@ void TrainSession::initialise(const std::string& init) {
 void TrainSession::restore(const io::CheckpointFolder::Loaded& loaded) {
   const std::string source = loaded.path.string();
   try {
-    io::load_module(loaded.file, *model_);
     for (auto& state : optimizer_->state())
       state.tensor.copy_from(loaded.file.get<float>("optimizer." + state.name, state.tensor.shape()));
     for (auto& state : trainer_->state())
@@ -318,6 +332,10 @@ void TrainSession::keep_if_best(const std::vector<train::Evaluation>& evaluation
 
 bool begin_run(const std::string& folder, const RunConfig& config, const SessionOptions& options, const std::string& init) {
   return TrainSession(RunFolder(folder), config, options, init).run();
+}
+bool begin_run(const std::string& folder, const RunConfig& config, const SessionOptions& options,
+               const io::TensorFile& start) {
+  return TrainSession(RunFolder(folder), config, options, start).run();
 }
 bool resume_run(const std::string& folder, const SessionOptions& options, bool skip_bad, bool is_search) {
   return TrainSession(RunFolder(folder), options, skip_bad, is_search).run();

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "run_config.hpp"
+#include "spnet/io/safetensors.hpp"
 
 namespace spnet::program {
 
@@ -19,6 +20,10 @@ struct SessionOptions {
 /// on, so that a resumed run ends with the same bytes as one that was never stopped. Where data cannot be read, what is
 /// done is saved before the FileError goes on.
 bool begin_run(const std::string& folder, const RunConfig& config, const SessionOptions& options, const std::string& init);
+/// The same from the network in `start`, a file as io::put_module fills it, whose channels may be fewer than the
+/// configuration says where that is `pruned`.
+bool begin_run(const std::string& folder, const RunConfig& config, const SessionOptions& options,
+               const io::TensorFile& start);
 /// Goes on with the run in `folder`; with `skip_bad` without images that cannot be read, even where it began with all.
 /// Throws FileError where it is a search and `is_search` says that none is expected, or the other way round.
 bool resume_run(const std::string& folder, const SessionOptions& options, bool skip_bad, bool is_search);

@@ -43,7 +43,7 @@ struct BayesianOptions {
   int random_points = 5;                         ///< then these, before the model is asked
   Acquisition acquisition = expected_improvement;
   std::uint64_t seed = 1;
-  /// The nearest point that can be tried, where not all can: rounding, or budgets. Idempotent.
+  /// The nearest point that can be tried, where not all can: rounding, or budgets.
   std::function<std::vector<double>(std::vector<double>)> snap = {};
 };
 

@@ -95,8 +95,9 @@ inline std::vector<double> channel_scores(const ChannelGraph& graph, std::size_t
         if (std::find(axis.groups.begin(), axis.groups.end(), group) == axis.groups.end()) continue;
         std::vector<int> widths;
         for (const Precision p : switches)
-          if (p.weight_bits != kFloatBits && std::find(widths.begin(), widths.end(), p.weight_bits) == widths.end())
-            widths.push_back(p.weight_bits);
+          if (const int bits = layer->stored_weight_bits(p);
+              bits != kFloatBits && std::find(widths.begin(), widths.end(), bits) == widths.end())
+            widths.push_back(bits);
         const Tensor<float> w = layer->weight().value().contiguous();
         for (const int bits : widths) {
           const Tensor<float> q = ops::decode(layer->weight_quantizer()->lower(w, bits, /*training=*/false));

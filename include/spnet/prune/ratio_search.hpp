@@ -19,7 +19,7 @@ namespace spnet {
 inline namespace v0 {
 namespace prune {
 
-/// Remaining shares of a network's parameters and of its bits, the latter the mean over its switches.
+/// Shares of a network's parameters, and of its bits at the highest switch, which a file has to store.
 struct Remaining {
   double parameters, bits;
 };
@@ -39,7 +39,8 @@ class RatioMasks {
       if (!scores.empty()) groups_.push_back({g, pruning_order(scores, criterion)});
     }
     check<ValueError>(!groups_.empty(), "prune: no layer of the network has low-precision filters that can be removed");
-    for (const Precision p : switches) add_sizes(model, p);
+    for (const auto& p : nn::stored_parameters(model, *std::max_element(switches.begin(), switches.end())))
+      stored_.push_back(describe(p));
   }
 
   std::size_t size() const { return groups_.size(); }
@@ -59,24 +60,19 @@ class RatioMasks {
 
   /// What would be kept of what is there without masks, by the size rule of nn::stored_parameters.
   Remaining remaining(const std::vector<double>& ratios) const {
-    std::vector<std::int64_t> kept, all;
-    for (std::size_t g = 0; g < masks_.graph().groups.size(); ++g) all.push_back(masks_.graph().groups[g].channels);
-    kept = all;
+    std::vector<std::int64_t> all;
+    for (const ChannelGroup& g : masks_.graph().groups) all.push_back(g.channels);
+    std::vector<std::int64_t> kept = all;
     for (std::size_t i = 0; i < groups_.size(); ++i) kept[groups_[i].group] -= removed(i, ratios.at(i));
-    double parameters = 0, all_parameters = 0;
-    std::vector<double> bits(switch_count_, 0), all_bits(switch_count_, 0);
+    double parameters = 0, all_parameters = 0, bits = 0, all_bits = 0;
     for (const Stored& s : stored_) {
       const double left = s.count(kept), before = s.count(all);
       parameters += left;
       all_parameters += before;
-      for (std::size_t p = 0; p < switch_count_; ++p) {
-        bits[p] += left * s.bits[p];
-        all_bits[p] += before * s.bits[p];
-      }
+      bits += left * s.bits;
+      all_bits += before * s.bits;
     }
-    Remaining out{parameters / all_parameters, 0};
-    for (std::size_t p = 0; p < switch_count_; ++p) out.bits += bits[p] / all_bits[p] / static_cast<double>(switch_count_);
-    return out;
+    return {parameters / all_parameters, bits / all_bits};
   }
 
  private:
@@ -86,9 +82,9 @@ class RatioMasks {
   };
   // A parameter: its size is a constant times the channels along its axes.
   struct Stored {
+    int bits;  // of a value
     double other = 1;
-    std::vector<std::vector<std::size_t>> axes;  // groups
-    std::vector<int> bits;                       // of a value, at each switch
+    std::vector<std::vector<std::size_t>> axes = {};  // groups
 
     double count(const std::vector<std::int64_t>& channels) const {
       double out = other;
@@ -101,16 +97,9 @@ class RatioMasks {
     }
   };
 
-  void add_sizes(const nn::Module& model, Precision precision) {
-    const auto stored = nn::stored_parameters(model, precision);
-    for (std::size_t i = 0; i < stored.size(); ++i) {
-      if (switch_count_ == 0) stored_.push_back(describe(stored[i].parameter));
-      stored_[i].bits.push_back(stored[i].bits);
-    }
-    ++switch_count_;
-  }
-  Stored describe(const Variable<float>& parameter) const {
-    Stored out;
+  Stored describe(const nn::StoredParameter& stored) const {
+    const Variable<float>& parameter = stored.parameter;
+    Stored out{.bits = stored.bits};
     std::vector<bool> lies_along(static_cast<std::size_t>(parameter.shape().rank()), false);
     for (const ChannelTensor& t : masks_.graph().tensors) {
       if (!t.parameter.defined() || t.parameter.id() != parameter.id()) continue;
@@ -133,7 +122,6 @@ class RatioMasks {
   ChannelMasks& masks_;
   std::vector<Group> groups_;
   std::vector<Stored> stored_;
-  std::size_t switch_count_ = 0;
 };
 
 /// What a search found for one choice of ratios.
@@ -150,13 +138,50 @@ struct RatioSearchOptions {
   int guided_points = 5;  ///< and after
   Acquisition acquisition = expected_improvement;
   std::uint64_t seed = 1;
-  /// The share of bits that no trial may leave more of, as `Remaining::bits`; trials are moved onto it.
+  /// The share of bits that no trial may leave more of; trials are moved onto it.
   double budget = std::numeric_limits<double>::infinity();
   /// Called after each trial; false stops, and gives the best so far.
   std::function<bool(const RatioTrial&)> progress = {};
   /// Trials of the same search that are known, from before an interruption, in their order.
   std::vector<RatioTrial> known = {};
 };
+
+namespace detail {
+
+// The least shift of the ratios of all groups in `searched` that keeps the budget; `with` completes them to all groups.
+template <class With>
+std::vector<double> shifted_onto(double budget, double most, std::vector<double> point, const RatioMasks& network,
+                                 const With& with) {
+  const auto shifted = [&](double by) {
+    std::vector<double> out = point;
+    for (double& r : out) r = std::clamp(r + by, 0.0, most);
+    return out;
+  };
+  double low = -most, high = most;
+  for (int i = 0; i < 12; ++i) {
+    const double middle = (low + high) / 2;
+    (network.remaining(with(shifted(middle))).bits <= budget ? high : low) = middle;
+  }
+  return shifted(high);
+}
+
+inline void require_reachable(double budget, double most, double least) {
+  check<ValueError>(least <= budget, "prune: a size of ", 100 * budget,
+                    " % of the network as it is cannot be reached: ratios up to ", most, " leave ", 100 * least, " %");
+}
+
+}  // namespace detail
+
+/// The same ratio for every group, the least that keeps `budget` (a share of bits): what a search has to beat. Throws
+/// ValueError where a ratio of `most` does not keep it, naming what it leaves.
+inline std::vector<double> uniform_ratios(const RatioMasks& network, double budget, double most) {
+  const auto with = [&](std::vector<double> point) {
+    for (std::size_t i = 0; i < point.size(); ++i) point[i] = network.possible(i, point[i]);
+    return point;
+  };
+  detail::require_reachable(budget, most, network.remaining(with(std::vector<double>(network.size(), most))).bits);
+  return with(detail::shifted_onto(budget, most, std::vector<double>(network.size(), 0), network, with));
+}
 
 /// Maximises −(L + α·P + α/4·S) over the ratios of the groups `searched`, those of the others staying at `ratios`, with
 /// one validation pass, `loss()`, a trial (arXiv 2002.00523): one group is the paper's greedy step, several at once are
@@ -174,28 +199,12 @@ RatioTrial search_ratios(RatioMasks& network, const std::vector<double>& ratios,
     for (std::size_t i = 0; i < searched.size(); ++i) all[searched[i]] = network.possible(searched[i], point[i]);
     return all;
   };
-  const auto size_of = [&](const std::vector<double>& point) { return network.remaining(with(point)).bits; };
   const bool limited = options.budget < std::numeric_limits<double>::infinity();
-  if (limited) {
-    const double least = size_of(std::vector<double>(searched.size(), options.most));
-    check<ValueError>(least <= options.budget, "prune: a size of ", 100 * options.budget,
-                      " % of the unpruned network cannot be reached: ratios up to ", options.most, " leave ", 100 * least,
-                      " %");
-  }
-  const auto shifted = [&](std::vector<double> point, double by) {
-    for (double& r : point) r = std::clamp(r + by, 0.0, options.most);
-    return point;
-  };
+  if (limited)
+    detail::require_reachable(options.budget, options.most,
+                              network.remaining(with(std::vector<double>(searched.size(), options.most))).bits);
   const auto snap = [&](std::vector<double> point) {
-    if (limited) {
-      // The least shift that keeps the budget.
-      double low = -options.most, high = options.most;
-      for (int i = 0; i < 12; ++i) {
-        const double middle = (low + high) / 2;
-        (size_of(shifted(point, middle)) <= options.budget ? high : low) = middle;
-      }
-      point = shifted(std::move(point), high);
-    }
+    if (limited) point = detail::shifted_onto(options.budget, options.most, std::move(point), network, with);
     for (std::size_t i = 0; i < point.size(); ++i) point[i] = network.possible(searched[i], point[i]);
     return point;
   };

@@ -1,0 +1,89 @@
+"""spnet prune from the outside: budgets, searches, resumed prunings, what cannot be."""
+import re
+import signal
+import subprocess
+import time
+import unittest
+
+from program_case import DATA, SPNET, TRAIN, ProgramCase
+
+QUICK = {"--step": "0.15", "--retrain": "1", "--final": "1", "--holdout": "32", "--random-points": "2", "--guided-points": "2"}
+
+
+class Prune(ProgramCase):
+    def setUp(self):
+        super().setUp()
+        self.run_folder = self.folder / "run"
+        self.ok(*TRAIN, "--out", self.run_folder)
+        refused = self.fails(1, "as it is", "prune", "--run", self.run_folder, "--budget", "size-mib:1000", "--out", self.folder / "x")
+        self.size = float(re.search(r"has ([\d.e-]+) MiB", refused)[1])
+
+    def prune(self, out, *more, share=0.75):
+        options = {"--run": self.run_folder, "--budget": f"size-mib:{share * self.size:.6g}", "--out": self.folder / out, **QUICK,
+                   **dict(zip(more[::2], more[1::2]))}
+        return ["prune", *(word for option in options.items() for word in option)]
+
+    def test_joint(self):
+        told = self.ok(*self.prune("small")).stdout
+        size = float(re.search(r"final +([\d.]+)", told)[1])
+        self.assertLessEqual(size, 0.7501 * self.size)
+        self.assertGreater(size, 0.65 * self.size)
+        self.assertIn("<circle", (self.folder / "small" / "pruning.svg").read_text())
+
+        # A run like others: evaluated, gone on with, packed, the packed file smaller by what was removed.
+        of_run = self.ok("eval", "--run", self.folder / "small", "--json").stdout
+        packed, whole = self.folder / "small.spn", self.folder / "whole.spn"
+        self.ok("pack", self.folder / "small", "--out", packed)
+        self.ok("pack", self.run_folder, "--out", whole)
+        self.assertLess(packed.stat().st_size, 0.85 * whole.stat().st_size)
+        of_file = self.ok("eval", packed, "--data", DATA, "--json").stdout
+        self.assertEqual(re.findall(r'"top1":[\d.]+', of_run), re.findall(r'"top1":[\d.]+', of_file))
+        self.ok("train", "--resume", self.folder / "small")
+        self.fails(1, "a run already", *self.prune("small"))
+
+        # Killed in a search, in retraining and at the end, it ends with the same bytes.
+        part = self.prune("part")
+        state = self.folder / "part.prune"
+        for reached in (state / "log.jsonl", state / "retrain-1" / "config.json", state / "network-1.safetensors",
+                        self.folder / "part" / "config.json"):
+            process = subprocess.Popen([SPNET, *map(str, part)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                       stdout=subprocess.DEVNULL)
+            while process.poll() is None and not reached.exists():
+                time.sleep(0.005)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            part = ["prune", "--resume", self.folder / "part"]
+        with open(state / "log.jsonl", "a") as log:
+            log.write('{"step": 1, "tri')
+        self.assertEqual(self.ok(*part).stdout, told)
+        self.assertEqual(self.checkpoint("part").read_bytes(), self.checkpoint("small").read_bytes())
+
+        # A pruned run is pruned further.
+        self.run_folder = self.folder / "small"
+        self.assertIn("final", self.ok(*self.prune("smaller", share=0.6)).stdout)
+
+    def test_greedy_uniform_and_drop(self):
+        greedy = ["--search", "greedy", "--random-points", "1", "--guided-points", "0", "--retrain", "0", "--alpha", "50"]
+        self.assertIn("final", self.ok(*self.prune("greedy", *greedy, share=0.9)).stdout)
+        self.assertIn("final", self.ok(*self.prune("uniform", "--search", "uniform", "--kernels", "own", "--measure", "distance")).stdout)
+        drop = self.prune("drop", "--budget", "drop:100", "--order", "random", "--acquisition", "ucb", "--step", "0.5")
+        # Anything may be lost: until nothing is left to remove.
+        last = self.ok(*drop).stdout.splitlines()[-1]
+        self.assertLess(float(last.split()[1]), 0.3 * self.size)
+
+    def test_what_cannot_be(self):
+        self.fails(1, "one filter left in every layer", *self.prune("never", share=1e-4))
+        self.fails(2, "--step", *self.prune("never", "--step", "1"))
+        self.fails(2, "--budget", *self.prune("never", "--budget", "mib:1"))
+        self.fails(2, "--run", "prune", "--budget", "drop:1", "--out", self.folder / "never")
+        self.fails(2, "--most", *self.prune("never", "--most", "1"))
+        self.fails(1, "--holdout", *self.prune("never", "--holdout", "96"))
+        self.fails(1, "no pruning was begun", "prune", "--resume", self.folder / "never")
+        self.assertFalse((self.folder / "never.prune").exists())
+        floats = self.folder / "floats"
+        self.ok(*["w32a32" if word.startswith("w1a1") else word for word in TRAIN], "--out", floats)
+        self.fails(1, "low-precision filters", "prune", "--run", floats, "--budget", "drop:1", "--out", self.folder / "never")
+
+
+if __name__ == "__main__":
+    unittest.main()

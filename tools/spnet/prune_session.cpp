@@ -1,0 +1,475 @@
+#include "prune_session.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "budget_text.hpp"
+#include "data_source.hpp"
+#include "networks.hpp"
+#include "progress.hpp"
+#include "run_folder.hpp"
+#include "signals.hpp"
+#include "spnet/autograd/loss.hpp"
+#include "spnet/files/atomic_file.hpp"
+#include "spnet/io/module_file.hpp"
+#include "spnet/prune/ratio_search.hpp"
+#include "spnet/train/evaluate.hpp"
+
+namespace spnet::program {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr double kMib = 8.0 * (1 << 20);  // bits
+constexpr int kMostGreedyPasses = 6;
+
+template <class Config, class Visit>
+void for_each_entry(Config& c, const Visit& visit) {
+  visit("run", c.run);
+  visit("budget", c.budget);
+  visit("search", c.search);
+  visit("measure", c.measure);
+  visit("kernels", c.kernels);
+  visit("order", c.order);
+  visit("acquisition", c.acquisition);
+  visit("most", c.most);
+  visit("alpha", c.alpha);
+  visit("step", c.step);
+  visit("random_points", c.random_points);
+  visit("guided_points", c.guided_points);
+  visit("retrain", c.retrain);
+  visit("final", c.final);
+  visit("retrain_ratio", c.retrain_ratio);
+  visit("holdout", c.holdout);
+  visit("lr", c.lr);
+  visit("seed", c.seed);
+}
+
+fs::path state_folder(const std::string& out) { return fs::path(out).lexically_normal().string() + ".prune"; }
+
+std::string read_text(const fs::path& path) {
+  const files::FileBytes bytes = files::read_file(path, std::uint64_t{1} << 30);
+  return {reinterpret_cast<const char*>(bytes.data.get()), bytes.size};
+}
+
+// What was found out so far: an object a line. A line cut short belongs to what is done again.
+class Log {
+ public:
+  explicit Log(fs::path path) : path_(std::move(path)) {
+    if (!fs::exists(path_)) return;
+    const std::string text = read_text(path_);
+    std::string whole;
+    for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+      auto line = nlohmann::json::parse(text.substr(begin, end - begin), nullptr, /*allow_exceptions=*/false);
+      check<FileError>(line.is_object(), path_.string(), ": not the log of a pruning");
+      whole += text.substr(begin, end + 1 - begin);
+      lines_.push_back(std::move(line));
+    }
+    if (whole != text) files::write_file_atomically(path_, whole);
+  }
+  const std::vector<nlohmann::json>& lines() const { return lines_; }
+  void add(nlohmann::json line) {
+    std::ofstream file(path_, std::ios::app | std::ios::binary);
+    file << line.dump() << '\n' << std::flush;
+    check<FileError>(file.good(), path_.string(), ": cannot write");
+    lines_.push_back(std::move(line));
+  }
+
+ private:
+  fs::path path_;
+  std::vector<nlohmann::json> lines_;
+};
+
+PrunedPoint point_of(const nlohmann::json& line) {
+  PrunedPoint out;
+  line.at("pass").get_to(out.pass);
+  line.at("size_mib").get_to(out.size_mib);
+  line.at("held_out").get_to(out.held_out);
+  line.at("test").get_to(out.test);
+  return out;
+}
+
+class PruneSession {
+ public:
+  PruneSession(std::string out, PruneConfig config, SessionOptions options)
+      : out_(std::move(out)),
+        state_(state_folder(out_)),
+        config_(std::move(config)),
+        options_(options),
+        log_(state_ / "log.jsonl") {}
+  /// Throws where the budget or the run is not one that can be pruned to.
+  void open();
+  bool run();
+
+ private:
+  void require_reachable();
+  RunConfig training_config(std::int64_t epochs) const;
+  std::unique_ptr<nn::Classifier> load_network_file(const fs::path& path) const;
+  io::TensorFile network_file() const;
+  Shape image() const { return {run_.image_size, run_.image_size, 3}; }
+  Precision highest() const { return *std::max_element(run_.switches.begin(), run_.switches.end()); }
+  double size_mib() const { return static_cast<double>(nn::model_size_bits(*model_, highest())) / kMib; }
+
+  prune::CriterionOptions criterion() const;
+  std::vector<std::string> prunable() const;
+  std::optional<bool> pass(int number);
+  bool step(int number, const std::vector<std::string>& names, int pass_number);
+  std::optional<std::vector<double>> ratios(prune::RatioMasks& network, const std::vector<std::size_t>& searched,
+                                            int number, int pass_number);
+  bool retrain(int number);
+  double held_out_loss() const;
+  std::vector<std::pair<std::string, double>> top1(const data::DatasetPtr& images) const;
+  const PrunedPoint& measure(int pass_number);
+
+  std::string out_;
+  fs::path state_;
+  PruneConfig config_;
+  SessionOptions options_;
+  Log log_;
+  BudgetText budget_;
+  RunConfig run_;  // of the network that is pruned
+  data::DataSplits splits_;
+  data::DatasetPtr held_out_;
+  std::unique_ptr<nn::Classifier> model_;
+  int steps_ = 0;
+  std::vector<PrunedPoint> points_;      // of passes
+  std::vector<int> last_steps_;          // of each pass
+};
+
+void PruneSession::open() {
+  budget_ = parse_budget_text("--budget", config_.budget, {"size-mib", "drop"});
+  check<ValueError>(!budget_.like, "prune: --budget ", config_.budget, " given, expected a number");
+  LoadedRun loaded = load_run(config_.run, /*best=*/false);
+  check<ValueError>(loaded.config.method != "search", "prune: ", config_.run,
+                    " is a search; train what it found, and prune that");
+  run_ = loaded.config;
+  model_ = std::move(loaded.model);
+  if (config_.lr == 0) config_.lr = run_.lr / 10;
+  require_reachable();
+  splits_ = open_data(run_);
+  const std::int64_t all = splits_.train->size();
+  check<ValueError>(config_.holdout < all, "prune: --holdout ", config_.holdout, " given, the training set has ", all);
+  if (run_.train_images == 0 || run_.train_images > all - config_.holdout) run_.train_images = all - config_.holdout;
+  held_out_ = held_out_set(run_, splits_, config_.holdout);
+}
+
+// A budget under what the unprunable layers take, or that asks for nothing.
+void PruneSession::require_reachable() {
+  const std::vector<Precision> switches = run_.switches;
+  prune::ChannelMasks masks(prune::channel_graph(*model_, image(), switches));
+  const prune::RatioMasks network(*model_, masks, switches, criterion());
+  if (budget_.kind != "size-mib") return;
+  const double before = size_mib();
+  check<ValueError>(budget_.amount < before, "prune: --budget ", config_.budget, " given, but ", config_.run, " has ",
+                    before, " MiB as it is");
+  const double least = before * network.remaining(std::vector<double>(network.size(), 1)).bits;
+  check<ValueError>(budget_.amount >= least, "prune: --budget ", config_.budget,
+                    " given, but with one filter left in every layer that can be pruned there are still ", least,
+                    " MiB: float layers, norms and what they need");
+}
+
+RunConfig PruneSession::training_config(std::int64_t epochs) const {
+  RunConfig out = run_;
+  out.pruned = true;
+  out.epochs = epochs;
+  if (!out.stages.empty()) out.stages = {0, 0, epochs};
+  out.lr = config_.lr;
+  out.warmup_epochs = 0;
+  out.schedule = "cosine";
+  out.init = config_.run;
+  return out;
+}
+
+std::unique_ptr<nn::Classifier> PruneSession::load_network_file(const fs::path& path) const {
+  RunConfig config = run_;
+  config.pruned = true;
+  auto model = make_network(config);
+  load_network(config, io::TensorFile::load(path, {.require_checksum = true}), path.string(), *model);
+  model->eval();
+  return model;
+}
+
+io::TensorFile PruneSession::network_file() const {
+  io::TensorFile file;
+  io::put_module(file, *model_);
+  return file;
+}
+
+prune::CriterionOptions PruneSession::criterion() const {
+  return {.measure = config_.measure == "distance" ? prune::Measure::kDistance : prune::Measure::kAngle,
+          .kernels = config_.kernels == "own" ? prune::Kernels::kOwn : prune::Kernels::kNext,
+          .order = config_.order == "smallest" ? prune::Order::kSmallest
+                   : config_.order == "random" ? prune::Order::kRandom
+                                               : prune::Order::kLargest,
+          .seed = config_.seed};
+}
+
+std::vector<std::string> PruneSession::prunable() const {
+  prune::ChannelMasks masks(prune::channel_graph(*model_, image(), run_.switches));
+  const prune::RatioMasks network(*model_, masks, run_.switches, criterion());
+  std::vector<std::string> out;
+  for (std::size_t i = 0; i < network.size(); ++i) out.push_back(network.group(i).name);
+  return out;
+}
+
+// The mean over the switches.
+double PruneSession::held_out_loss() const {
+  const NoGradGuard no_grad;
+  model_->eval();
+  data::Loader loader(held_out_, loader_options(run_, /*training=*/false));
+  double sum = 0;
+  std::int64_t images = 0;
+  while (const auto batch = loader.next()) {
+    for (const Precision p : run_.is_fixed() ? std::vector{highest()} : run_.switches) {
+      if (!run_.is_fixed()) model_->set_precision(p);
+      const Variable<float> logits = (*model_)(Variable<float>(batch->images));
+      sum += static_cast<double>(cross_entropy(logits, batch->labels).item()) * static_cast<double>(batch->size());
+      images += batch->size();
+    }
+  }
+  return sum / static_cast<double>(images);
+}
+
+std::vector<std::pair<std::string, double>> PruneSession::top1(const data::DatasetPtr& images) const {
+  data::Loader loader(images, loader_options(run_, /*training=*/false));
+  const auto results = run_.is_fixed() ? std::vector{train::evaluate_as_set(*model_, "mixed", loader)}
+                                       : train::evaluate(*model_, run_.switches, loader);
+  std::vector<std::pair<std::string, double>> out;
+  for (const auto& r : results) out.emplace_back(r.name, r.top1_percent());
+  return out;
+}
+
+// The network after a pass, and says so.
+const PrunedPoint& PruneSession::measure(int pass_number) {
+  const auto is_this = [&](const nlohmann::json& line) { return line.contains("pass") && line["pass"] == pass_number; };
+  if (std::none_of(log_.lines().begin(), log_.lines().end(), is_this))
+    log_.add({{"pass", pass_number},
+              {"steps", steps_},
+              {"size_mib", size_mib()},
+              {"held_out", top1(held_out_)},
+              {"test", top1(splits_.test)}});
+  points_.push_back(point_of(*std::find_if(log_.lines().begin(), log_.lines().end(), is_this)));
+  last_steps_.push_back(steps_);
+  const PrunedPoint& point = points_.back();
+  std::string text;
+  for (const auto& [name, value] : point.held_out) text += message("  ", name, " ", value);
+  std::fprintf(stderr, "pass %d: %.4g MiB (%.1f %%), held-out top-1%s\n", pass_number, point.size_mib,
+               100 * point.size_mib / points_.front().size_mib, text.c_str());
+  return point;
+}
+
+// The shares of filters to remove in a step; nothing where it was stopped.
+std::optional<std::vector<double>> PruneSession::ratios(prune::RatioMasks& network,
+                                                        const std::vector<std::size_t>& searched, int number,
+                                                        int pass_number) {
+  const bool greedy = config_.search == "greedy";
+  double budget = std::numeric_limits<double>::infinity();
+  if (!greedy) {
+    budget = 1 - config_.step;
+    if (budget_.kind == "size-mib") budget = std::max(budget, budget_.amount / size_mib());
+    // Where few channels are left, one pass may not get so far.
+    budget = std::max(budget, network.remaining(std::vector<double>(network.size(), config_.most)).bits);
+  }
+  if (config_.search == "uniform") return prune::uniform_ratios(network, budget, config_.most);
+  prune::RatioSearchOptions options{
+      .most = config_.most,
+      .alpha = config_.alpha * (greedy ? std::pow(2.0, pass_number - 1) : 1),
+      .random_points = config_.random_points >= 0 ? config_.random_points : greedy ? 5 : 10,
+      .guided_points = config_.guided_points >= 0 ? config_.guided_points : greedy ? 5 : 20,
+      .acquisition = config_.acquisition == "ucb" ? prune::upper_confidence_bound() : prune::expected_improvement,
+      .seed = config_.seed + static_cast<std::uint64_t>(number),
+      .budget = budget};
+  for (const auto& line : log_.lines())
+    if (line.contains("trial") && line["step"] == number)
+      options.known.push_back({line["trial"].at("ratios").get<std::vector<double>>(),
+                               line["trial"].at("loss").get<double>(), line["trial"].at("objective").get<double>()});
+  bool stopped = false;
+  const auto total = static_cast<std::int64_t>(3 + options.random_points + options.guided_points);
+  std::int64_t done = std::ssize(options.known);
+  Progress progress(message("step ", number), total, "trials", done);
+  options.progress = [&](const prune::RatioTrial& trial) {
+    log_.add({{"step", number},
+              {"trial", {{"ratios", trial.ratios}, {"loss", trial.loss}, {"objective", trial.objective}}}});
+    progress.update(++done, message("loss ", trial.loss));
+    return !(stopped = stop_requested());
+  };
+  const prune::RatioTrial found = prune::search_ratios(network, std::vector<double>(network.size(), 0), searched,
+                                                       [this] { return held_out_loss(); }, options);
+  progress.finish();
+  if (stopped) return std::nullopt;
+  return found.ratios;
+}
+
+// Retrains the network, in a run of its own.
+bool PruneSession::retrain(int number) {
+  const std::string folder = (state_ / message("retrain-", number)).string();
+  bool finished;
+  if (fs::exists(folder) && !io::CheckpointFolder(folder).list().empty()) {
+    finished = resume_run(folder, options_, /*skip_bad=*/false, /*is_search=*/false);
+  } else {
+    fs::remove_all(folder);
+    finished = begin_run(folder, training_config(config_.retrain), options_, network_file());
+  }
+  if (!finished) return false;
+  model_ = load_run(folder, /*best=*/false).model;
+  return true;
+}
+
+// Searches the ratios of the groups with these names, removes, retrains. False where it was stopped.
+bool PruneSession::step(int number, const std::vector<std::string>& names, int pass_number) {
+  const fs::path file = state_ / message("network-", number, ".safetensors");
+  if (fs::exists(file)) {
+    model_ = load_network_file(file);
+    return true;
+  }
+  prune::ChannelMasks masks(prune::channel_graph(*model_, image(), run_.switches));
+  prune::RatioMasks network(*model_, masks, run_.switches, criterion());
+  std::vector<std::size_t> searched;
+  for (std::size_t i = 0; i < network.size(); ++i)
+    if (std::find(names.begin(), names.end(), network.group(i).name) != names.end()) searched.push_back(i);
+  if (!searched.empty()) {
+    const auto found = ratios(network, searched, number, pass_number);
+    if (!found) return false;
+    std::string text;
+    for (const std::size_t i : searched)
+      if ((*found)[i] > 0) text += message("  ", network.group(i).name, " ", (*found)[i]);
+    std::fprintf(stderr, "step %d removes%s\n", number, text.empty() ? " nothing" : text.c_str());
+    network.mask(*found);
+    masks.remove();
+    const double largest = *std::max_element(found->begin(), found->end());
+    if (largest > 0 && largest >= config_.retrain_ratio && config_.retrain > 0 && !retrain(number)) return false;
+  }
+  network_file().save(file);
+  return true;
+}
+
+// True where another pass may follow, false where this was the last; nothing where it was stopped.
+std::optional<bool> PruneSession::pass(int number) {
+  std::vector<std::string> names = prunable();
+  const double before = size_mib();
+  if (config_.search == "greedy") {
+    // The paper's order: from the last layer to the first.
+    std::reverse(names.begin(), names.end());
+    for (const std::string& name : names)
+      if (!step(++steps_, {name}, number)) return std::nullopt;
+  } else if (!step(++steps_, names, number)) {
+    return std::nullopt;
+  }
+  const PrunedPoint& now = measure(number);
+  // A greedy pass weighs size more than the one before it.
+  const bool may_go_on = now.size_mib < before || (config_.search == "greedy" && number < kMostGreedyPasses);
+  if (budget_.kind == "size-mib") {
+    // Less rounding.
+    if (now.size_mib <= budget_.amount * (1 + 1e-9)) return false;
+    check<ValueError>(may_go_on, "prune: nothing more is removed at ",
+                      now.size_mib, " MiB, above --budget ", config_.budget, "; a larger --alpha or --most may help");
+    return true;
+  }
+  double lost = 0;
+  for (std::size_t i = 0; i < now.held_out.size(); ++i)
+    lost = std::max(lost, points_.front().held_out[i].second - now.held_out[i].second);
+  if (lost <= budget_.amount && may_go_on) return true;
+  if (lost > budget_.amount) {
+    check<ValueError>(number > 1, "prune: ", 100 * (1 - now.size_mib / points_.front().size_mib),
+                      " % removed in the first pass lose ", lost, " points of held-out top-1, above --budget ",
+                      config_.budget, "; a smaller --step or --alpha may help");
+    points_.pop_back();
+    last_steps_.pop_back();
+  }
+  return false;
+}
+
+bool PruneSession::run() {
+  measure(0);
+  for (int number = 1;; ++number) {
+    const std::optional<bool> goes_on = pass(number);
+    if (!goes_on) return false;
+    if (!*goes_on) break;
+  }
+  const fs::path file = state_ / message("network-", last_steps_.back(), ".safetensors");
+  if (!io::CheckpointFolder(out_).list().empty())
+    return resume_run(out_, options_, /*skip_bad=*/false, /*is_search=*/false);
+  fs::remove(fs::path(out_) / "config.json");  // of a beginning that was interrupted
+  return begin_run(out_, training_config(config_.final), options_,
+                   io::TensorFile::load(file, {.require_checksum = true}));
+}
+
+}  // namespace
+
+void check_prune_config(const PruneConfig& c) {
+  const auto require = [](bool holds, const char* option, const auto& given, const char* expected) {
+    check<ValueError>(holds, "prune: --", option, " ", given, " given, expected ", expected);
+  };
+  require(c.most > 0 && c.most < 1, "most", c.most, "between 0 and 1");
+  require(c.step > 0 && c.step < 1, "step", c.step, "between 0 and 1");
+  require(c.alpha >= 0 && c.alpha <= 1e6, "alpha", c.alpha, "0 to 1e6");
+  require(c.retrain >= 0 && c.retrain <= 1000000, "retrain", c.retrain, "0 to 1000000");
+  require(c.final >= 1 && c.final <= 1000000, "final", c.final, "1 to 1000000");
+  require(c.retrain_ratio >= 0 && c.retrain_ratio <= 1, "retrain-ratio", c.retrain_ratio, "0 to 1");
+  require(c.holdout > 0, "holdout", c.holdout, "> 0");
+  require(c.lr >= 0 && c.lr <= 1000, "lr", c.lr, "0 to 1000");
+  require(c.random_points != 0 && c.random_points <= 100000, "random-points", c.random_points, "1 to 100000");
+  require(c.guided_points <= 100000, "guided-points", c.guided_points, "0 to 100000");
+  const BudgetText budget = parse_budget_text("--budget", c.budget, {"size-mib", "drop"});
+  require(!budget.like, "budget", c.budget, "a number");
+}
+
+bool prune_run(const std::string& out, const PruneConfig& config, const SessionOptions& options) {
+  check_prune_config(config);
+  const fs::path state = state_folder(out);
+  RunFolder(out).require_new();
+  check<FileError>(!fs::exists(state / "config.json"), state.string(), ": a pruning was begun here; go on with it by: "
+                   "spnet prune --resume ", out, ", or remove the folder");
+  PruneSession session(out, config, options);
+  session.open();
+  std::error_code error;
+  fs::create_directories(state, error);
+  check<FileError>(!error, state.string(), ": cannot make the folder: ", error.message());
+  nlohmann::json json;
+  for_each_entry(config, [&](const char* name, const auto& value) { json[name] = value; });
+  files::write_file_atomically(state / "config.json", json.dump(2) + "\n");
+  return session.run();
+}
+
+bool resume_prune(const std::string& out, const SessionOptions& options) {
+  const fs::path path = state_folder(out) / "config.json";
+  check<FileError>(fs::exists(path), path.string(), ": no such file; no pruning was begun for ", out);
+  PruneConfig config;
+  try {
+    const auto json = nlohmann::json::parse(read_text(path));
+    for_each_entry(config, [&](const char* name, auto& value) { json.at(name).get_to(value); });
+    check_prune_config(config);
+  } catch (const nlohmann::json::exception& error) {
+    throw FileError(message(path.string(), ": not the configuration of a pruning (", error.what(), ")"));
+  } catch (const ValueError& error) {
+    throw FileError(message(path.string(), ": ", error.what()));
+  }
+  PruneSession session(out, config, options);
+  session.open();
+  return session.run();
+}
+
+std::vector<PrunedPoint> pruned_points(const std::string& out) {
+  std::vector<PrunedPoint> points;
+  const fs::path path = state_folder(out) / "log.jsonl";
+  try {
+    const Log log(path);
+    for (const auto& line : log.lines())
+      if (line.contains("pass")) points.push_back(point_of(line));
+  } catch (const nlohmann::json::exception& error) {
+    throw FileError(message(path.string(), ": not the log of a pruning (", error.what(), ")"));
+  }
+  return points;
+}
+
+}  // namespace spnet::program
