@@ -24,8 +24,8 @@ double branin(const std::vector<double>& x) {
 // On [0,1]⁶; its least value is −3.32237.
 double hartmann6(const std::vector<double>& x) {
   constexpr std::array<double, 4> alpha{1.0, 1.2, 3.0, 3.2};
-  constexpr double a[4][6] = {{10, 3, 17, 3.5, 1.7, 8}, {0.05, 10, 17, 0.1, 8, 14}, {3, 3.5, 1.7, 10, 17, 8},
-                              {17, 8, 0.05, 10, 0.1, 14}};
+  constexpr double a[4][6] = {
+      {10, 3, 17, 3.5, 1.7, 8}, {0.05, 10, 17, 0.1, 8, 14}, {3, 3.5, 1.7, 10, 17, 8}, {17, 8, 0.05, 10, 0.1, 14}};
   constexpr double p[4][6] = {{0.1312, 0.1696, 0.5569, 0.0124, 0.8283, 0.5886},
                               {0.2329, 0.4135, 0.8307, 0.3736, 0.1004, 0.9991},
                               {0.2348, 0.1451, 0.3522, 0.2883, 0.3047, 0.6650},
@@ -60,7 +60,8 @@ TEST_CASE("prune: expected improvement and the upper confidence bound") {
   // By numerical integration of the definition.
   double integral = 0;
   for (double z = -8; z < 8; z += 1e-3) integral += std::max(0.3 + 0.7 * z - 0.5, 0.0) * std::exp(-z * z / 2) * 1e-3;
-  CHECK(expected_improvement({0.3, 0.7}, 0.5) == doctest::Approx(integral / std::sqrt(2 * std::numbers::pi)).epsilon(1e-4));
+  CHECK(expected_improvement({0.3, 0.7}, 0.5) ==
+        doctest::Approx(integral / std::sqrt(2 * std::numbers::pi)).epsilon(1e-4));
   CHECK(prune::upper_confidence_bound(3)({1, 0.5}, 100) == doctest::Approx(2.5));
 }
 

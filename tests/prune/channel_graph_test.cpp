@@ -20,8 +20,7 @@ namespace {
 const auto kSwitches = parse_switches("w1a1,w2a2,w32a32");
 
 ChannelGraph graph_of(const std::string& name, nn::NormKind norm = nn::NormKind::kSwitchable) {
-  const auto net =
-      models::make_model(name, {.width = 0.25, .quantization = {.switches = kSwitches, .norm = norm}});
+  const auto net = models::make_model(name, {.width = 0.25, .quantization = {.switches = kSwitches, .norm = norm}});
   return prune::channel_graph(*net, {16, 16, 3}, kSwitches);
 }
 
@@ -40,7 +39,9 @@ std::vector<std::string> axes_of(const ChannelGraph& graph, const std::string& n
       for (const auto& axis : t.axes)
         for (const std::size_t g : axis.groups)
           out.push_back(std::to_string(axis.axis) +
-                        (axis.role == ChannelRole::kMakes ? " makes " : axis.role == ChannelRole::kReads ? " reads " : " follows ") +
+                        (axis.role == ChannelRole::kMakes   ? " makes "
+                         : axis.role == ChannelRole::kReads ? " reads "
+                                                            : " follows ") +
                         graph.groups[g].name);
   return out;
 }
@@ -56,7 +57,8 @@ TEST_CASE("prune: residual additions tie the channels of a stage of ResNet-20") 
                                  "layer2.2.conv1", "layer3.0.conv1",
                                  "layer3.0.downsample.0+layer3.0.conv2+layer3.1.conv2+layer3.2.conv2", "layer3.1.conv1",
                                  "layer3.2.conv1"});
-  CHECK(axes_of(graph, "layer2.0.conv1.weight") == std::vector<std::string>{"3 reads " + first, "0 makes layer2.0.conv1"});
+  CHECK(axes_of(graph, "layer2.0.conv1.weight") ==
+        std::vector<std::string>{"3 reads " + first, "0 makes layer2.0.conv1"});
   CHECK(axes_of(graph, "fc.weight")[0].starts_with("1 reads layer3.0.downsample.0+"));
   // Norms of all switches, in parameters and in buffers.
   for (const char* name : {"w1a1.weight", "w2a2.bias", "w32a32.running_mean", "w1a1.running_var"})
@@ -85,9 +87,9 @@ TEST_CASE("prune: a network of a user's own, and what cannot be removed") {
   const ChannelGraph graph = prune::channel_graph(net, {8, 8, 3}, switches);
   // A flattened image has the channels of every pixel.
   CHECK(prunable(graph) == std::vector<std::string>{"mix+shortcut"});
-  CHECK(axes_of(graph, "fc.weight") ==
-        std::vector<std::string>{"1 reads mix+shortcut", "1 reads mix+shortcut", "1 reads mix+shortcut",
-                                 "1 reads mix+shortcut", "0 makes fc"});
+  CHECK(axes_of(graph, "fc.weight") == std::vector<std::string>{"1 reads mix+shortcut", "1 reads mix+shortcut",
+                                                                "1 reads mix+shortcut", "1 reads mix+shortcut",
+                                                                "0 makes fc"});
   CHECK(axes_of(graph, "mix.bias") == std::vector<std::string>{"0 follows mix+shortcut"});
   const auto obstacle = [&](const std::string& name) {
     return std::ranges::find(graph.groups, name, &prune::ChannelGroup::name)->obstacle;
@@ -101,7 +103,8 @@ TEST_CASE("prune: scales of filters follow them") {
   const auto net = models::make_model(
       "resnet20",
       {.width = 0.25,
-       .quantization = {.switches = switches, .weight_quantizer = "lsq", .activation_quantizer = "lsq", .per_channel = true}});
+       .quantization = {
+           .switches = switches, .weight_quantizer = "lsq", .activation_quantizer = "lsq", .per_channel = true}});
   test::settle(*net, switches, {2, 8, 8, 3});
   const ChannelGraph graph = prune::channel_graph(*net, {8, 8, 3}, switches);
   for (const char* name : {"scale.1", "scale.2"})

@@ -55,11 +55,12 @@ std::vector<Tensor<float>> outputs(nn::Module& model, const std::vector<Precisio
 
 std::unique_ptr<nn::Classifier> make(const std::string& name, const std::string& quantizer = "dorefa",
                                      bool per_channel = false) {
-  auto net = models::make_model(name, {.width = 0.25,
-                                       .quantization = {.switches = kSwitches,
-                                                        .weight_quantizer = quantizer,
-                                                        .activation_quantizer = quantizer == "xnor" ? "dorefa" : quantizer,
-                                                        .per_channel = per_channel}});
+  auto net =
+      models::make_model(name, {.width = 0.25,
+                                .quantization = {.switches = kSwitches,
+                                                 .weight_quantizer = quantizer,
+                                                 .activation_quantizer = quantizer == "xnor" ? "dorefa" : quantizer,
+                                                 .per_channel = per_channel}});
   test::settle(*net, kSwitches, {4, 16, 16, 3});
   return net;
 }
@@ -88,7 +89,8 @@ TEST_CASE("prune: a masked network has the outputs of one whose channels are sil
       const bool own = p.name == block + "conv1.weight";
       if (!own && p.name != block + "conv2.weight") continue;
       const auto span = p.variable.value().span();
-      const auto at = std::max_element(span.begin(), span.end(), [](float a, float b) { return std::abs(a) < std::abs(b); });
+      const auto at =
+          std::max_element(span.begin(), span.end(), [](float a, float b) { return std::abs(a) < std::abs(b); });
       const auto place = static_cast<std::int64_t>(at - span.begin());
       const std::int64_t channel = own ? place / (p.variable.size() / p.variable.dim(0)) : place % p.variable.dim(3);
       holds_largest[static_cast<std::size_t>(channel)] = true;
@@ -114,9 +116,11 @@ TEST_CASE("prune: a masked network has the outputs of one whose channels are sil
 }
 
 TEST_CASE("prune: removal keeps the masked network's outputs, bit for bit, in memory, in files and in the runtime") {
-  for (const auto& [name, quantizer, per_channel] :
-       {std::tuple{"resnet20", "dorefa", false}, {"resnet20", "lsq", true}, {"resnet20", "xnor", false},
-        {"mobilenet_v2", "lsq", false}, {"mobilenet_v2", "double_rounding", false}}) {
+  for (const auto& [name, quantizer, per_channel] : {std::tuple{"resnet20", "dorefa", false},
+                                                     {"resnet20", "lsq", true},
+                                                     {"resnet20", "xnor", false},
+                                                     {"mobilenet_v2", "lsq", false},
+                                                     {"mobilenet_v2", "double_rounding", false}}) {
     CAPTURE(std::string(name));
     CAPTURE(std::string(quantizer));
     const auto net = make(name, quantizer, per_channel);
@@ -174,7 +178,7 @@ TEST_CASE("prune: what is masked comes back as it was, and what was trained mean
     if (p.name != "layer1.0.conv1.weight") continue;
     const Tensor<float>&now = p.variable.value(), &then = before.at(p.name);
     CHECK(now.shape() == then.shape());
-    CHECK(testing::bit_equal(now.narrow(0, 1, 1), then.narrow(0, 1, 1)));      // masked
+    CHECK(testing::bit_equal(now.narrow(0, 1, 1), then.narrow(0, 1, 1)));        // masked
     CHECK_FALSE(testing::bit_equal(now.narrow(0, 2, 1), then.narrow(0, 2, 1)));  // trained
   }
 }
@@ -204,8 +208,9 @@ TEST_CASE("prune: masks that cannot be are refused with the reason, and change n
   }
   CHECK(error_of<ValueError>([&] { masks.keep(inner, {}); }) ==
         "prune: all 4 channels of layer1.0.conv1 are to go; a layer keeps at least one");
-  CHECK(error_of<ValueError>([&] { masks.keep(output, {0, 1}); }) ==
-        "prune: channels of fc cannot be removed: the network's output");
+  CHECK(error_of<ValueError>([&] {
+          masks.keep(output, {0, 1});
+        }) == "prune: channels of fc cannot be removed: the network's output");
   CHECK_THROWS_AS(masks.keep(inner, {1, 0}), ValueError);
   CHECK_THROWS_AS(masks.keep(inner, {0, 4}), ValueError);
   CHECK_THROWS_AS(masks.keep(inner, {-1}), ValueError);

@@ -120,7 +120,9 @@ TEST_CASE("prune: a search that is told its trials again goes on as it would hav
       out.push_back(trial);
       return out.size() < stop;
     };
-    const auto loss = [&] { return std::cos(static_cast<double>(f.masks.kept()[2].size() + f.masks.kept()[5].size())); };
+    const auto loss = [&] {
+      return std::cos(static_cast<double>(f.masks.kept()[2].size() + f.masks.kept()[5].size()));
+    };
     prune::search_ratios(f.network, std::vector<double>(f.network.size(), 0), {1, 4}, loss, options);
     return out;
   };

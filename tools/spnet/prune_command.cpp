@@ -27,7 +27,8 @@ struct PruneArguments {
   SessionOptions session;
 };
 
-// Size and top-1 on the test set on the way, and of the final network, as a table and as a chart beside the run's metrics.
+// Size and top-1 on the test set on the way, and of the final network, as a table and as a chart beside the run's
+// metrics.
 void report(const std::string& out) {
   std::vector<PrunedPoint> points = pruned_points(out);
   LoadedRun run = load_run(out, /*best=*/false);
@@ -51,7 +52,8 @@ void report(const std::string& out) {
   std::vector<Line> lines(last.test.size());
   for (const PrunedPoint& point : points) {
     print(point.pass == 0 ? "unpruned" : message("pass ", point.pass), point);
-    for (std::size_t i = 0; i < lines.size(); ++i) lines[i].points.emplace_back(point.size_mib, point.test.at(i).second);
+    for (std::size_t i = 0; i < lines.size(); ++i)
+      lines[i].points.emplace_back(point.size_mib, point.test.at(i).second);
   }
   print("final", last);
   for (std::size_t i = 0; i < lines.size(); ++i) lines[i].name = last.test[i].first;
@@ -77,8 +79,10 @@ int run_prune(const PruneArguments& arguments) {
   } else {
     finished = resume_prune(out, arguments.session);
   }
-  if (finished) report(out);
-  else std::fprintf(stderr, "stopped; go on with: spnet prune --resume %s\n", out.c_str());
+  if (finished)
+    report(out);
+  else
+    std::fprintf(stderr, "stopped; go on with: spnet prune --resume %s\n", out.c_str());
   return 0;
 }
 
@@ -88,7 +92,8 @@ void add_prune_command(CLI::App& app, std::function<int()>& chosen) {
   auto arguments = std::make_shared<PruneArguments>();
   PruneConfig& c = arguments->config;
   CLI::App* command = app.add_subcommand(
-      "prune", "Remove low-precision filters of a trained run, their share of each layer found by Bayesian optimization");
+      "prune",
+      "Remove low-precision filters of a trained run, their share of each layer found by Bayesian optimization");
   auto* resume = command->add_option("--resume", arguments->resume,
                                      "go on with the pruning into this folder; with --threads and --save-every only");
   const std::vector<CLI::Option*> defining = {
@@ -98,9 +103,10 @@ void add_prune_command(CLI::App& app, std::function<int()>& chosen) {
                           "size-mib: and the size to reach, or drop: and the points of top-1 that may be lost at any "
                           "switch, on held-out images"),
       command
-          ->add_option("--search", c.search,
-                       "joint: all layers' ratios at once; greedy: layer by layer from the last, as published; uniform: "
-                       "the same ratio everywhere, to compare with")
+          ->add_option(
+              "--search", c.search,
+              "joint: all layers' ratios at once; greedy: layer by layer from the last, as published; uniform: "
+              "the same ratio everywhere, to compare with")
           ->check(CLI::IsMember({"joint", "greedy", "uniform"})),
       command->add_option("--measure", c.measure, "how far a kernel is from its quantized form: angle or distance")
           ->check(CLI::IsMember({"angle", "distance"})),

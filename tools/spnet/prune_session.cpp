@@ -33,71 +33,7 @@ namespace {
 constexpr double kMib = 8.0 * (1 << 20);  // bits
 constexpr int kMostGreedyPasses = 6;
 
-template <class Config, class Visit>
-void for_each_entry(Config& c, const Visit& visit) {
-  visit("run", c.run);
-  visit("budget", c.budget);
-  visit("search", c.search);
-  visit("measure", c.measure);
-  visit("kernels", c.kernels);
-  visit("order", c.order);
-  visit("acquisition", c.acquisition);
-  visit("most", c.most);
-  visit("alpha", c.alpha);
-  visit("step", c.step);
-  visit("random_points", c.random_points);
-  visit("guided_points", c.guided_points);
-  visit("retrain", c.retrain);
-  visit("final", c.final);
-  visit("retrain_ratio", c.retrain_ratio);
-  visit("holdout", c.holdout);
-  visit("lr", c.lr);
-  visit("seed", c.seed);
-}
-
 fs::path state_folder(const std::string& out) { return fs::path(out).lexically_normal().string() + ".prune"; }
-
-std::string read_text(const fs::path& path) {
-  const files::FileBytes bytes = files::read_file(path, std::uint64_t{1} << 30);
-  return {reinterpret_cast<const char*>(bytes.data.get()), bytes.size};
-}
-
-// What was found out so far: an object a line. A line cut short belongs to what is done again.
-class Log {
- public:
-  explicit Log(fs::path path) : path_(std::move(path)) {
-    if (!fs::exists(path_)) return;
-    const std::string text = read_text(path_);
-    std::string whole;
-    for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-      auto line = nlohmann::json::parse(text.substr(begin, end - begin), nullptr, /*allow_exceptions=*/false);
-      check<FileError>(line.is_object(), path_.string(), ": not the log of a pruning");
-      whole += text.substr(begin, end + 1 - begin);
-      lines_.push_back(std::move(line));
-    }
-    if (whole != text) files::write_file_atomically(path_, whole);
-  }
-  const std::vector<nlohmann::json>& lines() const { return lines_; }
-  void add(nlohmann::json line) {
-    std::ofstream file(path_, std::ios::app | std::ios::binary);
-    file << line.dump() << '\n' << std::flush;
-    check<FileError>(file.good(), path_.string(), ": cannot write");
-    lines_.push_back(std::move(line));
-  }
-
- private:
-  fs::path path_;
-  std::vector<nlohmann::json> lines_;
-};
-
-PrunedPoint point_of(const nlohmann::json& line) {
-  PrunedPoint out;
-  line.at("pass").get_to(out.pass);
-  line.at("size_mib").get_to(out.size_mib);
-  line.at("held_out").get_to(out.held_out);
-  line.at("test").get_to(out.test);
-  return out;
-}
 
 class PruneSession {
  public:
@@ -135,15 +71,15 @@ class PruneSession {
   fs::path state_;
   PruneConfig config_;
   SessionOptions options_;
-  Log log_;
+  PruneLog log_;
   BudgetText budget_;
   RunConfig run_;  // of the network that is pruned
   data::DataSplits splits_;
   data::DatasetPtr held_out_;
   std::unique_ptr<nn::Classifier> model_;
   int steps_ = 0;
-  std::vector<PrunedPoint> points_;      // of passes
-  std::vector<int> last_steps_;          // of each pass
+  std::vector<PrunedPoint> points_;  // of passes
+  std::vector<int> last_steps_;      // of each pass
 };
 
 void PruneSession::open() {
@@ -258,7 +194,7 @@ const PrunedPoint& PruneSession::measure(int pass_number) {
               {"size_mib", size_mib()},
               {"held_out", top1(held_out_)},
               {"test", top1(splits_.test)}});
-  points_.push_back(point_of(*std::find_if(log_.lines().begin(), log_.lines().end(), is_this)));
+  points_.push_back(point_from_json(*std::find_if(log_.lines().begin(), log_.lines().end(), is_this)));
   last_steps_.push_back(steps_);
   const PrunedPoint& point = points_.back();
   std::string text;
@@ -284,8 +220,12 @@ std::optional<std::vector<double>> PruneSession::ratios(prune::RatioMasks& netwo
   prune::RatioSearchOptions options{
       .most = config_.most,
       .alpha = config_.alpha * (greedy ? std::pow(2.0, pass_number - 1) : 1),
-      .random_points = config_.random_points >= 0 ? config_.random_points : greedy ? 5 : 10,
-      .guided_points = config_.guided_points >= 0 ? config_.guided_points : greedy ? 5 : 20,
+      .random_points = config_.random_points >= 0 ? config_.random_points
+                       : greedy                   ? 5
+                                                  : 10,
+      .guided_points = config_.guided_points >= 0 ? config_.guided_points
+                       : greedy                   ? 5
+                                                  : 20,
       .acquisition = config_.acquisition == "ucb" ? prune::upper_confidence_bound() : prune::expected_improvement,
       .seed = config_.seed + static_cast<std::uint64_t>(number),
       .budget = budget};
@@ -303,8 +243,8 @@ std::optional<std::vector<double>> PruneSession::ratios(prune::RatioMasks& netwo
     progress.update(++done, message("loss ", trial.loss));
     return !(stopped = stop_requested());
   };
-  const prune::RatioTrial found = prune::search_ratios(network, std::vector<double>(network.size(), 0), searched,
-                                                       [this] { return held_out_loss(); }, options);
+  const prune::RatioTrial found = prune::search_ratios(
+      network, std::vector<double>(network.size(), 0), searched, [this] { return held_out_loss(); }, options);
   progress.finish();
   if (stopped) return std::nullopt;
   return found.ratios;
@@ -371,8 +311,8 @@ std::optional<bool> PruneSession::pass(int number) {
   if (budget_.kind == "size-mib") {
     // Less rounding.
     if (now.size_mib <= budget_.amount * (1 + 1e-9)) return false;
-    check<ValueError>(may_go_on, "prune: nothing more is removed at ",
-                      now.size_mib, " MiB, above --budget ", config_.budget, "; a larger --alpha or --most may help");
+    check<ValueError>(may_go_on, "prune: nothing more is removed at ", now.size_mib, " MiB, above --budget ",
+                      config_.budget, "; a larger --alpha or --most may help");
     return true;
   }
   double lost = 0;
@@ -406,54 +346,27 @@ bool PruneSession::run() {
 
 }  // namespace
 
-void check_prune_config(const PruneConfig& c) {
-  const auto require = [](bool holds, const char* option, const auto& given, const char* expected) {
-    check<ValueError>(holds, "prune: --", option, " ", given, " given, expected ", expected);
-  };
-  require(c.most > 0 && c.most < 1, "most", c.most, "between 0 and 1");
-  require(c.step > 0 && c.step < 1, "step", c.step, "between 0 and 1");
-  require(c.alpha >= 0 && c.alpha <= 1e6, "alpha", c.alpha, "0 to 1e6");
-  require(c.retrain >= 0 && c.retrain <= 1000000, "retrain", c.retrain, "0 to 1000000");
-  require(c.final >= 1 && c.final <= 1000000, "final", c.final, "1 to 1000000");
-  require(c.retrain_ratio >= 0 && c.retrain_ratio <= 1, "retrain-ratio", c.retrain_ratio, "0 to 1");
-  require(c.holdout > 0, "holdout", c.holdout, "> 0");
-  require(c.lr >= 0 && c.lr <= 1000, "lr", c.lr, "0 to 1000");
-  require(c.random_points != 0 && c.random_points <= 100000, "random-points", c.random_points, "1 to 100000");
-  require(c.guided_points <= 100000, "guided-points", c.guided_points, "0 to 100000");
-  const BudgetText budget = parse_budget_text("--budget", c.budget, {"size-mib", "drop"});
-  require(!budget.like, "budget", c.budget, "a number");
-}
-
 bool prune_run(const std::string& out, const PruneConfig& config, const SessionOptions& options) {
   check_prune_config(config);
   const fs::path state = state_folder(out);
   RunFolder(out).require_new();
-  check<FileError>(!fs::exists(state / "config.json"), state.string(), ": a pruning was begun here; go on with it by: "
-                   "spnet prune --resume ", out, ", or remove the folder");
+  check<FileError>(!fs::exists(state / "config.json"), state.string(),
+                   ": a pruning was begun here; go on with it by: "
+                   "spnet prune --resume ",
+                   out, ", or remove the folder");
   PruneSession session(out, config, options);
   session.open();
   std::error_code error;
   fs::create_directories(state, error);
   check<FileError>(!error, state.string(), ": cannot make the folder: ", error.message());
-  nlohmann::json json;
-  for_each_entry(config, [&](const char* name, const auto& value) { json[name] = value; });
-  files::write_file_atomically(state / "config.json", json.dump(2) + "\n");
+  files::write_file_atomically(state / "config.json", to_json(config).dump(2) + "\n");
   return session.run();
 }
 
 bool resume_prune(const std::string& out, const SessionOptions& options) {
   const fs::path path = state_folder(out) / "config.json";
   check<FileError>(fs::exists(path), path.string(), ": no such file; no pruning was begun for ", out);
-  PruneConfig config;
-  try {
-    const auto json = nlohmann::json::parse(read_text(path));
-    for_each_entry(config, [&](const char* name, auto& value) { json.at(name).get_to(value); });
-    check_prune_config(config);
-  } catch (const nlohmann::json::exception& error) {
-    throw FileError(message(path.string(), ": not the configuration of a pruning (", error.what(), ")"));
-  } catch (const ValueError& error) {
-    throw FileError(message(path.string(), ": ", error.what()));
-  }
+  const PruneConfig config = prune_config_from_json(files::read_text(path), path.string());
   PruneSession session(out, config, options);
   session.open();
   return session.run();
@@ -463,9 +376,9 @@ std::vector<PrunedPoint> pruned_points(const std::string& out) {
   std::vector<PrunedPoint> points;
   const fs::path path = state_folder(out) / "log.jsonl";
   try {
-    const Log log(path);
+    const PruneLog log(path);
     for (const auto& line : log.lines())
-      if (line.contains("pass")) points.push_back(point_of(line));
+      if (line.contains("pass")) points.push_back(point_from_json(line));
   } catch (const nlohmann::json::exception& error) {
     throw FileError(message(path.string(), ": not the log of a pruning (", error.what(), ")"));
   }

@@ -15,13 +15,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::uint64_t kMaxTextBytes = std::uint64_t{1} << 30;
-
-std::string read_text(const fs::path& path) {
-  const files::FileBytes bytes = files::read_file(path, kMaxTextBytes);
-  return {reinterpret_cast<const char*>(bytes.data.get()), bytes.size};
-}
-
 nlohmann::json parse_json(const std::string& text, const std::string& source) {
   try {
     return nlohmann::json::parse(text);
@@ -33,7 +26,7 @@ nlohmann::json parse_json(const std::string& text, const std::string& source) {
 // Whether a readable config.json holds these entries; images to pass over may be added by a later command.
 bool says_the_same(const fs::path& path, nlohmann::json expected) {
   if (!fs::exists(path)) return false;
-  nlohmann::json found = nlohmann::json::parse(read_text(path), nullptr, /*allow_exceptions=*/false);
+  nlohmann::json found = nlohmann::json::parse(files::read_text(path), nullptr, /*allow_exceptions=*/false);
   if (!found.is_object() || !expected.is_object()) return false;
   found.erase("skip_bad");
   expected.erase("skip_bad");
@@ -70,7 +63,7 @@ RunFolder::Stored RunFolder::load(bool best) const {
     report(*out.checkpoint);
   } else {
     check<FileError>(fs::exists(config), path_.string(), ": not the folder of a run (it has no config.json and no checkpoint)");
-    out.config = config_from_json(parse_json(read_text(config), config.string()), config.string());
+    out.config = config_from_json(parse_json(files::read_text(config), config.string()), config.string());
     return out;
   }
   const std::string source = out.checkpoint->path.string();
@@ -96,7 +89,7 @@ void RunFolder::rewind_metrics(std::int64_t epochs) const {
   const fs::path path = path_ / "metrics.jsonl";
   for (const fs::path& written : {path, best(), path_ / "config.json"}) files::remove_abandoned_temporaries(written);
   if (!fs::exists(path)) return;
-  const std::string text = read_text(path);
+  const std::string text = files::read_text(path);
   std::string kept;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());

@@ -16,11 +16,20 @@ std::string svg_escaped(const std::string& text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -36,7 +45,8 @@ std::string svg_rectangle(double x, double y, double width, double height, const
 }
 
 const char* svg_colour(std::size_t series) {
-  static constexpr std::array<const char*, 6> kColours{"#3b6fb6", "#e08a2e", "#5a9e5a", "#a05195", "#888888", "#c0392b"};
+  static constexpr std::array<const char*, 6> kColours{"#3b6fb6", "#e08a2e", "#5a9e5a",
+                                                       "#a05195", "#888888", "#c0392b"};
   return kColours[series % kColours.size()];
 }
 

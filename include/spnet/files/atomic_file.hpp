@@ -235,6 +235,12 @@ inline FileBytes read_file(const std::filesystem::path& path, std::uint64_t max_
   return out;
 }
 
+/// The same as text.
+inline std::string read_text(const std::filesystem::path& path, std::uint64_t max_bytes = std::uint64_t{1} << 30) {
+  const FileBytes bytes = read_file(path, max_bytes);
+  return {reinterpret_cast<const char*>(bytes.data.get()), bytes.size};
+}
+
 }  // namespace files
 }  // namespace v0
 }  // namespace spnet

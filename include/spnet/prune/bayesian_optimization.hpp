@@ -134,9 +134,10 @@ class BayesianOptimization {
   GaussianProcess model() const {
     const std::size_t count = values_.size(), known = count < 20 ? count : count - count % 5;
     if (fitted_ != known) {
-      hyperparameters_ = GaussianProcess::fitted({unit_points_.begin(), unit_points_.begin() + static_cast<long>(known)},
-                                                 {values_.begin(), values_.begin() + static_cast<long>(known)})
-                             .hyperparameters();
+      hyperparameters_ =
+          GaussianProcess::fitted({unit_points_.begin(), unit_points_.begin() + static_cast<long>(known)},
+                                  {values_.begin(), values_.begin() + static_cast<long>(known)})
+              .hyperparameters();
       fitted_ = known;
     }
     return GaussianProcess(unit_points_, values_, hyperparameters_);

@@ -28,17 +28,17 @@ namespace prune {
 /// Channels that stay or go together: those of one convolution's output and of whatever is added to it, multiplied by
 /// it channel by channel, or normalises it.
 struct ChannelGroup {
-  std::string name;        ///< of the layers that make them: "layer1.0.conv1", "conv1+layer1.0.conv2+…"
+  std::string name;  ///< of the layers that make them: "layer1.0.conv1", "conv1+layer1.0.conv2+…"
   std::int64_t channels;
-  std::string obstacle;    ///< why they cannot be removed; empty where they can
+  std::string obstacle;  ///< why they cannot be removed; empty where they can
 };
 
-/// What an axis of a tensor does with channels: makes them (a filter each), reads them (a slice of every filter each), or
-/// goes along (norms, biases, depthwise filters).
+/// What an axis of a tensor does with channels: makes them (a filter each), reads them (a slice of every filter each),
+/// or goes along (norms, biases, depthwise filters).
 enum class ChannelRole { kMakes, kReads, kFollows };
 
-/// An axis of a parameter or buffer that lies along channels: those of `groups[0]`, then of `groups[1]`, …; more than one
-/// behind a concatenation, and one several times behind a flattened image.
+/// An axis of a parameter or buffer that lies along channels: those of `groups[0]`, then of `groups[1]`, …; more than
+/// one behind a concatenation, and one several times behind a flattened image.
 struct ChannelAxis {
   int axis;
   ChannelRole role;
@@ -47,10 +47,10 @@ struct ChannelAxis {
 
 /// A parameter or buffer with at least one such axis.
 struct ChannelTensor {
-  std::string name;              ///< dotted
-  nn::Module* module;            ///< that it belongs to
-  Variable<float> parameter;     ///< undefined where it is a buffer
-  Tensor<float>* buffer;         ///< null where it is a parameter
+  std::string name;           ///< dotted
+  nn::Module* module;         ///< that it belongs to
+  Variable<float> parameter;  ///< undefined where it is a buffer
+  Tensor<float>* buffer;      ///< null where it is a parameter
   std::vector<ChannelAxis> axes;
 
   Tensor<float>& value() const { return buffer ? *buffer : Variable<float>(parameter).value(); }
@@ -58,7 +58,7 @@ struct ChannelTensor {
 
 /// All channels of a network, and where they lie.
 struct ChannelGraph {
-  std::vector<ChannelGroup> groups;    ///< in the order in which forward passes reach them
+  std::vector<ChannelGroup> groups;  ///< in the order in which forward passes reach them
   std::vector<ChannelTensor> tensors;
 };
 
@@ -95,9 +95,9 @@ class ChannelTracer {
     for (const Axis& a : axes_) {
       ChannelAxis axis{a.axis, a.role, {}};
       for (const std::size_t b : a.layout) axis.groups.push_back(places.at(root_of(b)));
-      auto at = std::find_if(out.tensors.begin(), out.tensors.end(), [&](const ChannelTensor& t) { return t.name == a.name; });
-      if (at == out.tensors.end())
-        at = out.tensors.insert(at, {a.name, a.module, a.parameter, a.buffer, {}});
+      auto at = std::find_if(out.tensors.begin(), out.tensors.end(),
+                             [&](const ChannelTensor& t) { return t.name == a.name; });
+      if (at == out.tensors.end()) at = out.tensors.insert(at, {a.name, a.module, a.parameter, a.buffer, {}});
       if (a.role == ChannelRole::kMakes)
         for (const std::size_t g : axis.groups) {
           is_made[g] = true;
@@ -184,8 +184,8 @@ class ChannelTracer {
     return axes_.emplace_back(std::move(axis)).layout;
   }
   const Layout& add_axis(const Owner& owner, int axis, ChannelRole role, const Layout& layout) {
-    return add_axis({owner.prefix + owner.parameter->name, owner.module, owner.parameter->variable, nullptr, axis, role,
-                     layout});
+    return add_axis(
+        {owner.prefix + owner.parameter->name, owner.module, owner.parameter->variable, nullptr, axis, role, layout});
   }
 
   // The parameter that a value is, or was quantized from; null where there is none.
@@ -234,8 +234,10 @@ class ChannelTracer {
   Layout behind_norm(const pack::TracedCall& call, const traced::Normalize& norm) {
     const Layout layout = layout_of(call.inputs[0]);
     for (std::size_t i = 1; i < call.inputs.size(); ++i) {
-      if (trace_->depends(call.inputs[i])) unite(layout, layout_of(call.inputs[i]));
-      else fix(layout, "a constant is added to them");
+      if (trace_->depends(call.inputs[i]))
+        unite(layout, layout_of(call.inputs[i]));
+      else
+        fix(layout, "a constant is added to them");
     }
     const auto at = owners_.find(norm.gamma.id());
     if (at == owners_.end()) {
@@ -260,15 +262,19 @@ class ChannelTracer {
     const Layout* out = nullptr;
     for (const auto& input : call.inputs) {
       if (!trace_->depends(input) || input.dim(-1) != channels) continue;
-      if (out) unite(*out, layout_of(input));
-      else out = &layout_of(input);
+      if (out)
+        unite(*out, layout_of(input));
+      else
+        out = &layout_of(input);
     }
     if (!out) return fixed_layout(channels, "they are spread from one");
     for (const auto& input : call.inputs) {
       if (trace_->depends(input) || input.shape().rank() == 0 || input.dim(-1) != channels || channels == 1) continue;
       const Owner* owner = parameter_of(input);
-      if (owner) add_axis(*owner, input.shape().rank() - 1, ChannelRole::kFollows, *out);
-      else fix(*out, "a constant meets them");
+      if (owner)
+        add_axis(*owner, input.shape().rank() - 1, ChannelRole::kFollows, *out);
+      else
+        fix(*out, "a constant meets them");
     }
     return *out;
   }
@@ -292,14 +298,8 @@ class ChannelTracer {
   Layout behind_narrow(const pack::TracedCall& call, const traced::Narrow& narrow) {
     const Layout& layout = layout_of(call.inputs[0]);
     if (call.inputs[0].shape().index(narrow.axis) + 1 != call.output.shape().rank()) return layout;
-    Layout out;
-    std::int64_t at = 0;
-    for (const std::size_t b : layout) {
-      if (at >= narrow.begin && at < narrow.begin + narrow.length) out.push_back(b);
-      at += sizes_[root_of(b)];
-    }
-    if (size_of(out) == narrow.length && !out.empty()) return out;
-    fix(layout, "a cut parts them");
+    // The module's code has the numbers of its channels.
+    fix(layout, "they are cut by their numbers");
     return fixed_layout(narrow.length, "a cut makes them");
   }
 
@@ -307,15 +307,28 @@ class ChannelTracer {
     const bool joins = call.output.shape().index(concat.axis) + 1 == call.output.shape().rank();
     Layout out;
     for (const auto& input : call.inputs) {
-      const Layout layout = trace_->depends(input) ? layout_of(input) : fixed_layout(input.dim(-1), "they are constant");
-      if (joins) out.insert(out.end(), layout.begin(), layout.end());
-      else if (out.empty()) out = layout;
-      else unite(out, layout);
+      const Layout layout =
+          trace_->depends(input) ? layout_of(input) : fixed_layout(input.dim(-1), "they are constant");
+      if (joins)
+        out.insert(out.end(), layout.begin(), layout.end());
+      else if (out.empty())
+        out = layout;
+      else
+        unite(out, layout);
     }
     return out;
   }
 
+  // An operator that may mix channels, or that is not known.
+  Layout behind_unknown(const pack::TracedCall& call) {
+    for (const auto& input : call.inputs)
+      if (trace_->depends(input)) fix(layout_of(input), "an operator reads them that may mix them");
+    if (call.output.shape().rank() == 0) return {};
+    return fixed_layout(call.output.dim(-1), "an operator makes them that may mix them");
+  }
+
   Layout layout_behind(const pack::TracedCall& call) {
+    if (call.output.shape().rank() == 0) return behind_unknown(call);
     if (const auto* conv = call.as<traced::Conv2d>()) return behind_product(call, conv->options.groups);
     if (call.as<traced::Linear>()) return behind_product(call, 1);
     if (const auto* norm = call.as<traced::Normalize>()) return behind_norm(call, *norm);
@@ -326,14 +339,11 @@ class ChannelTracer {
     if (const auto* narrow = call.as<traced::Narrow>()) return behind_narrow(call, *narrow);
     if (const auto* concat = call.as<traced::Concat>()) return behind_concat(call, *concat);
     if (call.as<traced::Identity>() || call.as<traced::Quantize>() || call.as<traced::Relu>() ||
-        call.as<traced::Tanh>() || call.as<traced::Sigmoid>() || call.as<traced::Clamp>() || call.as<traced::Affine>() ||
-        call.as<traced::MaxPool2d>() || call.as<traced::AvgPool2d>() || call.as<traced::GlobalAvgPool2d>())
+        call.as<traced::Tanh>() || call.as<traced::Sigmoid>() || call.as<traced::Clamp>() ||
+        call.as<traced::Affine>() || call.as<traced::MaxPool2d>() || call.as<traced::AvgPool2d>() ||
+        call.as<traced::GlobalAvgPool2d>())
       return layout_of(call.inputs[0]);
-    // Of operators that mix channels, or that are not known.
-    for (const auto& input : call.inputs)
-      if (trace_->depends(input)) fix(layout_of(input), "an operator reads them that may mix them");
-    return call.output.shape().rank() == 0 ? Layout()
-                                           : fixed_layout(call.output.dim(-1), "an operator makes them that may mix them");
+    return behind_unknown(call);
   }
 
   const pack::Trace* trace_ = nullptr;
@@ -350,7 +360,8 @@ class ChannelTracer {
 /// The channels of `model`, from a forward pass at each of `switches` (one at the present precision where there are
 /// none) of an image [H,W,C]. Layers whose channels are added or multiplied share them; so do a depthwise convolution
 /// and the layer before it. What cannot be removed has an obstacle: the network's input and output, convolutions in
-/// groups, operators that may mix channels, constants. The model stays in evaluation mode, at the last switch.
+/// groups, cuts by number, operators that may mix channels, constants. (Reshapes of a module of one's own should say −1
+/// where channels are.) The model stays in evaluation mode, at the last switch.
 inline ChannelGraph channel_graph(nn::Module& model, const Shape& image, const std::vector<Precision>& switches) {
   detail::ChannelTracer tracer(model);
   const Variable<float> x(Tensor<float>::zeros(runtime::detail::with_batch(image)));

@@ -56,11 +56,11 @@ inline void scatter(const Tensor<float>& part, int axis, std::span<const std::in
 
 }  // namespace detail
 
-/// Masks on the channels of a network. A masked network computes with the channels that it keeps, and with nothing else:
-/// its parameters and running statistics hold these alone, so that quantizers see what they will see after the removal
-/// (ranges over a layer, codes that know no zero), and training costs less by what is masked. The others wait here with
-/// the values they had, and come back where a later mask keeps them. `remove` forgets them: the outputs stay the same,
-/// bit for bit. Optimizers are made after a mask has changed, as shapes have.
+/// Masks on the channels of a network. A masked network computes with the channels that it keeps, and with nothing
+/// else: its parameters and running statistics hold these alone, so that quantizers see what they will see after the
+/// removal (ranges over a layer, codes that know no zero), and training costs less by what is masked. The others wait
+/// here with the values they had, and come back where a later mask keeps them. `remove` forgets them: the outputs stay
+/// the same, bit for bit. Optimizers are made after a mask has changed, as shapes have.
 class ChannelMasks {
  public:
   explicit ChannelMasks(ChannelGraph graph) : graph_(std::move(graph)), whole_(graph_.tensors.size()) {
@@ -73,8 +73,8 @@ class ChannelMasks {
   /// The channels of each group that are not masked.
   const std::vector<Channels>& kept() const { return kept_; }
 
-  /// Keeps `kept[g]` of every group. Throws ValueError, with nothing changed, unless there is a list for each group, not
-  /// empty, ascending, within its channels, and whole where the group has an obstacle.
+  /// Keeps `kept[g]` of every group. Throws ValueError, with nothing changed, unless there is a list for each group,
+  /// not empty, ascending, within its channels, and whole where the group has an obstacle.
   void keep(std::vector<Channels> kept) {
     check<ValueError>(kept.size() == graph_.groups.size(), "prune: ", kept.size(), " masks given, the network has ",
                       graph_.groups.size(), " groups of channels");
@@ -145,10 +145,13 @@ class ChannelMasks {
     if (is_whole(kept) && is_whole(kept_)) return;
     Tensor<float>& value = tensor.value();
     Tensor<float>& whole = whole_[t];
-    if (is_whole(kept_)) whole = value;
-    else restore(tensor, value, whole);
+    if (is_whole(kept_))
+      whole = value;
+    else
+      restore(tensor, value, whole);
     Tensor<float> part = whole;
-    if (is_whole(kept)) whole = {};
+    if (is_whole(kept))
+      whole = {};
     else
       for (const ChannelAxis& axis : tensor.axes) part = detail::gather(part, axis.axis, positions(axis, kept));
     value = part;

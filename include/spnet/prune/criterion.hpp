@@ -18,8 +18,8 @@ namespace spnet {
 inline namespace v0 {
 namespace prune {
 
-/// Between a latent kernel w and the quantized w_q: the angle arccos(⟨w,w_q⟩/(‖w‖·‖w_q‖)), π/2 where one is zero, or the
-/// distance ‖w − w_q‖² (arXiv 2002.00523). At 1 bit the angle is arccos(‖w‖₁/(‖w‖₂·√n)), n the number of taps.
+/// Between a latent kernel w and the quantized w_q: the angle arccos(⟨w,w_q⟩/(‖w‖·‖w_q‖)), π/2 where one is zero, or
+/// the distance ‖w − w_q‖² (arXiv 2002.00523). At 1 bit the angle is arccos(‖w‖₁/(‖w‖₂·√n)), n the number of taps.
 enum class Measure { kAngle, kDistance };
 /// Which kernels a channel is measured by: the filters that make it, or those slices of the next layers' filters that
 /// read it.
@@ -77,9 +77,9 @@ inline double mean_measure(Measure kind, const Tensor<float>& w, const Tensor<fl
 }  // namespace detail
 
 /// The redundancy of each channel of a group, none of which is masked: the mean over the kernels that
-/// `options.kernels` names, over all layers that have such kernels and over all quantized widths among `switches`. Where
-/// no quantized layer has such kernels (the next layer is float), those of the other kind count; empty where there
-/// are none either. Depthwise filters count as both. `options.order` is not looked at.
+/// `options.kernels` names, over all layers that have such kernels and over all quantized widths among `switches`.
+/// Where no quantized layer has such kernels (the next layer is float), those of the other kind count; empty where
+/// there are none either. Depthwise filters count as both. `options.order` is not looked at.
 inline std::vector<double> channel_scores(const ChannelGraph& graph, std::size_t group,
                                           const std::vector<Precision>& switches, const CriterionOptions& options) {
   const std::int64_t channels = graph.groups.at(group).channels;
@@ -134,9 +134,8 @@ inline Channels pruning_order(const std::vector<double>& scores, const Criterion
     return order;
   }
   const bool largest = options.order == Order::kLargest;
-  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
-    return largest ? score(a) > score(b) : score(a) < score(b);
-  });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::int64_t a, std::int64_t b) { return largest ? score(a) > score(b) : score(a) < score(b); });
   return order;
 }
 

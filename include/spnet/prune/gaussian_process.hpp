@@ -36,8 +36,9 @@ class GaussianProcess {
                   Hyperparameters hyperparameters)
       : points_(std::move(points)), hyperparameters_(std::move(hyperparameters)) {
     const std::size_t inputs = hyperparameters_.lengths.size();
-    check<ValueError>(!points_.empty() && values.size() == points_.size() && inputs > 0, "GaussianProcess: ",
-                      points_.size(), " points with ", inputs, " lengths, ", values.size(), " values given");
+    check<ValueError>(!points_.empty() && values.size() == points_.size() && inputs > 0,
+                      "GaussianProcess: ", points_.size(), " points with ", inputs, " lengths, ", values.size(),
+                      " values given");
     for (const auto& p : points_)
       check<ValueError>(p.size() == inputs, "GaussianProcess: a point of ", p.size(), " inputs given, ", inputs,
                         " lengths");
@@ -104,7 +105,8 @@ class GaussianProcess {
     double center, deviation, least, most;
   };
   static Prior prior(bool noise) {
-    return noise ? Prior{std::log(1e-4), 3, std::log(1e-8), 0} : Prior{std::log(0.5), 1.5, std::log(0.01), std::log(20)};
+    return noise ? Prior{std::log(1e-4), 3, std::log(1e-8), 0}
+                 : Prior{std::log(0.5), 1.5, std::log(0.01), std::log(20)};
   }
 
   // Rprop: steps by the signs of the gradient.

@@ -27,8 +27,8 @@ struct Remaining {
 /// A network whose channels are masked by shares: for every group the channels that the criterion ranks first go first.
 class RatioMasks {
  public:
-  /// Takes the groups without an obstacle and with quantized kernels to rank them by, in the order of the network, none of
-  /// which is masked. `masks` must live as long. Throws ValueError where there is no such group.
+  /// Takes the groups without an obstacle and with quantized kernels to rank them by, in the order of the network, none
+  /// of which is masked. `masks` must live as long. Throws ValueError where there is no such group.
   RatioMasks(const nn::Module& model, ChannelMasks& masks, const std::vector<Precision>& switches,
              const CriterionOptions& criterion)
       : masks_(masks) {
@@ -185,9 +185,9 @@ inline std::vector<double> uniform_ratios(const RatioMasks& network, double budg
 
 /// Maximises −(L + α·P + α/4·S) over the ratios of the groups `searched`, those of the others staying at `ratios`, with
 /// one validation pass, `loss()`, a trial (arXiv 2002.00523): one group is the paper's greedy step, several at once are
-/// a joint search. First come ratios of 0, half of the largest and the largest, then random ones, then guided ones. With
-/// a budget every trial removes more, or less, of all searched groups until it just keeps it. The network is left with
-/// the mask that was tried last. Throws ValueError where the budget cannot be kept, naming what can.
+/// a joint search. First come ratios of 0, half of the largest and the largest, then random ones, then guided ones.
+/// With a budget every trial removes more, or less, of all searched groups until it just keeps it. The network is left
+/// with the mask that was tried last. Throws ValueError where the budget cannot be kept, naming what can.
 template <class ValidationLoss>
 RatioTrial search_ratios(RatioMasks& network, const std::vector<double>& ratios,
                          const std::vector<std::size_t>& searched, const ValidationLoss& loss,
@@ -209,10 +209,8 @@ RatioTrial search_ratios(RatioMasks& network, const std::vector<double>& ratios,
     return point;
   };
 
-  BayesianOptions bayesian{.random_points = options.random_points,
-                           .acquisition = options.acquisition,
-                           .seed = options.seed,
-                           .snap = snap};
+  BayesianOptions bayesian{
+      .random_points = options.random_points, .acquisition = options.acquisition, .seed = options.seed, .snap = snap};
   for (const double share : {0.0, 0.5, 1.0})
     bayesian.probes.push_back(std::vector<double>(searched.size(), share * options.most));
   BayesianOptimization search(std::vector<BayesianOptimization::Range>(searched.size(), {0.0, options.most}), bayesian);

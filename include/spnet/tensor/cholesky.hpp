@@ -17,7 +17,8 @@ class Cholesky {
   /// Reads the lower triangle of `a` [n,n]. Throws ShapeError where it is not square, NumericError where it is not
   /// positive definite.
   explicit Cholesky(const RowMajorMatrix<double>& a) {
-    check<ShapeError>(a.rows() == a.cols(), "Cholesky: a matrix [", a.rows(), ",", a.cols(), "] given, expected a square");
+    check<ShapeError>(a.rows() == a.cols(), "Cholesky: a matrix [", a.rows(), ",", a.cols(),
+                      "] given, expected a square");
     factor_.compute(a);
     check<NumericError>(factor_.info() == Eigen::Success, "Cholesky: a matrix [", a.rows(), ",", a.cols(),
                         "] is not positive definite");
