@@ -1,20 +1,19 @@
 #!/usr/bin/env bash
 # Installs what spnet needs and this machine lacks: nothing where all is there, apt packages on Debian and Ubuntu;
 # elsewhere it says what to install.
-# usage: tools/setup.sh [program|tests|emulation|sanitizing|fuzzing]...
+# usage: tools/setup.sh [program|tests|emulation|fuzzing]...
 #   program    what building the spnet program takes
 #   tests      (default) and the tests and benchmarks
 #   emulation  and the tests on emulated CPUs, from x86-64
-#   sanitizing and the tests under sanitizers
 #   fuzzing    and the fuzz targets
 set -euo pipefail
 
 purposes=("${@:-tests}")
 for purpose in "${purposes[@]}"; do
   case $purpose in
-    program | tests | emulation | sanitizing | fuzzing) ;;
+    program | tests | emulation | fuzzing) ;;
     *)
-      echo "usage: tools/setup.sh [program|tests|emulation|sanitizing|fuzzing]..." >&2
+      echo "usage: tools/setup.sh [program|tests|emulation|fuzzing]..." >&2
       exit 2
       ;;
   esac
@@ -35,11 +34,6 @@ has_header() { echo "#include <$1>" | $compiler -x c++ -std=c++20 -E - > /dev/nu
 has_fuzzer() {
   echo 'extern "C" int LLVMFuzzerTestOneInput() { return 0; }' |
     "$1" -x c++ -fsanitize=fuzzer - -o /dev/null > /dev/null 2>&1
-}
-has_sanitizers() { echo 'int main() {}' | "$1" -x c++ -fsanitize=address,undefined - -o /dev/null > /dev/null 2>&1; }
-has_openmp() {
-  printf '#include <omp.h>\nint main() { return omp_get_max_threads() == 0; }\n' |
-    "$1" -x c++ -fopenmp - -o /dev/null > /dev/null 2>&1
 }
 
 # what to look for, how to call it where there is no apt, the package of Debian and Ubuntu
@@ -69,17 +63,9 @@ if is_for emulation; then
     "command|qemu-aarch64|QEMU 7.2 or newer (user mode)|qemu-user"
   )
 fi
-if is_for sanitizing || is_for fuzzing; then
-  needs+=("command|clang++|Clang 14 or newer|clang")
-fi
-if is_for sanitizing; then
-  needs+=(
-    "sanitizers|clang++|its sanitizers|libclang-rt-dev"
-    "openmp|clang++|its OpenMP|libomp-dev"
-  )
-fi
 if is_for fuzzing; then
   needs+=(
+    "command|clang++|Clang 14 or newer|clang"
     "fuzzer|clang++|its libFuzzer and sanitizers|libclang-rt-dev"
   )
 fi

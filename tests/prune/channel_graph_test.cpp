@@ -17,11 +17,11 @@ using prune::ChannelRole;
 
 namespace {
 
-const auto kSwitches = parse_switches("w1a1,w2a2,w32a32");
+const auto kTraced = parse_switches("w1a1,w2a2,w32a32");
 
 ChannelGraph graph_of(const std::string& name, nn::NormKind norm = nn::NormKind::kSwitchable) {
-  const auto net = models::make_model(name, {.width = 0.25, .quantization = {.switches = kSwitches, .norm = norm}});
-  return prune::channel_graph(*net, {16, 16, 3}, kSwitches);
+  const auto net = models::make_model(name, {.width = 0.25, .quantization = {.switches = kTraced, .norm = norm}});
+  return prune::channel_graph(*net, {16, 16, 3}, kTraced);
 }
 
 std::vector<std::string> prunable(const ChannelGraph& graph) {

@@ -18,9 +18,9 @@ using prune::Order;
 
 namespace {
 
-struct Fixture {
-  explicit Fixture(const char* model = "resnet20", const char* switches_text = "w1a2",
-                   nn::Quantization quantization = {})
+struct Ranked {
+  explicit Ranked(const char* model = "resnet20", const char* switches_text = "w1a2",
+                  nn::Quantization quantization = {})
       : switches(parse_switches(switches_text)) {
     quantization.switches = switches;
     net = models::make_model(model, {.width = 0.25, .quantization = quantization});
@@ -48,7 +48,7 @@ struct Fixture {
 }  // namespace
 
 TEST_CASE("prune: the angle of binary kernels is that of the paper's formula, over the next layer's kernels") {
-  const Fixture f;
+  const Ranked f;
   const Tensor<float> w = f.weight("layer1.0.conv2.weight");
   const auto scores = f.scores("layer1.0.conv1");
   REQUIRE(scores.size() == 4);
@@ -70,7 +70,7 @@ TEST_CASE("prune: the angle of binary kernels is that of the paper's formula, ov
 
 TEST_CASE("prune: the distance over own filters, and the mean over switches") {
   const CriterionOptions options{.measure = Measure::kDistance, .kernels = Kernels::kOwn};
-  const auto distance = [&](const Fixture& f, int bits, std::int64_t c) {
+  const auto distance = [&](const Ranked& f, int bits, std::int64_t c) {
     const Tensor<float> w = f.weight("layer1.0.conv1.weight");
     const auto quantizer = make_weight_quantizer("dorefa", {});
     const Tensor<float> q = ops::decode(quantizer->lower(w, bits, false));
@@ -82,7 +82,7 @@ TEST_CASE("prune: the distance over own filters, and the mean over switches") {
       }
     return sum;
   };
-  const Fixture one, both("resnet20", "w1a2,w4a4,w4a2,w32a32");
+  const Ranked one, both("resnet20", "w1a2,w4a4,w4a2,w32a32");
   for (std::int64_t c = 0; c < 4; ++c) {
     const auto at = static_cast<std::size_t>(c);
     CHECK(one.scores("layer1.0.conv1", options)[at] == doctest::Approx(distance(one, 1, c)));
@@ -92,10 +92,10 @@ TEST_CASE("prune: the distance over own filters, and the mean over switches") {
 }
 
 TEST_CASE("prune: where the next layer is float, a channel's own filters count") {
-  const Fixture f;
+  const Ranked f;
   const std::string last = "layer3.0.downsample.0+layer3.0.conv2+layer3.1.conv2+layer3.2.conv2";
   // Read by layers of the stage as well; so look at a network where nothing else reads.
-  const Fixture mobile("mobilenet_v1");
+  const Ranked mobile("mobilenet_v1");
   std::string name;
   for (const auto& g : mobile.graph.groups)
     if (g.obstacle.empty()) name = g.name;

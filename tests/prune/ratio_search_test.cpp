@@ -18,8 +18,8 @@ using test::error_of;
 
 namespace {
 
-struct Fixture {
-  Fixture()
+struct SearchedNetwork {
+  SearchedNetwork()
       : net(models::make_model("resnet20", {.quantization = {.switches = switches}})),
         masks(prune::channel_graph(*net, {8, 8, 3}, switches)),
         network(*net, masks, switches, {}) {}
@@ -45,7 +45,7 @@ struct Fixture {
 }  // namespace
 
 TEST_CASE("prune: the size that ratios leave is that of the masked network") {
-  Fixture f;
+  SearchedNetwork f;
   REQUIRE(f.network.size() == 12);
   std::vector<double> ratios;
   for (std::size_t i = 0; i < f.network.size(); ++i) ratios.push_back(0.03 * static_cast<double>(i));
@@ -57,7 +57,7 @@ TEST_CASE("prune: the size that ratios leave is that of the masked network") {
 }
 
 TEST_CASE("prune: one layer's ratio is found where loss and size balance") {
-  Fixture f;
+  SearchedNetwork f;
   // The loss rises by what the third group loses beyond a quarter.
   const std::vector<double> none(f.network.size(), 0);
   std::vector<double> tried;
@@ -81,7 +81,7 @@ TEST_CASE("prune: one layer's ratio is found where loss and size balance") {
 }
 
 TEST_CASE("prune: a joint search keeps the budget and spares what matters") {
-  Fixture f;
+  SearchedNetwork f;
   const std::vector<double> none(f.network.size(), 0);
   // Only the groups of the first stage matter.
   std::vector<double> now;
@@ -113,7 +113,7 @@ TEST_CASE("prune: a joint search keeps the budget and spares what matters") {
 
 TEST_CASE("prune: a search that is told its trials again goes on as it would have") {
   const auto trials_of = [](std::vector<RatioTrial> known, std::size_t stop) {
-    Fixture f;
+    SearchedNetwork f;
     std::vector<RatioTrial> out = known;
     RatioSearchOptions options{.known = known};
     options.progress = [&](const RatioTrial& trial) {
@@ -135,7 +135,7 @@ TEST_CASE("prune: a search that is told its trials again goes on as it would hav
 }
 
 TEST_CASE("prune: uniform ratios keep a budget, and no more than that") {
-  Fixture f;
+  SearchedNetwork f;
   const auto ratios = prune::uniform_ratios(f.network, 0.7, 0.4);
   CHECK(f.network.remaining(ratios).bits <= 0.7);
   CHECK(f.network.remaining(ratios).bits > 0.64);
@@ -144,7 +144,7 @@ TEST_CASE("prune: uniform ratios keep a budget, and no more than that") {
 }
 
 TEST_CASE("prune: a budget that cannot be kept is refused with what can") {
-  Fixture f;
+  SearchedNetwork f;
   const auto loss = [] { return 0.0; };
   const std::string text = error_of<ValueError>([&] {
     prune::search_ratios(f.network, std::vector<double>(f.network.size(), 0), f.all(), loss, {.budget = 0.2});

@@ -11,7 +11,7 @@ namespace spnet::program {
 namespace {
 
 template <class Config, class Visit>
-void for_each_entry(Config& c, const Visit& visit) {
+void for_each_prune_entry(Config& c, const Visit& visit) {
   visit("run", c.run);
   visit("budget", c.budget);
   visit("search", c.search);
@@ -54,7 +54,7 @@ void check_prune_config(const PruneConfig& c) {
 
 nlohmann::json to_json(const PruneConfig& config) {
   nlohmann::json json;
-  for_each_entry(config, [&](const char* name, const auto& value) { json[name] = value; });
+  for_each_prune_entry(config, [&](const char* name, const auto& value) { json[name] = value; });
   return json;
 }
 
@@ -62,7 +62,7 @@ PruneConfig prune_config_from_json(const std::string& text, const std::string& s
   PruneConfig config;
   try {
     const auto json = nlohmann::json::parse(text);
-    for_each_entry(config, [&](const char* name, auto& value) { json.at(name).get_to(value); });
+    for_each_prune_entry(config, [&](const char* name, auto& value) { json.at(name).get_to(value); });
     check_prune_config(config);
   } catch (const nlohmann::json::exception& error) {
     throw FileError(message(source, ": not the configuration of a pruning (", error.what(), ")"));
