@@ -28,7 +28,7 @@ Images make_images(std::uint64_t seed) {
   for (std::int64_t i = 0; i < 64; ++i) {
     out.labels(i) = static_cast<std::int32_t>(i % 10);
     Random picture(static_cast<std::uint64_t>(i % 10)), noise(seed + static_cast<std::uint64_t>(i));
-    for (float& v : out.pixels.narrow(0, i, 1).span()) v = picture.normal() + noise.normal();
+    for (float& v : out.pixels.narrow(0, i, 1).span()) v = picture.normal() + 0.3f * noise.normal();
   }
   return out;
 }
