@@ -80,6 +80,23 @@ TEST_CASE("prune: Bayesian optimization finds the least value of Hartmann-6") {
   CHECK(least_of(hartmann6, search, 100) < -3.32237 * 0.99);
 }
 
+// Not a check but a table, for bench/results.md: run it with -ns.
+TEST_CASE("prune: how far from the optimum, over eight seeds" * doctest::skip()) {
+  for (const bool bound : {false, true})
+    for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+      BayesianOptions options{.seed = seed};
+      if (bound) options.acquisition = prune::upper_confidence_bound();
+      BayesianOptimization two({{-5, 10}, {0, 15}}, options);
+      const double at_30 = least_of(branin, two, 30), at_40 = least_of(branin, two, 10);
+      options.random_points = 12;
+      BayesianOptimization six(std::vector<BayesianOptimization::Range>(6, {0, 1}), options);
+      const double at_100 = least_of(hartmann6, six, 100);
+      MESSAGE((bound ? "bound" : "improvement"), ", seed ", seed, ": Branin ", 100 * (at_30 / 0.397887 - 1),
+              " % after 30, ", 100 * (at_40 / 0.397887 - 1), " % after 40, Hartmann-6 ", 100 * (1 + at_100 / 3.32237),
+              " % after 100");
+    }
+}
+
 TEST_CASE("prune: told the same again, Bayesian optimization asks the same") {
   BayesianOptimization first({{-5, 10}, {0, 15}}, {.probes = {{0, 0}, {1, 1}}});
   least_of(branin, first, 24);
