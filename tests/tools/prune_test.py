@@ -14,7 +14,7 @@ class Prune(ProgramCase):
     def setUp(self):
         super().setUp()
         self.run_folder = self.folder / "run"
-        self.ok(*TRAIN, "--out", self.run_folder)
+        self.ok(*TRAIN, "--train-images", "64", "--out", self.run_folder)
         refused = self.fails(1, "as it is", "prune", "--run", self.run_folder, "--budget", "size-mib:1000", "--out", self.folder / "x")
         self.size = float(re.search(r"has ([\d.e-]+) MiB", refused)[1])
 
@@ -41,18 +41,30 @@ class Prune(ProgramCase):
         self.ok("train", "--resume", self.folder / "small")
         self.fails(1, "a run already", *self.prune("small"))
 
-        # Killed in a search, in retraining and at the end, it ends with the same bytes.
-        part = self.prune("part")
+        # Stopped or killed in a search, in retraining and at the end, it ends with the same bytes, whatever has become of
+        # the run that it began with.
+        part = [*self.prune("part/"), "--save-every", "1"]
         state = self.folder / "part.prune"
-        for reached in (state / "log.jsonl", state / "retrain-1" / "config.json", state / "network-1.safetensors",
-                        self.folder / "part" / "config.json"):
+
+        def trials():
+            return (state / "log.jsonl").exists() and (state / "log.jsonl").read_text().count('"trial"') >= 2
+
+        def checkpoint_in(folder):
+            return lambda: any(folder.glob("checkpoint-*"))
+
+        for reached, how in [(trials, signal.SIGTERM), (checkpoint_in(state / "retrain-1"), signal.SIGKILL),
+                             ((state / "network-1.safetensors").exists, signal.SIGKILL),
+                             (checkpoint_in(self.folder / "part"), signal.SIGTERM)]:
             process = subprocess.Popen([SPNET, *map(str, part)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                        stdout=subprocess.DEVNULL)
-            while process.poll() is None and not reached.exists():
-                time.sleep(0.005)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            part = ["prune", "--resume", self.folder / "part"]
+            while process.poll() is None and not reached():
+                time.sleep(0.002)
+            process.send_signal(how)
+            self.assertEqual(process.wait(), 0 if how == signal.SIGTERM else -signal.SIGKILL)
+            part = ["prune", "--resume", f"{self.folder / 'part'}/", "--save-every", "1"]
+            if self.run_folder.exists():
+                self.run_folder.rename(self.folder / "moved")
+        (self.folder / "moved").rename(self.run_folder)
         with open(state / "log.jsonl", "a") as log:
             log.write('{"step": 1, "tri')
         self.assertEqual(self.ok(*part).stdout, told)
@@ -71,14 +83,50 @@ class Prune(ProgramCase):
         last = self.ok(*drop).stdout.splitlines()[-1]
         self.assertLess(float(last.split()[1]), 0.3 * self.size)
 
+    def test_damaged_state(self):
+        process = subprocess.Popen([SPNET, *map(str, self.prune("x"))], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        state = self.folder / "x.prune"
+        while process.poll() is None and not (state / "network-1.safetensors").exists():
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+        self.fails(1, "a pruning was begun here", *self.prune("x"))
+        resume = ["prune", "--resume", self.folder / "x"]
+        for name, damaged, text in [
+                ("log.jsonl", '{"trial": {}}\n', "log.jsonl: line 1 is none of a pruning"),
+                ("log.jsonl", '{"step": 1, "trial": {"loss": 1, "objective": 1, "ratios": [2]}}\n', "a ratio is 2"),
+                ("log.jsonl", '{"pass": 0, "size_mib": 1, "held_out": [], "test": []}\n', "a pass has no figures"),
+                ("log.jsonl", "[]\n", "line 1"),
+                ("config.json", "{}", "not the configuration of a pruning"),
+                ("config.json", (state / "config.json").read_text().replace('"joint"', '"gready"'), "--search 'gready'"),
+                ("network-1.safetensors", "x", "network-1.safetensors"),
+                ("network-0.safetensors", "x", "network-0.safetensors")]:
+            whole = (state / name).read_bytes()
+            (state / name).write_text(damaged)
+            self.fails(1, text, *resume)
+            (state / name).write_bytes(whole)
+        self.assertIn("final", self.ok(*resume).stdout)
+
+    def test_bit_mixer(self):
+        mixer = self.folder / "mixer"
+        self.ok("train", "--model", "resnet20", "--width", "0.25", "--data", DATA, "--batch", "16", "--method", "bit-mixer",
+                "--bits", "2,4", "--stages", "1,1,1", "--train-images", "64", "--out", mixer)
+        self.assertIn("final", self.ok(*self.prune("small", "--run", mixer, "--budget", "size-mib:0.009")).stdout)
+
     def test_what_cannot_be(self):
-        self.fails(1, "one filter left in every layer", *self.prune("never", share=1e-4))
+        self.fails(1, "there are still", *self.prune("never", share=1e-4))
+        self.fails(1, "removes no filter", *self.prune("never", "--most", "0.05"))
         self.fails(2, "--step", *self.prune("never", "--step", "1"))
         self.fails(2, "--budget", *self.prune("never", "--budget", "mib:1"))
         self.fails(2, "--run", "prune", "--budget", "drop:1", "--out", self.folder / "never")
         self.fails(2, "--most", *self.prune("never", "--most", "1"))
         self.fails(1, "--holdout", *self.prune("never", "--holdout", "96"))
         self.fails(1, "no pruning was begun", "prune", "--resume", self.folder / "never")
+        self.assertFalse((self.folder / "never.prune").exists())
+        # What it was trained on says nothing of what is lost.
+        seen = self.folder / "seen"
+        self.ok(*TRAIN, "--out", seen)
+        self.fails(1, "--train-images 64, or give size-mib:", *self.prune("never", "--run", seen, "--budget", "drop:1"))
         self.assertFalse((self.folder / "never.prune").exists())
         floats = self.folder / "floats"
         self.ok(*["w32a32" if word.startswith("w1a1") else word for word in TRAIN], "--out", floats)

@@ -33,10 +33,19 @@ void load_network(const RunConfig& config, const io::TensorFile& file, const std
   try {
     if (config.pruned) {
       io::load_pruned_module(file, model);
+      // Shapes that do not fit each other show in a forward pass.
+      const NoGradGuard no_grad;
+      const bool training = model.training();
+      model.eval();
+      const Shape logits =
+          model(Variable<float>(Tensor<float>::zeros({1, config.image_size, config.image_size, 3}))).shape();
+      model.train(training);
+      check<FileError>(logits == Shape{1, std::ssize(config.classes)}, "the network gives logits ", logits, ", ",
+                       config.classes.size(), " classes expected");
     } else {
       io::load_module(file, model);
     }
-  } catch (const FileError& error) {
+  } catch (const Error& error) {
     throw FileError(message(source, ": does not fit its own configuration: ", error.what()));
   }
 }

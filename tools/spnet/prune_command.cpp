@@ -51,7 +51,9 @@ void report(const std::string& out) {
   };
   std::vector<Line> lines(last.test.size());
   for (const PrunedPoint& point : points) {
-    print(point.pass == 0 ? "unpruned" : message("pass ", point.pass), point);
+    // The last pass of a drop: was one too many.
+    const char* rejected = point.size_mib < last.size_mib ? ", no" : "";
+    print(point.pass == 0 ? "unpruned" : message("pass ", point.pass, rejected), point);
     for (std::size_t i = 0; i < lines.size(); ++i)
       lines[i].points.emplace_back(point.size_mib, point.test.at(i).second);
   }
@@ -124,8 +126,10 @@ void add_prune_command(CLI::App& app, std::function<int()>& chosen) {
       command->add_option("--retrain", c.retrain, "epochs after each step"),
       command->add_option("--retrain-ratio", c.retrain_ratio, "least ratio after which a step is retrained"),
       command->add_option("--final", c.final, "epochs at the end"),
-      command->add_option("--holdout", c.holdout,
-                          "images of the training set that ratios are judged by, and that are not retrained on"),
+      command->add_option(
+          "--holdout", c.holdout,
+          "images of the training set that ratios are judged by, and that are not retrained on; the run should not "
+          "have been trained on them, see train --train-images"),
       command->add_option("--lr", c.lr, "learning rate of retraining; a tenth of the run's where left out"),
       command->add_option("--seed", c.seed, "of the search"),
   };

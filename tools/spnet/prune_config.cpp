@@ -1,6 +1,9 @@
 #include "prune_config.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <fstream>
+#include <initializer_list>
 
 #include "budget_text.hpp"
 #include "spnet/core/error.hpp"
@@ -48,6 +51,16 @@ void check_prune_config(const PruneConfig& c) {
   require(c.lr >= 0 && c.lr <= 1000, "lr", c.lr, "0 to 1000");
   require(c.random_points != 0 && c.random_points <= 100000, "random-points", c.random_points, "1 to 100000");
   require(c.guided_points <= 100000, "guided-points", c.guided_points, "0 to 100000");
+  const auto require_one_of = [](const char* option, const std::string& value,
+                                 std::initializer_list<const char*> known) {
+    check<ValueError>(std::find(known.begin(), known.end(), value) != known.end(), "prune: --", option, " '", value,
+                      "' given, expected one of ", join(known));
+  };
+  require_one_of("search", c.search, {"joint", "greedy", "uniform"});
+  require_one_of("measure", c.measure, {"angle", "distance"});
+  require_one_of("kernels", c.kernels, {"next", "own"});
+  require_one_of("order", c.order, {"largest", "smallest", "random"});
+  require_one_of("acquisition", c.acquisition, {"ei", "ucb"});
   const BudgetText budget = parse_budget_text("--budget", c.budget, {"size-mib", "drop"});
   require(!budget.like, "budget", c.budget, "a number");
 }
@@ -81,15 +94,51 @@ PrunedPoint point_from_json(const nlohmann::json& line) {
   return out;
 }
 
+namespace {
+
+// Throws what the JSON library throws, or ValueError, where a line is none that a pruning writes.
+void require_line(const nlohmann::json& line) {
+  if (line.contains("trial")) {
+    const auto& trial = line["trial"];
+    line.at("step").get<int>();
+    check<ValueError>(
+        std::isfinite(trial.at("loss").get<double>()) && std::isfinite(trial.at("objective").get<double>()),
+        "a trial's loss is no number");
+    for (const double r : trial.at("ratios").get<std::vector<double>>())
+      check<ValueError>(r >= 0 && r < 1, "a ratio is ", r);
+  } else if (line.contains("found")) {
+    line.at("step").get<int>();
+  } else {
+    const PrunedPoint point = point_from_json(line);
+    check<ValueError>(!point.test.empty() && point.test.size() == point.held_out.size() && point.size_mib > 0,
+                      "a pass has no figures");
+  }
+}
+
+}  // namespace
+
 PruneLog::PruneLog(std::filesystem::path path) : path_(std::move(path)) {
   if (!std::filesystem::exists(path_)) return;
   const std::string text = files::read_text(path_);
   std::string whole;
+  std::size_t switches = 0;
   for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    auto line = nlohmann::json::parse(text.substr(begin, end - begin), nullptr, /*allow_exceptions=*/false);
-    check<FileError>(line.is_object(), path_.string(), ": not the log of a pruning");
+    try {
+      auto line = nlohmann::json::parse(text.substr(begin, end - begin));
+      require_line(line);
+      if (line.contains("pass")) {
+        const std::size_t count = point_from_json(line).test.size();
+        check<ValueError>(switches == 0 || count == switches, "passes have ", switches, " and ", count, " switches");
+        switches = count;
+      }
+      lines_.push_back(std::move(line));
+    } catch (const nlohmann::json::exception& error) {
+      throw FileError(
+          message(path_.string(), ": line ", lines_.size() + 1, " is none of a pruning (", error.what(), ")"));
+    } catch (const ValueError& error) {
+      throw FileError(message(path_.string(), ": line ", lines_.size() + 1, " is none of a pruning: ", error.what()));
+    }
     whole += text.substr(begin, end + 1 - begin);
-    lines_.push_back(std::move(line));
   }
   if (whole != text) files::write_file_atomically(path_, whole);
 }

@@ -44,11 +44,12 @@ struct PrunedPoint {
 
 PrunedPoint point_from_json(const nlohmann::json& line);
 
-/// What was found out so far, an object a line: trials {"step", "trial": {"ratios", "loss", "objective"}} and passes
-/// {"pass", "steps", "size_mib", "held_out", "test"}. A line that was cut short belongs to what is done again.
+/// What was found out so far, an object a line: trials {"step", "trial": {"ratios", "loss", "objective"}}, what steps
+/// removed {"step", "found": {layers: ratio}} and passes {"pass", "size_mib", "held_out": [[switch, top-1]], "test"}. A
+/// line that was cut short belongs to what is done again.
 class PruneLog {
  public:
-  /// Throws FileError where the file is there and is no log.
+  /// Throws FileError, naming the line, where the file is there and is no log.
   explicit PruneLog(std::filesystem::path path);
   const std::vector<nlohmann::json>& lines() const { return lines_; }
   /// Throws FileError where it cannot be written.

@@ -33,7 +33,11 @@ namespace {
 constexpr double kMib = 8.0 * (1 << 20);  // bits
 constexpr int kMostGreedyPasses = 6;
 
-fs::path state_folder(const std::string& out) { return fs::path(out).lexically_normal().string() + ".prune"; }
+fs::path state_folder(const std::string& out) {
+  fs::path path = fs::path(out).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // "RUN/"
+  return path.string() + ".prune";
+}
 
 class PruneSession {
  public:
@@ -43,13 +47,17 @@ class PruneSession {
         config_(std::move(config)),
         options_(options),
         log_(state_ / "log.jsonl") {}
-  /// Throws where the budget or the run is not one that can be pruned to.
+  /// Opens the run that is pruned; throws where it, or the budget, is none that can be.
   void open();
+  /// Keeps what the run is now, so that nothing depends on what becomes of it.
+  void begin() const;
   bool run();
 
  private:
+  void load_start();
   void require_reachable();
   RunConfig training_config(std::int64_t epochs) const;
+  fs::path network_path(int step) const { return state_ / message("network-", step, ".safetensors"); }
   std::unique_ptr<nn::Classifier> load_network_file(const fs::path& path) const;
   io::TensorFile network_file() const;
   Shape image() const { return {run_.image_size, run_.image_size, 3}; }
@@ -66,6 +74,8 @@ class PruneSession {
   double held_out_loss() const;
   std::vector<std::pair<std::string, double>> top1(const data::DatasetPtr& images) const;
   const PrunedPoint& measure(int pass_number);
+  void print_pareto() const;
+  bool finish();
 
   std::string out_;
   fs::path state_;
@@ -85,17 +95,22 @@ class PruneSession {
 void PruneSession::open() {
   budget_ = parse_budget_text("--budget", config_.budget, {"size-mib", "drop"});
   check<ValueError>(!budget_.like, "prune: --budget ", config_.budget, " given, expected a number");
-  LoadedRun loaded = load_run(config_.run, /*best=*/false);
-  check<ValueError>(loaded.config.method != "search", "prune: ", config_.run,
+  load_start();
+  check<ValueError>(run_.method != "search", "prune: ", config_.run,
                     " is a search; train what it found, and prune that");
-  run_ = loaded.config;
-  model_ = std::move(loaded.model);
   if (config_.lr == 0) config_.lr = run_.lr / 10;
   require_reachable();
   splits_ = open_data(run_);
   const std::int64_t all = splits_.train->size();
   check<ValueError>(config_.holdout < all, "prune: --holdout ", config_.holdout, " given, the training set has ", all);
-  if (run_.train_images == 0 || run_.train_images > all - config_.holdout) run_.train_images = all - config_.holdout;
+  if (run_.train_images == 0 || run_.train_images > all - config_.holdout) {
+    const std::string seen = message(config_.run, " was trained on images that ", config_.holdout,
+                                     " are held out of; train it with --train-images ", all - config_.holdout);
+    check<ValueError>(budget_.kind != "drop", "prune: --budget ", config_.budget,
+                      " compares top-1 on images that are not trained on, but ", seen, ", or give size-mib:");
+    std::fprintf(stderr, "warning: %s for losses that are not flattered\n", seen.c_str());
+    run_.train_images = all - config_.holdout;
+  }
   held_out_ = held_out_set(run_, splits_, config_.holdout);
 }
 
@@ -104,14 +119,40 @@ void PruneSession::require_reachable() {
   const std::vector<Precision> switches = run_.switches;
   prune::ChannelMasks masks(prune::channel_graph(*model_, image(), switches));
   const prune::RatioMasks network(*model_, masks, switches, criterion());
+  const double before = size_mib(), least = before * network.least_bits(config_.most);
+  check<ValueError>(least < before, "prune: --most ", config_.most, " given, which removes no filter of any layer");
   if (budget_.kind != "size-mib") return;
-  const double before = size_mib();
   check<ValueError>(budget_.amount < before, "prune: --budget ", config_.budget, " given, but ", config_.run, " has ",
                     before, " MiB as it is");
-  const double least = before * network.remaining(std::vector<double>(network.size(), 1)).bits;
   check<ValueError>(budget_.amount >= least, "prune: --budget ", config_.budget,
-                    " given, but with one filter left in every layer that can be pruned there are still ", least,
-                    " MiB: float layers, norms and what they need");
+                    " given, but where all filters are gone that passes of --most ", config_.most,
+                    " remove there are still ", least, " MiB: float layers, norms, the last filters of each layer");
+}
+
+// The run's network and configuration, or what was kept of them when the pruning began.
+void PruneSession::load_start() {
+  const fs::path start = network_path(0);
+  if (!fs::exists(start)) {
+    LoadedRun loaded = load_run(config_.run, /*best=*/false);
+    run_ = loaded.config;
+    model_ = std::move(loaded.model);
+    return;
+  }
+  const io::TensorFile file = io::TensorFile::load(start, {.require_checksum = true});
+  try {
+    run_ = config_from_json(nlohmann::json::parse(file.metadata("config")), start.string());
+  } catch (const nlohmann::json::exception& error) {
+    throw FileError(message(start.string(), ": its configuration is not readable: ", error.what()));
+  }
+  model_ = make_network(run_);
+  load_network(run_, file, start.string(), *model_);
+  model_->eval();
+}
+
+void PruneSession::begin() const {
+  io::TensorFile file = network_file();
+  file.set_metadata("config", to_json(run_).dump());
+  file.save(network_path(0));
 }
 
 RunConfig PruneSession::training_config(std::int64_t epochs) const {
@@ -189,11 +230,8 @@ std::vector<std::pair<std::string, double>> PruneSession::top1(const data::Datas
 const PrunedPoint& PruneSession::measure(int pass_number) {
   const auto is_this = [&](const nlohmann::json& line) { return line.contains("pass") && line["pass"] == pass_number; };
   if (std::none_of(log_.lines().begin(), log_.lines().end(), is_this))
-    log_.add({{"pass", pass_number},
-              {"steps", steps_},
-              {"size_mib", size_mib()},
-              {"held_out", top1(held_out_)},
-              {"test", top1(splits_.test)}});
+    log_.add(
+        {{"pass", pass_number}, {"size_mib", size_mib()}, {"held_out", top1(held_out_)}, {"test", top1(splits_.test)}});
   points_.push_back(point_from_json(*std::find_if(log_.lines().begin(), log_.lines().end(), is_this)));
   last_steps_.push_back(steps_);
   const PrunedPoint& point = points_.back();
@@ -201,7 +239,23 @@ const PrunedPoint& PruneSession::measure(int pass_number) {
   for (const auto& [name, value] : point.held_out) text += message("  ", name, " ", value);
   std::fprintf(stderr, "pass %d: %.4g MiB (%.1f %%), held-out top-1%s\n", pass_number, point.size_mib,
                100 * point.size_mib / points_.front().size_mib, text.c_str());
+  if (pass_number > 0) print_pareto();
   return point;
+}
+
+// The passes so far that none is both smaller and better than.
+void PruneSession::print_pareto() const {
+  const auto mean = [](const PrunedPoint& p) {
+    double sum = 0;
+    for (const auto& [name, value] : p.held_out) sum += value / static_cast<double>(p.held_out.size());
+    return sum;
+  };
+  std::string text;
+  for (const PrunedPoint& p : points_)
+    if (std::none_of(points_.begin(), points_.end(),
+                     [&](const PrunedPoint& other) { return other.size_mib < p.size_mib && mean(other) >= mean(p); }))
+      text += message("  ", p.size_mib, " MiB ", mean(p), " %");
+  std::fprintf(stderr, "  Pareto, mean held-out top-1:%s\n", text.c_str());
 }
 
 // The shares of filters to remove in a step; nothing where it was stopped.
@@ -230,9 +284,13 @@ std::optional<std::vector<double>> PruneSession::ratios(prune::RatioMasks& netwo
       .seed = config_.seed + static_cast<std::uint64_t>(number),
       .budget = budget};
   for (const auto& line : log_.lines())
-    if (line.contains("trial") && line["step"] == number)
+    if (line.contains("trial") && line["step"] == number) {
       options.known.push_back({line["trial"].at("ratios").get<std::vector<double>>(),
                                line["trial"].at("loss").get<double>(), line["trial"].at("objective").get<double>()});
+      check<FileError>(options.known.back().ratios.size() == network.size(), state_.string(), ": a trial of step ",
+                       number, " in log.jsonl has ", options.known.back().ratios.size(), " ratios, the network has ",
+                       network.size());
+    }
   bool stopped = false;
   const auto total = static_cast<std::int64_t>(3 + options.random_points + options.guided_points);
   std::int64_t done = std::ssize(options.known);
@@ -267,7 +325,7 @@ bool PruneSession::retrain(int number) {
 
 // Searches the ratios of the groups with these names, removes, retrains. False where it was stopped.
 bool PruneSession::step(int number, const std::vector<std::string>& names, int pass_number) {
-  const fs::path file = state_ / message("network-", number, ".safetensors");
+  const fs::path file = network_path(number);
   if (fs::exists(file)) {
     model_ = load_network_file(file);
     return true;
@@ -280,10 +338,13 @@ bool PruneSession::step(int number, const std::vector<std::string>& names, int p
   if (!searched.empty()) {
     const auto found = ratios(network, searched, number, pass_number);
     if (!found) return false;
-    std::string text;
+    nlohmann::json removed = nlohmann::json::object();
     for (const std::size_t i : searched)
-      if ((*found)[i] > 0) text += message("  ", network.group(i).name, " ", (*found)[i]);
-    std::fprintf(stderr, "step %d removes%s\n", number, text.empty() ? " nothing" : text.c_str());
+      if ((*found)[i] > 0) removed[network.group(i).name] = (*found)[i];
+    std::fprintf(stderr, "step %d removes %s\n", number, removed.empty() ? "nothing" : removed.dump().c_str());
+    const auto is_this = [&](const nlohmann::json& line) { return line.contains("found") && line["step"] == number; };
+    if (std::none_of(log_.lines().begin(), log_.lines().end(), is_this))
+      log_.add({{"step", number}, {"found", std::move(removed)}});
     network.mask(*found);
     masks.remove();
     const double largest = *std::max_element(found->begin(), found->end());
@@ -336,12 +397,22 @@ bool PruneSession::run() {
     if (!goes_on) return false;
     if (!*goes_on) break;
   }
-  const fs::path file = state_ / message("network-", last_steps_.back(), ".safetensors");
-  if (!io::CheckpointFolder(out_).list().empty())
-    return resume_run(out_, options_, /*skip_bad=*/false, /*is_search=*/false);
-  fs::remove(fs::path(out_) / "config.json");  // of a beginning that was interrupted
-  return begin_run(out_, training_config(config_.final), options_,
-                   io::TensorFile::load(file, {.require_checksum = true}));
+  return finish();
+}
+
+// Trains the last network that keeps the budget, as the run `out`.
+bool PruneSession::finish() {
+  const RunConfig config = training_config(config_.final);
+  const RunFolder folder(out_);
+  const bool has_checkpoint = !folder.checkpoints().list().empty();
+  if (has_checkpoint || fs::exists(folder.path() / "config.json")) {
+    check<FileError>(to_json(folder.load().config) == to_json(config), out_,
+                     ": another run was begun here while this was pruned; move it away");
+    if (has_checkpoint) return resume_run(out_, options_, /*skip_bad=*/false, /*is_search=*/false);
+    fs::remove(folder.path() / "config.json");  // of a beginning that was interrupted
+  }
+  return begin_run(out_, config, options_,
+                   io::TensorFile::load(network_path(last_steps_.back()), {.require_checksum = true}));
 }
 
 }  // namespace
@@ -350,15 +421,15 @@ bool prune_run(const std::string& out, const PruneConfig& config, const SessionO
   check_prune_config(config);
   const fs::path state = state_folder(out);
   RunFolder(out).require_new();
-  check<FileError>(!fs::exists(state / "config.json"), state.string(),
-                   ": a pruning was begun here; go on with it by: "
-                   "spnet prune --resume ",
-                   out, ", or remove the folder");
+  check<FileError>(!fs::exists(state) || fs::is_empty(state), state.string(),
+                   ": a pruning was begun here; go on with it by: spnet prune --resume ", out,
+                   ", or remove the folder");
   PruneSession session(out, config, options);
   session.open();
   std::error_code error;
   fs::create_directories(state, error);
   check<FileError>(!error, state.string(), ": cannot make the folder: ", error.message());
+  session.begin();
   files::write_file_atomically(state / "config.json", to_json(config).dump(2) + "\n");
   return session.run();
 }
@@ -374,14 +445,9 @@ bool resume_prune(const std::string& out, const SessionOptions& options) {
 
 std::vector<PrunedPoint> pruned_points(const std::string& out) {
   std::vector<PrunedPoint> points;
-  const fs::path path = state_folder(out) / "log.jsonl";
-  try {
-    const PruneLog log(path);
-    for (const auto& line : log.lines())
-      if (line.contains("pass")) points.push_back(point_from_json(line));
-  } catch (const nlohmann::json::exception& error) {
-    throw FileError(message(path.string(), ": not the log of a pruning (", error.what(), ")"));
-  }
+  const PruneLog log(state_folder(out) / "log.jsonl");
+  for (const auto& line : log.lines())
+    if (line.contains("pass")) points.push_back(point_from_json(line));
   return points;
 }
 

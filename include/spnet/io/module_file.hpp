@@ -15,8 +15,8 @@ namespace spnet {
 inline namespace v0 {
 namespace io {
 
-/// Adds every parameter and buffer of `module` under `prefix` + its dotted name; the memory is shared, not copied. Throws
-/// ValueError on a name that the file has already.
+/// Adds every parameter and buffer of `module` under `prefix` + its dotted name; the memory is shared, not copied.
+/// Throws ValueError on a name that the file has already.
 inline void put_module(TensorFile& file, const nn::Module& module, const std::string& prefix = "model.") {
   for (const auto& p : module.parameters()) file.put(prefix + p.name, p.variable.value());
   for (const auto& b : module.buffers()) file.put(prefix + b.name, b.tensor);
@@ -64,23 +64,56 @@ inline void load_module(const TensorFile& file, nn::Module& module, const std::s
   for (std::size_t i = 0; i < targets.size(); ++i) targets[i].tensor.copy_from(sources[i]);
 }
 
-/// As load_module, of a network that channels were removed from: where the file's tensor has no axis longer than the
-/// module's, the module takes its shape. `module` is one that was just made, by what makes the unpruned network. What
-/// shapes the file gives that do not fit each other, a forward pass refuses.
+/// As load_module, of a network that channels were removed from: `module`, which was just made by what makes the
+/// unpruned one, takes the file's shapes where these have fewer filters or fewer channels of input (the first and last
+/// axis of weights), and with the filters fewer of what each has one of (biases, norms, scales). Throws FileError, with
+/// the module unchanged, on other shapes as well. Whether layers fit each other, a forward pass tells.
 inline void load_pruned_module(const TensorFile& file, nn::Module& module, const std::string& prefix = "model.") {
-  std::vector<std::pair<Tensor<float>*, Shape>> smaller;
-  const auto plan = [&](const std::string& name, Tensor<float>& tensor) {
+  std::vector<std::pair<Tensor<float>*, Tensor<float>>> filled;
+  const auto plan = [&](const std::string& name, Tensor<float>& tensor, nn::ParameterKind kind, bool is_buffer,
+                        std::int64_t filters, std::int64_t filters_left) {
     const Shape& shape = file.shape(prefix + name);
-    bool fits = shape.rank() == tensor.rank();
-    for (int i = 0; fits && i < shape.rank(); ++i) fits = shape[i] > 0 && shape[i] <= tensor.dim(i);
-    if (fits && shape != tensor.shape()) smaller.emplace_back(&tensor, shape);
+    const int rank = tensor.rank();
+    bool fits = shape.rank() == rank;
+    for (int i = 0; fits && i < rank; ++i) {
+      const bool may_shrink =
+          kind == nn::ParameterKind::kWeight ? i == 0 || i + 1 == rank : rank == 1 && tensor.dim(0) == filters;
+      fits = shape[i] == tensor.dim(i) || (may_shrink && shape[i] > 0 && shape[i] < tensor.dim(i));
+    }
+    // What quantizers keep in buffers is their own.
+    if (is_buffer && kind == nn::ParameterKind::kScale) fits = shape == tensor.shape();
+    if (kind != nn::ParameterKind::kWeight && rank == 1 && tensor.dim(0) == filters && filters > 1)
+      fits = fits && (shape[0] == filters_left || (kind == nn::ParameterKind::kScale && shape[0] == filters));
+    check<FileError>(fits, "load_pruned_module: tensor '", prefix + name, "' has shape ", shape, ", ", tensor.shape(),
+                     " or what pruning leaves of it expected");
+    filled.emplace_back(&tensor, file.get<float>(prefix + name));
   };
   module.visit("", [&](const std::string& path, nn::Module& below) {
-    for (const auto& p : below.own_parameters()) plan(path + p.name, Variable<float>(p.variable).value());
-    for (const auto& b : below.own_buffers()) plan(path + b.name, *b.tensor);
+    if (below.own_parameters().empty() && below.own_buffers().empty()) return;
+    // Of a layer, those of its weight; of a norm, its channels.
+    std::int64_t filters = 0, left = 0;
+    if (!below.own_parameters().empty()) {
+      const nn::NamedParameter& first = below.own_parameters().front();
+      const Shape& shape = file.shape(prefix + path + first.name);
+      if (first.variable.shape().rank() > 0) filters = first.variable.dim(0);
+      if (shape.rank() > 0) left = shape[0];
+    }
+    for (const auto& p : below.own_parameters())
+      plan(path + p.name, Variable<float>(p.variable).value(), p.kind, false, filters, left);
+    for (const auto& b : below.own_buffers()) plan(path + b.name, *b.tensor, b.kind, true, filters, left);
   });
-  for (auto& [tensor, shape] : smaller) *tensor = Tensor<float>::zeros(shape);
-  load_module(file, module, prefix);
+  const auto names = file.names();
+  const auto expected = static_cast<std::size_t>(
+      std::ranges::count_if(names, [&](const std::string& name) { return name.starts_with(prefix); }));
+  check<FileError>(expected == filled.size(), "load_pruned_module: the file has ", expected, " tensors under '", prefix,
+                   "', the network has ", filled.size());
+  for (auto& [tensor, source] : filled) {
+    // Quantizers share the memory of their buffers.
+    if (tensor->shape() == source.shape())
+      tensor->copy_from(source);
+    else
+      *tensor = source;
+  }
 }
 
 /// Starts `module` from another network's weights: a checkpoint of a run (tensors under "model.") or a file of another

@@ -197,16 +197,32 @@ class ChannelTracer {
   }
   const Layout& layout_of(const Variable<float>& v) const { return layouts_.at(v.id()); }
 
-  // Scales of a weight's quantizer, one for each filter, follow the filters.
+  // Scales of a weight's quantizer, one for each filter, follow the filters, and with them those for other widths.
   void follow_filters(const Variable<float>& weight, const Layout& filters) {
     const pack::TracedCall* made = trace_->call_of(weight);
     if (!made || !made->as<traced::Quantize>()) return;
     const auto* codes = weight.deferred_as<DeferredCodes>();
     const auto* affine = codes ? std::get_if<AffineCodes>(&codes->quantized.map) : nullptr;
-    if (!affine || affine->channel_axis != 0) return;
-    for (std::size_t i = 1; i < made->inputs.size(); ++i)
-      if (const Owner* owner = parameter_of(made->inputs[i]); owner && made->inputs[i].size() == size_of(filters))
-        add_axis(*owner, 0, ChannelRole::kFollows, filters);
+    const bool by_filter = affine && affine->channel_axis == 0;
+    for (std::size_t i = 1; i < made->inputs.size(); ++i) {
+      const Variable<float>& scale = made->inputs[i];
+      if (scale.size() == 1 || scale.size() != size_of(filters)) continue;
+      const Owner* owner = parameter_of(scale);
+      if (!owner || !by_filter) {
+        fix(filters, "their quantizer's parameters may belong to filters");
+        continue;
+      }
+      for (const auto& p : owner->module->own_parameters())
+        if (p.kind == nn::ParameterKind::kScale && p.variable.shape() == scale.shape())
+          add_axis({owner->prefix, owner->module, &p}, 0, ChannelRole::kFollows, filters);
+    }
+  }
+  Layout behind_quantizer(const pack::TracedCall& call) {
+    const Layout layout = layout_of(call.inputs[0]);
+    for (std::size_t i = 1; i < call.inputs.size(); ++i)
+      if (call.inputs[i].size() > 1 && call.inputs[i].size() == size_of(layout))
+        fix(layout, "a quantizer's parameters may belong to them");
+    return layout;
   }
 
   Layout behind_product(const pack::TracedCall& call, std::int64_t groups) {
@@ -261,7 +277,7 @@ class ChannelTracer {
     const std::int64_t channels = call.output.dim(-1);
     const Layout* out = nullptr;
     for (const auto& input : call.inputs) {
-      if (!trace_->depends(input) || input.dim(-1) != channels) continue;
+      if (!trace_->depends(input) || input.shape().rank() == 0 || input.dim(-1) != channels) continue;
       if (out)
         unite(*out, layout_of(input));
       else
@@ -280,6 +296,7 @@ class ChannelTracer {
   }
 
   Layout behind_reshape(const pack::TracedCall& call) {
+    if (call.inputs[0].shape().rank() == 0) return behind_unknown(call);
     const Layout& layout = layout_of(call.inputs[0]);
     const Shape &from = call.inputs[0].shape(), &to = call.output.shape();
     if (from.back() == to.back()) return layout;
@@ -338,10 +355,10 @@ class ChannelTracer {
     if (call.as<traced::Reshape>()) return behind_reshape(call);
     if (const auto* narrow = call.as<traced::Narrow>()) return behind_narrow(call, *narrow);
     if (const auto* concat = call.as<traced::Concat>()) return behind_concat(call, *concat);
-    if (call.as<traced::Identity>() || call.as<traced::Quantize>() || call.as<traced::Relu>() ||
-        call.as<traced::Tanh>() || call.as<traced::Sigmoid>() || call.as<traced::Clamp>() ||
-        call.as<traced::Affine>() || call.as<traced::MaxPool2d>() || call.as<traced::AvgPool2d>() ||
-        call.as<traced::GlobalAvgPool2d>())
+    if (call.as<traced::Quantize>()) return behind_quantizer(call);
+    if (call.as<traced::Identity>() || call.as<traced::Relu>() || call.as<traced::Tanh>() ||
+        call.as<traced::Sigmoid>() || call.as<traced::Clamp>() || call.as<traced::Affine>() ||
+        call.as<traced::MaxPool2d>() || call.as<traced::AvgPool2d>() || call.as<traced::GlobalAvgPool2d>())
       return layout_of(call.inputs[0]);
     return behind_unknown(call);
   }

@@ -59,15 +59,18 @@ struct WeightDims {
   std::int64_t outputs, inputs, taps;
 };
 
-// The mean over the kernels of position `at` along `axis`. Kernels of one tap, which have no direction, are taken
-// together [ours].
+// The mean over the kernels of position `at` along `axis`. Kernels of one tap, which have no direction, have their
+// angle taken together [ours].
 inline double mean_measure(Measure kind, const Tensor<float>& w, const Tensor<float>& q, int axis, std::int64_t at) {
   const WeightDims d(w.shape());
   const bool filter = axis == 0;
   const std::int64_t kernels = filter ? d.inputs : d.outputs;
   const std::int64_t kernel_stride = filter ? 1 : d.taps * d.inputs;
   const std::int64_t begin = filter ? at * d.taps * d.inputs : at;
-  if (d.taps == 1) return measure(kind, w.data() + begin, q.data() + begin, kernels, kernel_stride);
+  if (d.taps == 1) {
+    const double joint = measure(kind, w.data() + begin, q.data() + begin, kernels, kernel_stride);
+    return kind == Measure::kDistance ? joint / static_cast<double>(kernels) : joint;
+  }
   double sum = 0;
   for (std::int64_t k = 0; k < kernels; ++k)
     sum += measure(kind, w.data() + begin + k * kernel_stride, q.data() + begin + k * kernel_stride, d.taps, d.inputs);

@@ -36,7 +36,10 @@ class RatioMasks {
     for (std::size_t g = 0; g < graph.groups.size(); ++g) {
       if (!graph.groups[g].obstacle.empty()) continue;
       const std::vector<double> scores = channel_scores(graph, g, switches, criterion);
-      if (!scores.empty()) groups_.push_back({g, pruning_order(scores, criterion)});
+      if (scores.empty()) continue;
+      CriterionOptions ordered = criterion;
+      ordered.seed = criterion.seed + (static_cast<std::uint64_t>(g) << 32);  // another random order for each
+      groups_.push_back({g, pruning_order(scores, ordered)});
     }
     check<ValueError>(!groups_.empty(), "prune: no layer of the network has low-precision filters that can be removed");
     for (const auto& p : nn::stored_parameters(model, *std::max_element(switches.begin(), switches.end())))
@@ -50,6 +53,14 @@ class RatioMasks {
   double possible(std::size_t i, double ratio) const {
     return static_cast<double>(removed(i, ratio)) / static_cast<double>(groups_[i].order.size());
   }
+  /// What is left of the bits where passes that remove up to `most` of every group follow each other to the end.
+  double least_bits(double most) const {
+    return remaining_of([&](std::int64_t channels) {
+             for (std::int64_t gone; (gone = removed_of(channels, most)) > 0;) channels -= gone;
+             return channels;
+           })
+        .bits;
+  }
   /// Masks the share `ratios[i]` of every group.
   void mask(const std::vector<double>& ratios) {
     std::vector<Channels> kept = masks_.kept();
@@ -60,10 +71,22 @@ class RatioMasks {
 
   /// What would be kept of what is there without masks, by the size rule of nn::stored_parameters.
   Remaining remaining(const std::vector<double>& ratios) const {
+    std::size_t i = 0;
+    return remaining_of([&](std::int64_t channels) { return channels - removed_of(channels, ratios.at(i++)); });
+  }
+
+ private:
+  struct Group {
+    std::size_t group;
+    Channels order;
+  };
+  // Where `left(channels)` channels are left of each group, asked in their order.
+  template <class Left>
+  Remaining remaining_of(const Left& left_of) const {
     std::vector<std::int64_t> all;
     for (const ChannelGroup& g : masks_.graph().groups) all.push_back(g.channels);
     std::vector<std::int64_t> kept = all;
-    for (std::size_t i = 0; i < groups_.size(); ++i) kept[groups_[i].group] -= removed(i, ratios.at(i));
+    for (const Group& g : groups_) kept[g.group] = left_of(all[g.group]);
     double parameters = 0, all_parameters = 0, bits = 0, all_bits = 0;
     for (const Stored& s : stored_) {
       const double left = s.count(kept), before = s.count(all);
@@ -74,12 +97,6 @@ class RatioMasks {
     }
     return {parameters / all_parameters, bits / all_bits};
   }
-
- private:
-  struct Group {
-    std::size_t group;
-    Channels order;
-  };
   // A parameter: its size is a constant times the channels along its axes.
   struct Stored {
     int bits;  // of a value
@@ -113,10 +130,12 @@ class RatioMasks {
     return out;
   }
 
-  std::int64_t removed(std::size_t i, double ratio) const {
-    const auto channels = static_cast<std::int64_t>(groups_[i].order.size());
+  static std::int64_t removed_of(std::int64_t channels, double ratio) {
     const auto count = static_cast<std::int64_t>(std::floor(ratio * static_cast<double>(channels) + 1e-6));
     return std::clamp<std::int64_t>(count, 0, channels - 1);
+  }
+  std::int64_t removed(std::size_t i, double ratio) const {
+    return removed_of(static_cast<std::int64_t>(groups_[i].order.size()), ratio);
   }
 
   ChannelMasks& masks_;

@@ -27,6 +27,9 @@ enum class BitMixerStage {
 struct BitMixerOptions {
   std::array<std::uint64_t, 3> stage_steps{};  ///< steps of each stage; 0 leaves it out
   double most_redraws = 0.5;
+  /// The network went through the stages before: its transitional norms stay as they are, and layers draw for themselves
+  /// with `most_redraws` from the beginning of the last stage.
+  bool continues = false;
 };
 
 /// The Bit-Mixer training step: one width, or one for each layer, drawn anew, forward, loss, backward, one optimizer
@@ -59,6 +62,7 @@ class BitMixerTrainer final : public TrainingMethod {
   /// With which probability a layer draws for itself.
   double redraws(std::uint64_t step) const {
     if (stage(step) != BitMixerStage::kLayerWide) return 0;
+    if (options_.continues) return options_.most_redraws;
     const std::uint64_t done = step - end(BitMixerStage::kNetworkWide), steps = options_.stage_steps[2];
     return options_.most_redraws * (done < steps ? static_cast<double>(done) / static_cast<double>(steps) : 1);
   }
@@ -98,7 +102,7 @@ class BitMixerTrainer final : public TrainingMethod {
   // Makes the network ready for the stage of a step.
   void enter(std::uint64_t step) {
     const BitMixerStage now = stage(step);
-    if (now == BitMixerStage::kLayerWide && step == end(BitMixerStage::kNetworkWide)) {
+    if (!options_.continues && now == BitMixerStage::kLayerWide && step == end(BitMixerStage::kNetworkWide)) {
       model().for_each([](nn::Module& module) {
         if (auto* norm = dynamic_cast<nn::TransitionalBatchNorm*>(&module)) norm->start_transitions();
       });
