@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -45,6 +47,40 @@ std::vector<std::string> axes_of(const ChannelGraph& graph, const std::string& n
                         graph.groups[g].name);
   return out;
 }
+
+// x·level by channel: what a quantizer from outside may do.
+class ChannelActivations : public Quantizer {
+ public:
+  explicit ChannelActivations(std::int64_t channels) : levels_(Tensor<float>::ones({channels}), true) {}
+  std::string name() const override { return "test_channels"; }
+  Quantized lower(const Tensor<float>& x, int, bool) override {
+    return {Tensor<std::uint8_t>::zeros(x.shape()), AffineCodes{.scale = Tensor<float>::ones({1})}};
+  }
+  void backward(const Tensor<float>&, const QuantizerCall&, InputGradients<float>&) const override {}
+  std::span<const Variable<float>> parameters_at(int) const override { return {&levels_, 1}; }
+  std::vector<NamedParameter> parameters() const override { return {{"levels", levels_}}; }
+
+ private:
+  Variable<float> levels_;
+};
+
+// Its mean multiplies all of the first layer's results.
+class ScaledNetwork : public nn::Module {
+ public:
+  explicit ScaledNetwork(const nn::Quantization& q, bool scales, Random random = Random(1))
+      : first_(3, 6, 3, {}, q, random), second_(6, 4, 3, {}, q, random), scales_(scales) {
+    register_module("first", first_);
+    register_module("second", second_);
+  }
+  Variable<float> forward(const Variable<float>& x) override {
+    const Variable<float> y = relu(first_(x));
+    return global_avg_pool2d(second_(scales_ ? y * mean(y) : y));
+  }
+
+ private:
+  nn::Conv2d first_, second_;
+  bool scales_;
+};
 
 }  // namespace
 
@@ -111,4 +147,18 @@ TEST_CASE("prune: scales of filters follow them") {
     CHECK(axes_of(graph, std::string("layer1.0.conv1.weight_quantizer.") + name) ==
           std::vector<std::string>{"0 follows layer1.0.conv1"});
   CHECK(axes_of(graph, "layer1.0.conv1.activation_quantizer.scale.2").empty());
+}
+
+TEST_CASE("prune: what may depend on all channels, or on each, keeps them") {
+  const auto switches = parse_switches("w2a2");
+  const auto obstacle = [&](const nn::Quantization& q, bool scales) {
+    ScaledNetwork net(q, scales);
+    const ChannelGraph graph = prune::channel_graph(net, {8, 8, 3}, switches);
+    return std::ranges::find(graph.groups, "first", &prune::ChannelGroup::name)->obstacle;
+  };
+  CHECK(obstacle({.switches = switches}, false).empty());
+  CHECK(obstacle({.switches = switches}, true) == "an operator reads them that may mix them");
+  register_quantizer("test_channels", {nullptr, [](const auto&) { return std::make_unique<ChannelActivations>(6); }});
+  CHECK(obstacle({.switches = switches, .activation_quantizer = "test_channels"}, false) ==
+        "a quantizer's parameters may belong to them");
 }

@@ -217,3 +217,29 @@ TEST_CASE("prune: masks that cannot be are refused with the reason, and change n
   CHECK_THROWS_AS(masks.keep(std::vector<Channels>{}), ValueError);
   CHECK(masks.kept()[inner] == Channels{0, 1, 2, 3});
 }
+
+TEST_CASE("prune: files whose shapes no removal gives are refused, and change nothing") {
+  const auto net = make("resnet20");
+  ChannelMasks masks(prune::channel_graph(*net, {16, 16, 3}, kSwitches));
+  masks.keep(thinned(masks.graph()));
+  const auto forged = [&](const std::string& name, const Shape& shape) {
+    io::TensorFile file;
+    for (const auto& p : net->parameters())
+      file.put("model." + p.name, p.name == name ? Tensor<float>::zeros(shape) : p.variable.value());
+    for (const auto& b : net->buffers())
+      file.put("model." + b.name, b.name == name ? Tensor<float>::zeros(shape) : b.tensor);
+    const auto other = make("resnet20");
+    const Tensor<float> before = other->parameters().front().variable.value().clone();
+    const std::string text = error_of<FileError>([&] { io::load_pruned_module(file, *other); });
+    CHECK(testing::bit_equal(other->parameters().front().variable.value(), before));
+    return text;
+  };
+  const auto refuses = [&](const std::string& name, const Shape& shape) {
+    return forged(name, shape).starts_with("load_pruned_module: tensor 'model." + name + "' has shape ");
+  };
+  CHECK(refuses("layer1.0.conv1.weight", {3, 1, 3, 3}));  // fewer taps
+  CHECK(refuses("layer1.0.conv1.weight", {5, 3, 3, 3}));  // more filters
+  CHECK(refuses("layer1.0.conv1.weight", {3, 3}));
+  CHECK(refuses("fc.bias", {1}));
+  CHECK(refuses("layer1.0.bn1.w2a2.running_var", {2}));  // others have three
+}

@@ -143,6 +143,18 @@ TEST_CASE("train: Bit-Mixer goes on from any step as if it had never stopped") {
   }
 }
 
+TEST_CASE("train: a network that went through the stages keeps its transitions, and layers draw from the first step") {
+  const char* name = "layer1.0.bn1.w2a2-w4a4.weight";
+  for (const bool continues : {false, true}) {
+    CAPTURE(continues);
+    Run run({.stage_steps = {0, 0, 10}, .continues = continues});
+    CHECK(run.trainer.redraws(0) == (continues ? 0.5 : 0.0));
+    run.parameter(name).fill(7);
+    run.step(0);
+    CHECK((run.parameter(name)(0) > 6) == continues);
+  }
+}
+
 TEST_CASE("train: a step of Bit-Mixer asks the system for no memory once all widths were seen") {
   Run run({.stage_steps = {0, 8, 400}});
   std::uint64_t step = 0;
