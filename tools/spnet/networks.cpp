@@ -29,6 +29,12 @@ std::unique_ptr<nn::Classifier> make_network(const RunConfig& config) {
   return network;
 }
 
+std::vector<train::Evaluation> evaluate_network(const RunConfig& config, nn::Module& model, data::Loader& loader,
+                                                const std::function<bool(std::int64_t)>& progress) {
+  return config.is_fixed() ? std::vector{train::evaluate_as_set(model, "mixed", loader, progress)}
+                           : train::evaluate(model, config.switches, loader, progress);
+}
+
 void load_network(const RunConfig& config, const io::TensorFile& file, const std::string& source, nn::Module& model) {
   try {
     if (config.pruned) {

@@ -8,13 +8,13 @@
 #include "commands.hpp"
 #include "data_source.hpp"
 #include "line_chart.hpp"
+#include "networks.hpp"
 #include "prune_session.hpp"
 #include "run_folder.hpp"
 #include "signals.hpp"
 #include "spnet/core/parallel.hpp"
 #include "spnet/files/atomic_file.hpp"
 #include "spnet/nn/size.hpp"
-#include "spnet/train/evaluate.hpp"
 
 namespace spnet::program {
 
@@ -37,9 +37,8 @@ void report(const std::string& out) {
                       *run.model, *std::max_element(run.config.switches.begin(), run.config.switches.end()))) /
                   (1 << 20);
   data::Loader loader(open_data(run.config).test, loader_options(run.config, /*training=*/false));
-  const auto results = run.config.is_fixed() ? std::vector{train::evaluate_as_set(*run.model, "mixed", loader)}
-                                             : train::evaluate(*run.model, run.config.switches, loader);
-  for (const auto& r : results) last.test.emplace_back(r.name, r.top1_percent());
+  for (const auto& r : evaluate_network(run.config, *run.model, loader))
+    last.test.emplace_back(r.name, r.top1_percent());
   const double before = points.front().size_mib;
   std::printf("%-10s %10s %8s", "", "MiB", "size");
   for (const auto& [name, value] : last.test) std::printf(" %8s", name.c_str());

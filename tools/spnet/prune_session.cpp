@@ -4,9 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <limits>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -22,7 +20,6 @@
 #include "spnet/files/atomic_file.hpp"
 #include "spnet/io/module_file.hpp"
 #include "spnet/prune/ratio_search.hpp"
-#include "spnet/train/evaluate.hpp"
 
 namespace spnet::program {
 
@@ -219,10 +216,8 @@ double PruneSession::held_out_loss() const {
 
 std::vector<std::pair<std::string, double>> PruneSession::top1(const data::DatasetPtr& images) const {
   data::Loader loader(images, loader_options(run_, /*training=*/false));
-  const auto results = run_.is_fixed() ? std::vector{train::evaluate_as_set(*model_, "mixed", loader)}
-                                       : train::evaluate(*model_, run_.switches, loader);
   std::vector<std::pair<std::string, double>> out;
-  for (const auto& r : results) out.emplace_back(r.name, r.top1_percent());
+  for (const auto& r : evaluate_network(run_, *model_, loader)) out.emplace_back(r.name, r.top1_percent());
   return out;
 }
 

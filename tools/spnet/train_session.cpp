@@ -270,9 +270,7 @@ bool TrainSession::finish_epoch() {
         progress.update(images);
         return !stop_requested();
       };
-      evaluations = config_.is_fixed()
-                        ? std::vector{train::evaluate_as_set(*model_, trainer_->results().front().name(), *test_loader_, report)}
-                        : train::evaluate(*model_, config_.switches, *test_loader_, report);
+      evaluations = evaluate_network(config_, *model_, *test_loader_, report);
     } catch (const NumericError& error) {
       throw NumericError(message("train: after epoch ", epoch_ + 1, ", step ", step_, ": ", error.what()));
     }
