@@ -91,7 +91,6 @@ class PruneSession {
 
 void PruneSession::open() {
   budget_ = parse_budget_text("--budget", config_.budget, {"size-mib", "drop"});
-  check<ValueError>(!budget_.like, "prune: --budget ", config_.budget, " given, expected a number");
   load_start();
   check<ValueError>(run_.method != "search", "prune: ", config_.run,
                     " is a search; train what it found, and prune that");

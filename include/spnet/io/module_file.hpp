@@ -36,6 +36,14 @@ inline std::vector<ModuleTensor> module_tensors(const nn::Module& module) {
   return out;
 }
 
+// Throws FileError where the file has another number of tensors under `prefix` than the network.
+inline void require_count(const char* op, const TensorFile& file, const std::string& prefix, std::size_t count) {
+  std::size_t found = 0;
+  for (const std::string& name : file.names()) found += name.starts_with(prefix);
+  check<FileError>(found == count, op, ": the file has ", found, " tensors under '", prefix, "', the network has ",
+                   count);
+}
+
 // "bn1.w2a2.weight" as {"bn1.", "weight"}; nothing where no part of the name is a switch.
 inline std::optional<std::pair<std::string, std::string>> split_at_switch(const std::string& name) {
   for (std::size_t begin = 0; begin < name.size();) {
@@ -56,11 +64,8 @@ inline std::optional<std::pair<std::string, std::string>> split_at_switch(const 
 inline void load_module(const TensorFile& file, nn::Module& module, const std::string& prefix = "model.") {
   auto targets = detail::module_tensors(module);
   std::vector<Tensor<float>> sources;
-  std::size_t expected = 0;
   for (const auto& target : targets) sources.push_back(file.get<float>(prefix + target.name, target.tensor.shape()));
-  for (const std::string& name : file.names()) expected += name.starts_with(prefix);
-  check<FileError>(expected == targets.size(), "load_module: the file has ", expected, " tensors under '", prefix,
-                   "', the network has ", targets.size());
+  detail::require_count("load_module", file, prefix, targets.size());
   for (std::size_t i = 0; i < targets.size(); ++i) targets[i].tensor.copy_from(sources[i]);
 }
 
@@ -89,7 +94,6 @@ inline void load_pruned_module(const TensorFile& file, nn::Module& module, const
     filled.emplace_back(&tensor, file.get<float>(prefix + name));
   };
   module.visit("", [&](const std::string& path, nn::Module& below) {
-    if (below.own_parameters().empty() && below.own_buffers().empty()) return;
     // Of a layer, those of its weight; of a norm, its channels.
     std::int64_t filters = 0, left = 0;
     if (!below.own_parameters().empty()) {
@@ -102,11 +106,7 @@ inline void load_pruned_module(const TensorFile& file, nn::Module& module, const
       plan(path + p.name, Variable<float>(p.variable).value(), p.kind, false, filters, left);
     for (const auto& b : below.own_buffers()) plan(path + b.name, *b.tensor, b.kind, true, filters, left);
   });
-  const auto names = file.names();
-  const auto expected = static_cast<std::size_t>(
-      std::ranges::count_if(names, [&](const std::string& name) { return name.starts_with(prefix); }));
-  check<FileError>(expected == filled.size(), "load_pruned_module: the file has ", expected, " tensors under '", prefix,
-                   "', the network has ", filled.size());
+  detail::require_count("load_pruned_module", file, prefix, filled.size());
   for (auto& [tensor, source] : filled) {
     // Quantizers share the memory of their buffers.
     if (tensor->shape() == source.shape())
