@@ -69,6 +69,9 @@ TEST_CASE("kernels: codes and decoded values are bit-equal to the reference on e
       oracle.clamp_gradient({gradient.data(), x.data(), 0.0f, 1.0f, expected_values.data(), count});
       k.clamp_gradient({gradient.data(), x.data(), 0.0f, 1.0f, values.data(), count});
       CHECK(values == expected_values);
+      oracle.clamp_gradient({gradient.data(), x.data(), -1.0f, 0.5f, expected_values.data(), count, true});
+      k.clamp_gradient({gradient.data(), x.data(), -1.0f, 0.5f, values.data(), count, true});
+      CHECK(values == expected_values);
     }
   }
 }

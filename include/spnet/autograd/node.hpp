@@ -56,6 +56,10 @@ class InputGradients {
   void add(std::size_t i, Tensor<T> gradient) {
     if (needs(i)) node_.inputs[i]->accumulate(std::move(gradient));
   }
+  /// The gradient that has reached input `i` so far, where another, of its shape, may be added in place; else null.
+  Tensor<T>* sum_to_add_to(std::size_t i) {
+    return needs(i) && node_.inputs[i]->owns_gradient() ? &node_.inputs[i]->grad : nullptr;
+  }
 
  private:
   Node<T>& node_;
@@ -90,9 +94,10 @@ class Node {
     }
     check<ShapeError>(grad.shape() == gradient.shape(), "backward: gradients of shapes ", grad.shape(), " and ",
                       gradient.shape(), " meet at one variable");
-    if (!grad.unique() || !grad.is_contiguous()) grad = grad.clone();
+    if (!owns_gradient()) grad = grad.clone();
     ops::add_(grad, gradient);
   }
+  bool owns_gradient() const { return grad.defined() && grad.unique() && grad.is_contiguous(); }
 
   std::vector<NodeRef<T>, PoolAllocator<NodeRef<T>>> inputs;
   Tensor<T> grad;

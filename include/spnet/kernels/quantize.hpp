@@ -42,13 +42,14 @@ struct DecodeArgs {
   float* values;
 };
 
-/// dx[i] = low <= x[i] <= high ? gradient[i] : 0; dx may be gradient.
+/// dx[i] = low <= x[i] <= high ? gradient[i] : 0, added to what is there where asked for; dx may be gradient.
 struct ClampGradientArgs {
   const float* gradient;
   const float* x;
   float low, high;
   float* dx;
   std::int64_t count;
+  bool adds = false;
 };
 
 /// The gradient of value = scale · level w.r.t. x and the scale, where level = unit · (step * codes[i] - zero_point) is

@@ -168,7 +168,7 @@ SPNET_INLINE void decode(const DecodeArgs& a) {
   sweep<L>(pass, a.count);
 }
 
-template <class L>
+template <class L, bool kAdds>
 struct ClampGradient {
   const float* gradient;
   const float* x;
@@ -181,14 +181,23 @@ struct ClampGradient {
     move.load(v, x + i);
     using Int = typename L::Int;
     keep_signed<L>(g, ~(reinterpret_cast<Int>(v - low) | reinterpret_cast<Int>(high - v)));
+    if constexpr (kAdds) {
+      move.load(v, dx + i);
+      g += v;
+    }
     move.store(dx + i, g);
   }
 };
+template <class L, bool kAdds>
+SPNET_INLINE void clamp_gradient_to(const ClampGradientArgs& a) {
+  using Float = typename L::Float;
+  ClampGradient<L, kAdds> pass{a.gradient, a.x, a.dx, Float{} + a.low, Float{} + a.high};
+  sweep<L>(pass, a.count);
+}
 template <class L>
 SPNET_INLINE void clamp_gradient(const ClampGradientArgs& a) {
-  using Float = typename L::Float;
-  ClampGradient<L> pass{a.gradient, a.x, a.dx, Float{} + a.low, Float{} + a.high};
-  sweep<L>(pass, a.count);
+  if (a.adds) return clamp_gradient_to<L, true>(a);
+  clamp_gradient_to<L, false>(a);
 }
 
 // All bits set where |v| = range.

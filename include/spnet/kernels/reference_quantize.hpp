@@ -66,7 +66,10 @@ inline void decode(const DecodeArgs& a) {
 }
 
 inline void clamp_gradient(const ClampGradientArgs& a) {
-  for (std::int64_t i = 0; i < a.count; ++i) a.dx[i] = a.x[i] >= a.low && a.x[i] <= a.high ? a.gradient[i] : 0.0f;
+  for (std::int64_t i = 0; i < a.count; ++i) {
+    const float passed = a.x[i] >= a.low && a.x[i] <= a.high ? a.gradient[i] : 0.0f;
+    a.dx[i] = a.adds ? a.dx[i] + passed : passed;
+  }
 }
 
 inline double scale_gradient(const ScaleGradientArgs& a) {

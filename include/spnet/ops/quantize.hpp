@@ -163,8 +163,8 @@ inline Tensor<std::uint8_t> sign_codes(const char* quantizer, const Tensor<float
   return codes;
 }
 
-/// The form of codes that depend on their own element alone: code = round(clamp(x·factor, low, high)) − low, half to even,
-/// or x > 0 where `sign`.
+/// The form of codes that depend on their own element alone: code = round(clamp(x·factor, low, high)) − low, half to
+/// even, or x > 0 where `sign`.
 struct UniformForm {
   bool sign = false;
   float factor = 1;
@@ -203,20 +203,35 @@ inline Extremes extremes(const Tensor<float>& x, bool absolute) {
 }
 inline float max_abs(const Tensor<float>& x) { return extremes(x, true).largest; }
 
-/// The gradient where low ≤ x ≤ high, else 0. Written to `dx` where one is given (it may be `gradient`).
-inline Tensor<float> clamp_gradient(const Tensor<float>& gradient, const Tensor<float>& x, float low, float high,
-                                    Tensor<float> dx = {}) {
+namespace detail {
+
+inline void clamp_gradient(const Tensor<float>& gradient, const Tensor<float>& x, float low, float high,
+                           Tensor<float>& dx, bool adds) {
   check<ShapeError>(gradient.shape() == x.shape(), "clamp_gradient: gradient ", gradient.shape(), ", input ",
                     x.shape());
   const Tensor<float> dense_gradient = gradient.contiguous(), dense_x = x.contiguous();
-  if (!dx.defined()) dx = Tensor<float>(x.shape());
   const float *g = dense_gradient.data(), *at = dense_x.data();
   float* to = dx.span().data();
   const auto kernel = kernels::active().quantize.clamp_gradient;
   parallel_ranges(x.size(), kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
-    kernel({g + begin, at + begin, low, high, to + begin, end - begin});
+    kernel({g + begin, at + begin, low, high, to + begin, end - begin, adds});
   });
+}
+
+}  // namespace detail
+
+/// The gradient where low ≤ x ≤ high, else 0. Written to `dx` where one is given (it may be `gradient`).
+inline Tensor<float> clamp_gradient(const Tensor<float>& gradient, const Tensor<float>& x, float low, float high,
+                                    Tensor<float> dx = {}) {
+  if (!dx.defined()) dx = Tensor<float>(x.shape());
+  detail::clamp_gradient(gradient, x, low, high, dx, false);
   return dx;
+}
+/// Adds it to the gradient `sum`, row-major.
+inline void add_clamped_gradient_(Tensor<float>& sum, const Tensor<float>& gradient, const Tensor<float>& x, float low,
+                                  float high) {
+  check<ShapeError>(sum.shape() == x.shape(), "clamp_gradient: sum ", sum.shape(), ", input ", x.shape());
+  detail::clamp_gradient(gradient, x, low, high, sum, true);
 }
 
 }  // namespace ops

@@ -42,7 +42,8 @@ struct QuantizerCall {
 };
 
 /// Turns tensors into codes at 1 to 8 bits. Derive from it to add one of your own: it trains as the built-in ones
-/// do, and its evenly spaced codes run on the integer kernels. At 32 bits `quantize` is the identity and a quantizer is not asked.
+/// do, and its evenly spaced codes run on the integer kernels. At 32 bits `quantize` is the identity and a quantizer is
+/// not asked.
 class Quantizer {
  public:
   struct NamedParameter {
@@ -116,7 +117,10 @@ class ElementwiseQuantizer : public Quantizer {
   }
   void backward(const Tensor<float>& gradient, const QuantizerCall& call, InputGradients<float>& into) const override {
     const Form f = known_form(call.bits);
-    if (into.needs(0)) into.add(0, ops::clamp_gradient(gradient, call.x, f.pass_low, f.pass_high, ops::reuse(gradient)));
+    if (!into.needs(0)) return;
+    if (auto* sum = into.sum_to_add_to(0))
+      return ops::add_clamped_gradient_(*sum, gradient, call.x, f.pass_low, f.pass_high);
+    into.add(0, ops::clamp_gradient(gradient, call.x, f.pass_low, f.pass_high, ops::reuse(gradient)));
   }
 
  private:
