@@ -98,7 +98,7 @@ BENCHMARK(normalize_add_relu)->UseRealTime();
 void normalize_relu_backward(benchmark::State& state) {
   const auto c = context(kernels::GradientMask::kInput);
   const auto g = activation(5);
-  for (auto _ : state) benchmark::DoNotOptimize(ops::normalize_backward(g, c, true, g));
+  for (auto _ : state) benchmark::DoNotOptimize(ops::normalize_backward(g, c, ops::NormalizedGradient::kValues, g));
   finish(state, 5);  // gradient and x twice, dx over the gradient
 }
 BENCHMARK(normalize_relu_backward)->UseRealTime();
@@ -106,7 +106,7 @@ BENCHMARK(normalize_relu_backward)->UseRealTime();
 void normalize_add_relu_backward(benchmark::State& state) {
   const auto c = context(kernels::GradientMask::kOutput);
   const auto g = activation(5);
-  for (auto _ : state) benchmark::DoNotOptimize(ops::normalize_backward(g, c, true, g));
+  for (auto _ : state) benchmark::DoNotOptimize(ops::normalize_backward(g, c, ops::NormalizedGradient::kValues, g));
   finish(state, 7);  // gradient, x, y; the masked gradient over the gradient; that, x and dx
 }
 BENCHMARK(normalize_add_relu_backward)->UseRealTime();

@@ -11,6 +11,7 @@
 namespace portable {
 
 using spnet::bf16;
+using spnet::kernels::Bf16OrderArgs;
 using spnet::kernels::Bf16ProductArgs;
 using spnet::kernels::Bf16SplitArgs;
 
@@ -53,15 +54,16 @@ inline void split(const Bf16SplitArgs& a) {
       split(c < a.channels ? a.x[p * a.x_step + c] * (a.scale ? a.scale[c] : 1.0f) : 0.0f, a.high, a.low,
             p * a.step + c);
 }
-inline void interleave(const Bf16SplitArgs& a) {
+inline void interleave(const Bf16OrderArgs& a) {
+  const std::int64_t first = a.leads ? 1 : 0;
   for (std::int64_t p = 0; p < (a.pixels + 1) / 2 * 2; ++p)
     for (std::int64_t c = 0; c < a.step; ++c)
-      split(p < a.pixels && c < a.channels ? a.x[p * a.x_step + c] : 0.0f, a.high, a.low,
-            (p / 2 * a.step + c) * 2 + p % 2);
+      a.to[(p / 2 * a.step + c) * 2 + p % 2] =
+          p >= first && p < a.pixels && c < a.channels ? a.x[(p - first) * a.x_step + c] : std::uint16_t{0};
 }
-inline void transpose(const Bf16SplitArgs& a) {
+inline void transpose(const Bf16OrderArgs& a) {
   for (std::int64_t p = 0; p < a.pixels; ++p)
-    for (std::int64_t c = 0; c < a.channels; ++c) split(a.x[p * a.x_step + c], a.high, a.low, c * a.step + p);
+    for (std::int64_t c = 0; c < a.channels; ++c) a.to[c * a.step + p] = a.x[p * a.x_step + c];
 }
 
 constexpr spnet::kernels::Bf16Kernels kKernels{"portable", 4, 8, split, interleave, transpose, product, 3};

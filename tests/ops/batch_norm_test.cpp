@@ -85,3 +85,36 @@ TEST_CASE("ops: folding needs no batch and is exact in double") {
   CHECK(testing::bit_equal(affine.shift, Tensor<double>::from({2}, {-0.5, 13})));
   CHECK(ops::normalize(Tensor<double>::zeros({0, 2}), affine).shape() == Shape{0, 2});
 }
+
+TEST_CASE("ops: a normalisation's gradient is rounded to bf16 where it is asked for as such") {
+  using kernels::GradientMask;
+  for (const std::int64_t channels : {1, 3, 16, 37, 130, 3001}) {
+    const Shape shape{7, 5, channels};
+    const auto x = testing::random_normal<float>(shape, 1), g = testing::random_normal<float>(shape, 2);
+    const auto moments = ops::channel_moments(x);
+    const auto gamma = testing::random_normal<float>({channels}, 3), beta = testing::random_normal<float>({channels}, 4);
+    for_every_table([&] {
+      for (const GradientMask mask : {GradientMask::kNone, GradientMask::kInput, GradientMask::kOutput}) {
+        const ops::NormalizeContext<float> context{
+            .input = {x, {}},
+            .y = testing::random_normal<float>(shape, 5),
+            .affine = ops::fold_batch_norm(gamma, beta, moments.mean, moments.variance, 1e-5),
+            .mean = moments.mean,
+            .variance = moments.variance,
+            .epsilon = 1e-5,
+            .mask = mask,
+            .training = true};
+        const auto values = ops::normalize_backward(g, context, ops::NormalizedGradient::kValues);
+        const auto rounded = ops::normalize_backward(g, context, ops::NormalizedGradient::kBf16);
+        CHECK(!rounded.x.defined());
+        REQUIRE(rounded.x_bf16.shape() == shape);
+        std::int64_t differ = 0;
+        for (std::int64_t i = 0; i < x.size(); ++i)
+          differ += rounded.x_bf16.data()[i].bits != bf16(values.x.data()[i]).bits;
+        CHECK(differ == 0);
+        CHECK(testing::bit_equal(rounded.gamma, values.gamma));
+        if (mask == GradientMask::kOutput) CHECK(testing::bit_equal(rounded.residual, values.residual));
+      }
+    });
+  }
+}

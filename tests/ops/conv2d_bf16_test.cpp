@@ -186,6 +186,39 @@ TEST_CASE("ops: gradients with respect to the input of codes agree with float64 
   }
 }
 
+TEST_CASE("ops: gradients of bf16 are taken as the floats that they are") {
+  const AffineCodes map{.scale = Tensor<float>::full({1}, 0.75f), .qmin = 0, .qmax = 15};
+  for (const Bf16Case& t : bf16_cases()) {
+    INFO(bf16_case_name(t));
+    const Tensor<float> x = testing::random_normal<float>(t.x, 1), w = testing::random_normal<float>(t.w, 2);
+    Tensor<std::uint8_t> codes(t.x);
+    for (std::int64_t i = 0; i < codes.size(); ++i) codes.data()[i] = static_cast<std::uint8_t>(i * 7 % 16);
+    const Quantized x_codes{codes, map};
+    const Shape y = ops::conv2d(x, w, t.options).shape();
+    const Tensor<bf16> grad = testing::random_normal<float>(y, 3).to<bf16>();
+    const Tensor<float> values = grad.to<float>();
+    for (const kernels::KernelTable* table : tables_with_bf16()) {
+      for (const auto precision : {Float32Precision::kHighest, Float32Precision::kHigh, Float32Precision::kMedium}) {
+        INFO(std::string(table->name));
+        const Setting setting(*table, precision);
+        CHECK(testing::bit_equal(ops::conv2d_backward_data(grad, w, t.x, t.options),
+                                 ops::conv2d_backward_data(values, w, t.x, t.options)));
+        CHECK(testing::bit_equal(ops::conv2d_backward_weight(grad, x, t.w, t.options),
+                                 ops::conv2d_backward_weight(values, x, t.w, t.options)));
+        CHECK(testing::bit_equal(ops::conv2d_backward_weight(grad, x_codes, t.w, t.options),
+                                 ops::conv2d_backward_weight(values, x_codes, t.w, t.options)));
+      }
+      // They are read as such where floats would be rounded to them, which depthwise convolutions and few channels are not.
+      const Setting setting(*table, Float32Precision::kMedium);
+      if (t.w[3] >= 16 && t.options.padding.h <= 1) CHECK(ops::conv2d_reads_bf16_gradient(t.x, t.w, t.options));
+      if (t.w[3] < 16) CHECK(!ops::conv2d_reads_bf16_gradient(t.x, t.w, t.options));
+    }
+    CHECK(!ops::conv2d_reads_bf16_gradient(t.x, t.w, t.options));
+  }
+  CHECK_THROWS_AS(ops::conv2d_backward_data(Tensor<bf16>({1, 2, 2, 3}), Tensor<float>({4, 3, 3, 5}), {1, 4, 4, 5}),
+                  ShapeError);
+}
+
 TEST_CASE("ops: convolutions of bf16 parts have the same bits for any number of threads") {
   for (const Bf16Case& t : {Bf16Case{{5, 9, 9, 32}, {48, 3, 3, 32}, {.padding = 1}},
                             Bf16Case{{40, 8, 8, 16}, {16, 3, 3, 16}, {.stride = 2, .padding = 1}},

@@ -29,17 +29,51 @@ struct Linear {};
 
 namespace detail {
 
+// The gradients of a convolution of floats, and of one of codes with weights of either kind.
+template <class T>
+struct Conv2dGradients {
+  Tensor<T> x, w;
+  Conv2dOptions options;
+
+  bool takes_bf16() const {
+    return std::is_same_v<T, float> && ops::conv2d_reads_bf16_gradient(x.shape(), w.shape(), options);
+  }
+  template <class Gradient>
+  void operator()(const Tensor<Gradient>& g, InputGradients<T>& into) const {
+    if constexpr (std::is_same_v<Gradient, T> || std::is_same_v<T, float>) {
+      if (into.needs(0)) into.add(0, ops::conv2d_backward_data(g, w, x.shape(), options));
+      if (into.needs(1)) into.add(1, ops::conv2d_backward_weight(g, x, w.shape(), options));
+    }
+  }
+};
+struct CodesConv2dGradients {
+  Quantized x;
+  Variable<float> w;
+  Conv2dOptions options;
+
+  bool takes_bf16() const { return ops::conv2d_reads_bf16_gradient(x.codes.shape(), w.shape(), options); }
+  template <class Gradient>
+  void operator()(const Tensor<Gradient>& g, InputGradients<float>& into) const {
+    if (into.needs(0)) into.add(0, of_input(g));
+    if (into.needs(1)) into.add(1, ops::conv2d_backward_weight(g, x, w.shape(), options));
+  }
+
+ private:
+  Tensor<float> of_input(const Tensor<float>& g) const {
+    const bool as_codes = ops::float32_matmul_precision() != ops::Float32Precision::kHighest;
+    const auto* w_codes = as_codes ? w.deferred_as<DeferredCodes>() : nullptr;
+    return w_codes ? ops::conv2d_backward_data(g, w_codes->quantized, x.codes.shape(), options)
+                   : ops::conv2d_backward_data(g, w.value(), x.codes.shape(), options);
+  }
+  // A scale of codes would have to round the gradient again.
+  Tensor<float> of_input(const Tensor<bf16>& g) const {
+    return ops::conv2d_backward_data(g, w.value(), x.codes.shape(), options);
+  }
+};
+
 inline Variable<float> conv2d_codes(const Quantized& x_codes, const Variable<float>& x, const Variable<float>& w,
                                     const Conv2dOptions& options) {
-  const auto backward = [x = x_codes, w = w.detach(), options](const Tensor<float>& g, InputGradients<float>& into) {
-    if (into.needs(0)) {
-      const bool as_codes = ops::float32_matmul_precision() != ops::Float32Precision::kHighest;
-      const auto* w_codes = as_codes ? w.deferred_as<DeferredCodes>() : nullptr;
-      into.add(0, w_codes ? ops::conv2d_backward_data(g, w_codes->quantized, x.codes.shape(), options)
-                          : ops::conv2d_backward_data(g, w.value(), x.codes.shape(), options));
-    }
-    if (into.needs(1)) into.add(1, ops::conv2d_backward_weight(g, x, w.shape(), options));
-  };
+  const CodesConv2dGradients backward{x_codes, w.detach(), options};
   const auto* w_codes = w.deferred_as<DeferredCodes>();
   if (w_codes && ops::has_integer_form(x_codes, w_codes->quantized)) {
     // Where gradients are recorded, what reads the sums next is a norm in training, as a rule.
@@ -58,15 +92,11 @@ inline Variable<float> conv2d_codes(const Quantized& x_codes, const Variable<flo
 template <class T>
 Variable<T> conv2d(const Variable<T>& x, const Variable<T>& w, const Conv2dOptions& options = {}) {
   if constexpr (std::is_same_v<T, float>) {
-    if (const auto* codes = x.template deferred_as<DeferredCodes>()) return detail::conv2d_codes(codes->quantized, x, w, options);
+    if (const auto* codes = x.template deferred_as<DeferredCodes>())
+      return detail::conv2d_codes(codes->quantized, x, w, options);
   }
-  return make_result<T>(
-      ops::conv2d(x.value(), w.value(), options), {x, w},
-      [x = x.value(), w = w.value(), options](const Tensor<T>& g, InputGradients<T>& into) {
-        if (into.needs(0)) into.add(0, ops::conv2d_backward_data(g, w, x.shape(), options));
-        if (into.needs(1)) into.add(1, ops::conv2d_backward_weight(g, x, w.shape(), options));
-      },
-      traced::Conv2d{options});
+  return make_result<T>(ops::conv2d(x.value(), w.value(), options), {x, w},
+                        detail::Conv2dGradients<T>{x.value(), w.value(), options}, traced::Conv2d{options});
 }
 
 /// conv2d(x, w, options) + bias, bias [O]. Throws ShapeError on another bias.

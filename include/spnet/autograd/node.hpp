@@ -56,6 +56,13 @@ class InputGradients {
   void add(std::size_t i, Tensor<T> gradient) {
     if (needs(i)) node_.inputs[i]->accumulate(std::move(gradient));
   }
+  /// Whether the gradient of input `i` may be added as bf16, which loses nothing there.
+  bool takes_bf16(std::size_t i) const {
+    return needs(i) && !node_.inputs[i]->grad.defined() && node_.inputs[i]->takes_bf16();
+  }
+  void add(std::size_t i, Tensor<bf16> gradient) {
+    if (needs(i)) node_.inputs[i]->accumulate_bf16(std::move(gradient));
+  }
   /// The gradient that has reached input `i` so far, where another, of its shape, may be added in place; else null.
   Tensor<T>* sum_to_add_to(std::size_t i) {
     return needs(i) && node_.inputs[i]->owns_gradient() ? &node_.inputs[i]->grad : nullptr;
@@ -81,11 +88,15 @@ class Node {
   virtual bool is_leaf() const { return true; }
   /// Passes `gradient`, that of the output, on to the inputs.
   virtual void backward(const Tensor<T>&) {}
+  /// Whether it rounds the gradient to bf16 anyway, so that it may come as such.
+  virtual bool takes_bf16() const { return false; }
+  virtual void backward_bf16(const Tensor<bf16>&) {}
   /// Drops what was saved for backward, and the links to the inputs.
   virtual void clear() {}
 
   /// Adds to the gradient of this node's output, in place where nobody else holds the memory.
   void accumulate(Tensor<T> gradient) {
+    if (grad_bf16.defined()) grad = std::exchange(grad_bf16, {}).template to<T>();
     if (!grad.defined()) {
       // A leaf's gradient is for others to keep and to change: it shares memory with nothing.
       const bool own = gradient.unique() && gradient.is_contiguous();
@@ -97,10 +108,21 @@ class Node {
     if (!owns_gradient()) grad = grad.clone();
     ops::add_(grad, gradient);
   }
+  /// The same of one that comes as bf16, and stays so where it is the only one and the node takes it.
+  void accumulate_bf16(Tensor<bf16> gradient) {
+    if (grad.defined() || grad_bf16.defined() || !takes_bf16()) return accumulate(gradient.template to<T>());
+    grad_bf16 = std::move(gradient);
+  }
   bool owns_gradient() const { return grad.defined() && grad.unique() && grad.is_contiguous(); }
+
+  void forget_gradient() {
+    grad = {};
+    grad_bf16 = {};
+  }
 
   std::vector<NodeRef<T>, PoolAllocator<NodeRef<T>>> inputs;
   Tensor<T> grad;
+  Tensor<bf16> grad_bf16;        ///< in place of `grad`
   const std::uint64_t sequence;  ///< later nodes have higher numbers, so that falling order is topological
   bool queued = false;
 
@@ -137,16 +159,20 @@ void NodeRef<T>::retain() noexcept {
   if (node_) node_->references_.fetch_add(1, std::memory_order_relaxed);
 }
 
-/// A node whose backward pass is `function(gradient, InputGradients&)`.
+/// A node whose backward pass is `function(gradient, InputGradients&)`. One that has `takes_bf16()`, asked before the
+/// pass, is called with Tensor<bf16>, too.
 template <class T, class Function>
 class FunctionNode final : public Node<T> {
  public:
   explicit FunctionNode(Function function) : function_(std::move(function)) {}
   bool is_leaf() const override { return false; }
-  void backward(const Tensor<T>& gradient) override {
-    check(function_.has_value(), "backward: this graph was already used; pass retain_graph to use it again");
-    InputGradients<T> into(*this);
-    (*function_)(gradient, into);
+  void backward(const Tensor<T>& gradient) override { call(gradient); }
+  bool takes_bf16() const override {
+    if constexpr (kMayTakeBf16) return function_.has_value() && function_->takes_bf16();
+    return false;
+  }
+  void backward_bf16(const Tensor<bf16>& gradient) override {
+    if constexpr (kMayTakeBf16) call(gradient);
   }
   void clear() override {
     function_.reset();
@@ -154,6 +180,14 @@ class FunctionNode final : public Node<T> {
   }
 
  private:
+  static constexpr bool kMayTakeBf16 = requires(const Function& f) { f.takes_bf16(); };
+
+  void call(const auto& gradient) {
+    check(function_.has_value(), "backward: this graph was already used; pass retain_graph to use it again");
+    InputGradients<T> into(*this);
+    (*function_)(gradient, into);
+  }
+
   std::optional<Function> function_;
 };
 
@@ -179,8 +213,13 @@ void run_backward(const NodeRef<T>& root, Tensor<T> seed, bool retain_graph) {
       heap.pop_back();
       node->queued = false;
       const Tensor<T> gradient = std::exchange(node->grad, {});
-      if (!gradient.defined()) continue;
-      node->backward(gradient);
+      const Tensor<bf16> gradient_bf16 = std::exchange(node->grad_bf16, {});
+      if (gradient_bf16.defined())
+        node->backward_bf16(gradient_bf16);
+      else if (gradient.defined())
+        node->backward(gradient);
+      else
+        continue;
       for (const auto& input : node->inputs) push(input);
       if (!retain_graph) node->clear();
     }
@@ -188,10 +227,10 @@ void run_backward(const NodeRef<T>& root, Tensor<T> seed, bool retain_graph) {
     // Half-way gradients would be added to those of the next pass. Leaves keep what has reached them.
     for (const auto& waiting : heap) {
       waiting->queued = false;
-      waiting->grad = {};
+      waiting->forget_gradient();
     }
     for (const auto& input : node->inputs)
-      if (input && !input->is_leaf()) input->grad = {};
+      if (input && !input->is_leaf()) input->forget_gradient();
     throw;
   }
 }

@@ -23,8 +23,8 @@ namespace traced {
 struct Normalize {
   ops::ChannelAffine<float> affine;
   bool relu;
-  bool training;           ///< with the batch's statistics
-  Variable<float> gamma;   ///< that the scale was made from
+  bool training;          ///< with the batch's statistics
+  Variable<float> gamma;  ///< that the scale was made from
 };
 }  // namespace traced
 
@@ -34,8 +34,15 @@ namespace detail {
 // scale behind it: see ops::OutputClip.
 template <class T, class X>
 double backward_normalize(const ops::NormalizeContext<T, X>& context, const Tensor<T>& g, InputGradients<T>& into) {
-  auto gradients = ops::normalize_backward(g, context, into.needs(0), ops::reuse(g));
-  into.add(0, std::move(gradients.x));
+  using ops::NormalizedGradient;
+  const NormalizedGradient of_x = !into.needs(0)       ? NormalizedGradient::kNone
+                                  : into.takes_bf16(0) ? NormalizedGradient::kBf16
+                                                       : NormalizedGradient::kValues;
+  auto gradients = ops::normalize_backward(g, context, of_x, ops::reuse(g));
+  if (of_x == NormalizedGradient::kBf16)
+    into.add(0, std::move(gradients.x_bf16));
+  else
+    into.add(0, std::move(gradients.x));
   into.add(1, std::move(gradients.gamma));
   into.add(2, std::move(gradients.beta));
   if (gradients.residual.defined()) into.add(3, std::move(gradients.residual));
@@ -48,8 +55,7 @@ double backward_normalize(const ops::NormalizeContext<T, X>& context, const Tens
 /// both in one pass, forward and backward.
 class DeferredNormalized final : public Deferred<float> {
  public:
-  using Context =
-      std::variant<ops::NormalizeContext<float>, ops::NormalizeContext<float, std::int32_t>>;
+  using Context = std::variant<ops::NormalizeContext<float>, ops::NormalizeContext<float, std::int32_t>>;
   using Nodes = std::vector<NodeRef<float>, PoolAllocator<NodeRef<float>>>;
 
   /// `inputs` are the nodes of x, gamma, beta and the residual.
@@ -66,7 +72,8 @@ class DeferredNormalized final : public Deferred<float> {
     Tensor<float> y = residual_.defined() ? Tensor<float>(shape()) : Tensor<float>();
     Tensor<std::uint8_t> out(shape());
     const bool finite = std::visit(
-        [&](const auto& c) { return ops::normalize_codes(c.input, c.affine, residual_, relu_, form, y, out); }, context_);
+        [&](const auto& c) { return ops::normalize_codes(c.input, c.affine, residual_, relu_, form, y, out); },
+        context_);
     if (!finite) ops::detail::throw_not_finite(quantizer, value());
     value_ = y;
     return out;
@@ -106,10 +113,12 @@ namespace detail {
 template <class T>
 void check_batch_norm(const char* op, const Variable<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta,
                       const Tensor<T>& running_mean, const Tensor<T>& running_var, const BatchNormOptions& options) {
-  check<ShapeError>(x.shape().rank() >= 1 && x.size() > 0, op, ": input ", x.shape(), " given, expected [...,C], not empty");
+  check<ShapeError>(x.shape().rank() >= 1 && x.size() > 0, op, ": input ", x.shape(),
+                    " given, expected [...,C], not empty");
   const Shape expected{x.dim(-1)};
   const auto check_channels = [&](const char* name, const Tensor<T>& t) {
-    check<ShapeError>(t.shape() == expected, op, ": ", name, " ", t.shape(), " given, input ", x.shape(), " expects ", expected);
+    check<ShapeError>(t.shape() == expected, op, ": ", name, " ", t.shape(), " given, input ", x.shape(), " expects ",
+                      expected);
   };
   check_channels("gamma", gamma);
   check_channels("beta", beta);
@@ -146,7 +155,9 @@ Variable<T> batch_norm_of(const ops::NormalizeInput<T, X>& input, const auto& ba
       ops::fold_batch_norm(gamma.value(), beta.value(), moments.mean, moments.variance, options.epsilon);
   using kernels::GradientMask;
   const Tensor<T> added = residual.defined() ? residual.value() : Tensor<T>();
-  const GradientMask mask = residual.defined() ? GradientMask::kOutput : relu ? GradientMask::kInput : GradientMask::kNone;
+  const GradientMask mask = residual.defined() ? GradientMask::kOutput
+                            : relu             ? GradientMask::kInput
+                                               : GradientMask::kNone;
   ops::NormalizeContext<T, X> context{.input = input,
                                       .y = {},
                                       .affine = affine,
@@ -182,7 +193,8 @@ Variable<T> batch_norm(const char* op, const Variable<T>& x, const Variable<T>& 
                        const BatchNormOptions& options, bool relu) {
   check_batch_norm(op, x, gamma.value(), beta.value(), running_mean, running_var, options);
   if (residual.defined())
-    check<ShapeError>(residual.shape() == x.shape(), op, ": residual ", residual.shape(), " given, input is ", x.shape());
+    check<ShapeError>(residual.shape() == x.shape(), op, ": residual ", residual.shape(), " given, input is ",
+                      x.shape());
   if constexpr (std::is_same_v<T, float>) {
     if (const auto* sums = x.template deferred_as<DeferredSums>())
       return batch_norm_of(ops::NormalizeSums{sums->sums.sums, sums->sums.scale}, sums->sums, x, residual, gamma, beta,
@@ -195,26 +207,28 @@ Variable<T> batch_norm(const char* op, const Variable<T>& x, const Variable<T>& 
 }  // namespace detail
 
 /// Batch normalisation over the last axis (Ioffe, Szegedy 2015): gamma·(x − mean)/√(variance + epsilon) + beta.
-/// x [...,C]; gamma, beta, running_mean, running_var [C]. In training mean and (biased) variance are the batch's and the
-/// running ones are updated in place, with the unbiased variance, as in PyTorch (undefined ones are not); else they are
-/// the running ones. Gradients are exact. Throws ShapeError, or ValueError on one value for each channel in training.
+/// x [...,C]; gamma, beta, running_mean, running_var [C]. In training mean and (biased) variance are the batch's and
+/// the running ones are updated in place, with the unbiased variance, as in PyTorch (undefined ones are not); else they
+/// are the running ones. Gradients are exact. Throws ShapeError, or ValueError on one value for each channel in
+/// training.
 template <class T>
 Variable<T> batch_norm(const Variable<T>& x, const Variable<T>& gamma, const Variable<T>& beta, Tensor<T> running_mean,
                        Tensor<T> running_var, const BatchNormOptions& options = {}) {
-  return detail::batch_norm("batch_norm", x, {}, gamma, beta, std::move(running_mean), std::move(running_var), options, false);
+  return detail::batch_norm("batch_norm", x, {}, gamma, beta, std::move(running_mean), std::move(running_var), options,
+                            false);
 }
 
-/// relu(batch_norm(x, ...)) in fewer passes; arguments and errors as batch_norm. Keeps no output for backward. Gradients are
-/// exact, 0 at the kink.
+/// relu(batch_norm(x, ...)) in fewer passes; arguments and errors as batch_norm. Keeps no output for backward.
+/// Gradients are exact, 0 at the kink.
 template <class T>
 Variable<T> batch_norm_relu(const Variable<T>& x, const Variable<T>& gamma, const Variable<T>& beta,
                             Tensor<T> running_mean, Tensor<T> running_var, const BatchNormOptions& options = {}) {
-  return detail::batch_norm("batch_norm_relu", x, {}, gamma, beta, std::move(running_mean), std::move(running_var), options,
-                            true);
+  return detail::batch_norm("batch_norm_relu", x, {}, gamma, beta, std::move(running_mean), std::move(running_var),
+                            options, true);
 }
 
-/// relu(batch_norm(x, ...) + residual) in fewer passes; arguments and errors as batch_norm, and ShapeError unless residual has
-/// the shape of x. Gradients are exact, 0 at the kink.
+/// relu(batch_norm(x, ...) + residual) in fewer passes; arguments and errors as batch_norm, and ShapeError unless
+/// residual has the shape of x. Gradients are exact, 0 at the kink.
 template <class T>
 Variable<T> batch_norm_add_relu(const Variable<T>& x, const Variable<T>& residual, const Variable<T>& gamma,
                                 const Variable<T>& beta, Tensor<T> running_mean, Tensor<T> running_var,

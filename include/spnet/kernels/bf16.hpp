@@ -33,7 +33,7 @@ struct Bf16ProductArgs {
 
 /// `pixels` runs of `channels` floats, `x_step` apart, as bf16: `high` are they rounded to nearest even (NaN stays
 /// NaN), `low`, which may be null, what is left of them, rounded again; zero where high is not finite. Where there is a
-/// `scale`, which `split` alone takes, channel c is multiplied by scale[c] first.
+/// `scale`, channel c is multiplied by scale[c] first.
 struct Bf16SplitArgs {
   const float* x;
   std::int64_t x_step;
@@ -42,6 +42,16 @@ struct Bf16SplitArgs {
   std::uint16_t* low;
   std::int64_t step;  ///< of what is written
   const float* scale = nullptr;
+};
+
+/// `pixels` runs of `channels` bf16, `x_step` apart, to be written in another order.
+struct Bf16OrderArgs {
+  const std::uint16_t* x;
+  std::int64_t x_step;
+  std::int64_t pixels, channels;
+  std::uint16_t* to;
+  std::int64_t step;   ///< of what is written
+  bool leads = false;  ///< of `interleave`: a pixel of zeros comes first, is counted in `pixels`, and x begins behind it
 };
 
 /// One instruction set's bf16 kernels; without functions where it has none that outrun floats.
@@ -53,9 +63,9 @@ struct Bf16Kernels {
   void (*split)(const Bf16SplitArgs&);
   /// to[(p / 2 * step + c) * 2 + p % 2], a row of pairs, zeros up to `step`, a multiple of lanes; and a zero pixel
   /// behind an odd number of them.
-  void (*interleave)(const Bf16SplitArgs&);
+  void (*interleave)(const Bf16OrderArgs&);
   /// to[c * step + p].
-  void (*transpose)(const Bf16SplitArgs&);
+  void (*transpose)(const Bf16OrderArgs&);
   void (*product)(const Bf16ProductArgs&);
   std::int64_t most_products = 0;  ///< that take less time than one of floats
   void (*release)() = nullptr;  ///< gives up what a thread's products keep, at the end of a task; may be null

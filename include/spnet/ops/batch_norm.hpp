@@ -19,9 +19,9 @@ inline namespace v0 {
 namespace ops {
 
 struct BatchNormOptions {
-  double momentum = 0.1;   ///< weight of the batch in the running statistics, in [0, 1]
-  double epsilon = 1e-5;   ///< added to the variance, > 0
-  bool training = true;    ///< use the batch's statistics and update the running ones; else use the running ones
+  double momentum = 0.1;  ///< weight of the batch in the running statistics, in [0, 1]
+  double epsilon = 1e-5;  ///< added to the variance, > 0
+  bool training = true;   ///< use the batch's statistics and update the running ones; else use the running ones
 };
 
 /// Mean and (biased) variance of every channel, in double whatever the elements are: [C] each.
@@ -87,7 +87,9 @@ struct NormalizeInput {
   Tensor<X> x;
   Tensor<float> unit;  ///< [C]; undefined: 1
 
-  double unit_of(std::int64_t channel) const { return unit.defined() ? static_cast<double>(unit.data()[channel]) : 1.0; }
+  double unit_of(std::int64_t channel) const {
+    return unit.defined() ? static_cast<double>(unit.data()[channel]) : 1.0;
+  }
 };
 using NormalizeSums = NormalizeInput<float, std::int32_t>;
 
@@ -168,7 +170,8 @@ ChannelAffine<T> fold_batch_norm(const Tensor<T>& gamma, const Tensor<T>& beta, 
     const T scale = static_cast<T>(static_cast<double>(g(c)) / deviation);
     // fma, so that no compiler rounds this differently from another.
     out.scale(c) = scale;
-    out.shift(c) = static_cast<T>(std::fma(-static_cast<double>(mean(c)), static_cast<double>(scale), static_cast<double>(b(c))));
+    out.shift(c) =
+        static_cast<T>(std::fma(-static_cast<double>(mean(c)), static_cast<double>(scale), static_cast<double>(b(c))));
   }
   return out;
 }
@@ -180,7 +183,8 @@ template <class T, class X, class Kernel>
 void normalize_chunks(const NormalizeInput<T, X>& input, const ChannelAffine<T>& affine, const Kernel& kernel) {
   const std::int64_t channels = std::max<std::int64_t>(input.x.dim(-1), 1);
   const ChannelChunks chunks(input.x.size() / channels, channels);
-  const auto scales = repeated<T>(input_scale(input, affine), chunks.repeat), shifts = repeated<T>(affine.shift, chunks.repeat);
+  const auto scales = repeated<T>(input_scale(input, affine), chunks.repeat),
+             shifts = repeated<T>(affine.shift, chunks.repeat);
   const T *scale = scales.data(), *shift = shifts.data();
   parallel_for(chunks.count, [&](std::int64_t i) { kernel(chunks[i], scale, shift); });
 }
@@ -205,7 +209,8 @@ Tensor<T> normalize(const NormalizeInput<T, X>& input, const ChannelAffine<T>& a
   return y;
 }
 template <class T>
-Tensor<T> normalize(const Tensor<T>& x, const ChannelAffine<T>& affine, const Tensor<T>& residual = {}, bool relu = false) {
+Tensor<T> normalize(const Tensor<T>& x, const ChannelAffine<T>& affine, const Tensor<T>& residual = {},
+                    bool relu = false) {
   return normalize(NormalizeInput<T>{x, {}}, affine, residual, relu);
 }
 
@@ -227,7 +232,11 @@ bool normalize_codes(const NormalizeInput<float, X>& input, const ChannelAffine<
     const std::int64_t at = chunk.at;
     if (!kernel({{from + at, add ? add + at : nullptr, scale, shift, relu, values ? values + at : nullptr, chunk.rows,
                   chunk.channels},
-                 form.sign, form.factor, static_cast<float>(form.low), static_cast<float>(form.high), to + at}))
+                 form.sign,
+                 form.factor,
+                 static_cast<float>(form.low),
+                 static_cast<float>(form.high),
+                 to + at}))
       finite.store(false, std::memory_order_relaxed);
   });
   return finite.load();
@@ -251,22 +260,42 @@ struct NormalizeContext {
   double epsilon;
   kernels::GradientMask mask;
   OutputClip<T> clip = {};  ///< of kInput
-  bool training;  ///< whether mean and variance depend on x
+  bool training;            ///< whether mean and variance depend on x
 };
+
+/// How the gradient of what is normalised is asked for; kBf16 rounds it.
+enum class NormalizedGradient { kNone, kValues, kBf16 };
 
 /// Gradients of a normalisation; undefined where not asked for.
 template <class T>
 struct NormalizeGradients {
   Tensor<T> x, gamma, beta;
+  Tensor<bf16> x_bf16;
   Tensor<T> residual;  ///< the gradient behind the mask, for kOutput only
-  double scale = 0;    ///< Σ gradient·(level − y·factor inside the clip, level outside), where clip.factor is not 0
+  double scale = 0;  ///< Σ gradient·(level − y·factor inside the clip, level outside), where clip.factor is not 0
 };
+
+/// Floats of a normalisation's gradient that are rounded at a time.
+inline constexpr std::int64_t kRoundedFloats = 2048;
+
+namespace detail {
+
+inline void round_to_bf16(const float* x, std::int64_t count, bf16* to) {
+  const kernels::Bf16Kernels& k = kernels::active().bf16;
+  if (!k.split) return static_cast<void>(std::transform(x, x + count, to, [](float v) { return bf16(v); }));
+  // An even number, or the kernel would write one more.
+  const std::int64_t even = count / 2 * 2;
+  k.split({x, even, 1, even, reinterpret_cast<std::uint16_t*>(to), nullptr, even});
+  if (even < count) to[even] = bf16(x[even]);
+}
+
+}  // namespace detail
 
 /// The adjoint of batch norm (+ add) (+ relu), exact, with batch statistics or constant ones. Two passes over the data.
 /// `target`, which may be `gradient`, is overwritten where one is given.
 template <class T, class X>
-NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const NormalizeContext<T, X>& context, bool needs_x,
-                                         Tensor<T> target = {}) {
+NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const NormalizeContext<T, X>& context,
+                                         NormalizedGradient of_x, Tensor<T> target = {}) {
   using kernels::GradientMask;
   const Tensor<X> x = context.input.x.contiguous();
   const Tensor<T> y = context.y.defined() ? context.y.contiguous() : context.y;
@@ -322,7 +351,7 @@ NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const Normal
         totals.data()[part / chunk.repeat * channels + c] += sums[i * width + part * channels + c];
   }
 
-  NormalizeGradients<T> out{{}, Tensor<T>({channels}), Tensor<T>({channels}), {}};
+  NormalizeGradients<T> out{{}, Tensor<T>({channels}), Tensor<T>({channels}), {}, {}};
   for (const double sum : of_scale.span()) out.scale += sum;
   Tensor<T> slopes({channels}), offsets({channels});
   for (std::int64_t c = 0; c < channels; ++c) {
@@ -339,10 +368,14 @@ NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const Normal
     offsets.data()[c] = static_cast<T>(factor * sum - tilt * rounded_off);
   }
   if (writes) out.residual = target;
-  if (!needs_x) return out;
+  if (of_x == NormalizedGradient::kNone) return out;
 
   // The masked gradient is the residual's too, so that it may not be overwritten.
-  out.x = writes ? Tensor<T>(x.shape()) : target;
+  const bool rounds = of_x == NormalizedGradient::kBf16;
+  if (rounds)
+    out.x_bf16 = Tensor<bf16>(x.shape());
+  else
+    out.x = writes ? Tensor<T>(x.shape()) : target;
   const auto slope = detail::repeated<T>(slopes, chunks.repeat), offset = detail::repeated<T>(offsets, chunks.repeat);
   kernels::NormalizeGradientArgs<T, X> all{};
   all.gradient = writes ? target.data() : dense.data();
@@ -355,18 +388,33 @@ NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const Normal
   all.offset = offset.data();
   all.mask = writes ? GradientMask::kNone : context.mask;
   all.most = context.clip.most;
-  all.dx = out.x.data();
   const auto gradient_kernel = detail::normalize_kernels<T, X>().normalize_gradient;
-  parallel_for(chunks.count, [&](std::int64_t i) {
-    const auto chunk = chunks[i];
+  const auto rows_from = [&](const auto& chunk, std::int64_t first, std::int64_t count, T* dx) {
+    const std::int64_t at = chunk.at + first * chunk.channels;
     auto part = all;
-    part.gradient += chunk.at;
-    part.x += chunk.at;
-    part.dx += chunk.at;
-    part.rows = chunk.rows;
+    part.gradient += at;
+    part.x += at;
+    part.dx = dx;
+    part.rows = count;
     part.channels = chunk.channels;
     gradient_kernel(part);
-  });
+  };
+  if (!rounds) {
+    T* const dx = out.x.data();
+    parallel_for(chunks.count, [&](std::int64_t i) { rows_from(chunks[i], 0, chunks[i].rows, dx + chunks[i].at); });
+  } else if constexpr (std::is_same_v<T, float>) {
+    // Some rows at a time, which are rounded while they are in the cache.
+    const std::int64_t wide = channels * chunks.repeat, most_rows = std::max<std::int64_t>(kRoundedFloats / wide, 1);
+    bf16* const dx = out.x_bf16.data();
+    parallel_for_scratch<float>(chunks.count, most_rows * wide, [&](std::int64_t i, float* scratch) {
+      const auto chunk = chunks[i];
+      for (std::int64_t first = 0; first < chunk.rows; first += most_rows) {
+        const std::int64_t rows_here = std::min(most_rows, chunk.rows - first), count = rows_here * chunk.channels;
+        rows_from(chunk, first, rows_here, scratch);
+        detail::round_to_bf16(scratch, count, dx + chunk.at + first * chunk.channels);
+      }
+    });
+  }
   return out;
 }
 

@@ -43,9 +43,22 @@ inline void conv2d(const ConvSizes& s, const double* x, const double* w, double*
   kernels::reference::conv2d(s, x, w, y);
 }
 
-inline void conv2d_backward_data(const ConvSizes& s, const float* dy, const float* w, float* dx) {
+/// Whether both gradients of a convolution read that of its output as one bf16 in place of each float.
+inline bool reads_bf16_gradient(const ConvSizes& s) {
+  const auto is_one = [](const std::optional<Bf16Parts>& parts) {
+    return parts && parts->first == 1 && parts->second == 1;
+  };
+  return !is_depthwise(s) && allows_bf16_weight_grad(forward_correlation(s)) &&
+         is_one(bf16_parts(forward_correlation(s), false)) && is_one(bf16_parts(backward_correlation(s), false));
+}
+
+// dy is floats, or bf16 where reads_bf16_gradient.
+template <class Gradient>
+void conv2d_backward_data(const ConvSizes& s, const Gradient* dy, const float* w, float* dx) {
   const Correlation c = backward_correlation(s);
-  if (is_depthwise(s)) return DepthwiseCorrelation(depthwise(c, s), s.kh * s.kw, w)(dy, dx);
+  if constexpr (std::is_same_v<Gradient, float>) {
+    if (is_depthwise(s)) return DepthwiseCorrelation(depthwise(c, s), s.kh * s.kw, w)(dy, dx);
+  }
   for (std::int64_t g = 0; g < s.groups; ++g)
     correlate_backward(c, dy + g * c.channels, w + g * c.channels * c.w_channel, dx + g * c.outputs);
 }
@@ -54,10 +67,12 @@ inline void conv2d_backward_data(const ConvSizes& s, const double* dy, const dou
   kernels::reference::conv2d_backward_data(s, dy, w, dx);
 }
 
-template <class Source>
-void conv2d_backward_weight(const ConvSizes& s, const float* dy, const Source& x, float* dw) {
+template <class Gradient, class Source>
+void conv2d_backward_weight(const ConvSizes& s, const Gradient* dy, const Source& x, float* dw) {
   const Correlation c = forward_correlation(s);
-  if (is_depthwise(s)) return correlate_depthwise_grad(depthwise(c, s), s.kh * s.kw, dy, x, dw);
+  if constexpr (std::is_same_v<Gradient, float>) {
+    if (is_depthwise(s)) return correlate_depthwise_grad(depthwise(c, s), s.kh * s.kw, dy, x, dw);
+  }
   for (std::int64_t g = 0; g < s.groups; ++g)
     correlate_weight_grad(c, dy + g * c.outputs, x + g * c.channels, dw + g * c.outputs * c.w_output);
 }
@@ -152,29 +167,41 @@ class PackedConv2d {
   std::vector<std::unique_ptr<detail::FloatEngine>> engines_;  // of every group, or one for all
 };
 
-/// Gradient of conv2d with respect to x: grad [N,H',W',O], w [O,kH,kW,C/groups] → [N,H,W,C] = x_shape. Throws as
-/// conv2d.
-template <class T>
-Tensor<T> conv2d_backward_data(const Tensor<T>& grad, const Tensor<T>& w, const Shape& x_shape,
+/// Whether the gradients of conv2d lose nothing where that of its output comes as bf16, for it is rounded to one bf16
+/// anyway: see float32_matmul_precision. Throws as conv2d.
+inline bool conv2d_reads_bf16_gradient(const Shape& x_shape, const Shape& w_shape, const Conv2dOptions& options = {}) {
+  return detail::reads_bf16_gradient(detail::conv_sizes("conv2d", x_shape, w_shape, options));
+}
+
+/// Gradient of conv2d with respect to x: grad [N,H',W',O], w [O,kH,kW,C/groups] → [N,H,W,C] = x_shape. `grad` may be
+/// bf16 where w is float. Throws as conv2d.
+template <class Gradient, class T>
+Tensor<T> conv2d_backward_data(const Tensor<Gradient>& grad, const Tensor<T>& w, const Shape& x_shape,
                                const Conv2dOptions& options = {}) {
-  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
+  static_assert(std::is_same_v<T, float> || (std::is_same_v<T, double> && std::is_same_v<Gradient, T>));
   const detail::ConvSizes s = detail::conv_sizes("conv2d_backward_data", x_shape, w.shape(), options);
   check<ShapeError>(grad.shape() == detail::output_shape(s), "conv2d_backward_data: gradient ", grad.shape(),
                     " given, expected ", detail::output_shape(s));
+  if constexpr (!std::is_same_v<Gradient, T>) {
+    if (!detail::reads_bf16_gradient(s)) return conv2d_backward_data(grad.template to<T>(), w, x_shape, options);
+  }
   Tensor<T> dx(x_shape);
   if (dx.size() > 0) detail::conv2d_backward_data(s, grad.contiguous().data(), w.contiguous().data(), dx.data());
   return dx;
 }
 
-/// Gradient of conv2d with respect to w: grad [N,H',W',O], x [N,H,W,C] → [O,kH,kW,C/groups] = w_shape. The same bits
-/// for any number of threads. Throws as conv2d.
-template <class T>
-Tensor<T> conv2d_backward_weight(const Tensor<T>& grad, const Tensor<T>& x, const Shape& w_shape,
+/// Gradient of conv2d with respect to w: grad [N,H',W',O], x [N,H,W,C] → [O,kH,kW,C/groups] = w_shape. `grad` may be
+/// bf16 where x is float. The same bits for any number of threads. Throws as conv2d.
+template <class Gradient, class T>
+Tensor<T> conv2d_backward_weight(const Tensor<Gradient>& grad, const Tensor<T>& x, const Shape& w_shape,
                                  const Conv2dOptions& options = {}) {
-  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
+  static_assert(std::is_same_v<T, float> || (std::is_same_v<T, double> && std::is_same_v<Gradient, T>));
   const detail::ConvSizes s = detail::conv_sizes("conv2d_backward_weight", x.shape(), w_shape, options);
   check<ShapeError>(grad.shape() == detail::output_shape(s), "conv2d_backward_weight: gradient ", grad.shape(),
                     " given, expected ", detail::output_shape(s));
+  if constexpr (!std::is_same_v<Gradient, T>) {
+    if (!detail::reads_bf16_gradient(s)) return conv2d_backward_weight(grad.template to<T>(), x, w_shape, options);
+  }
   Tensor<T> dw(w_shape);
   if (grad.size() == 0) {
     dw.fill(T{});

@@ -1,14 +1,16 @@
-// The engine of floats that multiplies bf16. A float is the sum of up to two bf16, its parts, and so a sum over channels is
-// one over the channels of pairs of parts. That of both lower ones falls below a float's last bits: it may be left out.
-// Each task copies what it reads.
+// The engine of floats that multiplies bf16. A float is the sum of up to two bf16, its parts, and so a sum over
+// channels is one over the channels of pairs of parts. That of both lower ones falls below a float's last bits: it may
+// be left out. Each task copies what it reads.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <iterator>
 #include <optional>
 
+#include "spnet/core/bf16.hpp"
 #include "spnet/core/memory.hpp"
 #include "spnet/core/parallel.hpp"
 #include "spnet/kernels/dispatch.hpp"
@@ -40,8 +42,8 @@ struct Bf16Parts {
   }
 };
 
-/// The parts, where the floats of c are to be multiplied as bf16, and that is faster. One is enough for a factor that is
-/// exact in bf16.
+/// The parts, where the floats of c are to be multiplied as bf16, and that is faster. One is enough for a factor that
+/// is exact in bf16.
 inline std::optional<Bf16Parts> bf16_parts(const Correlation& c, bool is_first_exact, bool is_second_exact = false) {
   const Float32Precision precision = float32_matmul_precision();
   if (precision == Float32Precision::kHighest) return std::nullopt;
@@ -52,8 +54,28 @@ inline std::optional<Bf16Parts> bf16_parts(const Correlation& c, bool is_first_e
   return parts;
 }
 
-/// As DirectCorrelation, with products of bf16: for floats, or for a CodeSource. The copies have the zeros around the
-/// image, so that all pixels see all taps.
+/// `count` pixels of `channels`, `step` apart, as Bf16Kernels::split writes them. Codes' values pass through `values`,
+/// of row_floats.
+inline void split_pixels(const kernels::Bf16Kernels& k, const kernels::Bf16SplitArgs& a, const float* x, float*) {
+  kernels::Bf16SplitArgs of_floats = a;
+  of_floats.x = x;
+  k.split(of_floats);
+}
+inline void split_pixels(const kernels::Bf16Kernels& k, const kernels::Bf16SplitArgs& a, const CodeSource& x,
+                         float* values) {
+  split_pixels(k, a, read_row(x, (a.pixels - 1) * a.x_step + a.channels, values), values);
+}
+inline void split_pixels(const kernels::Bf16Kernels&, const kernels::Bf16SplitArgs& a, const bf16* x, float*) {
+  const bool is_one_run = a.x_step == a.channels && a.step == a.channels;
+  const std::int64_t runs = is_one_run ? 1 : a.pixels, length = is_one_run ? a.pixels * a.channels : a.channels;
+  for (std::int64_t p = 0; p < runs; ++p) {
+    std::memcpy(a.high + p * a.step, x + p * a.x_step, static_cast<std::size_t>(length) * sizeof(bf16));
+    if (length % 2 != 0) a.high[p * a.step + length] = 0;
+  }
+}
+
+/// As DirectCorrelation, with products of bf16: for floats, for a CodeSource, or for bf16, which are their own and only
+/// part. The copies have the zeros around the image, so that all pixels see all taps.
 ///
 /// A pixel's parts lie side by side and meet the weights' upper part twice, so that a row of taps is one segment. Their
 /// lower part meets the pixel's upper one; or both, where that takes no longer.
@@ -77,7 +99,7 @@ class Bf16Correlation final : public FloatEngine {
       elements += packed_rows(phase) * panels_.total();
     }
     packed_ = Buffer(static_cast<std::size_t>(elements * kBytes));
-    const std::int64_t floats = channels_ * panels_.panel;
+    const std::int64_t floats = 2 * channels_ * panels_.panel;  // a tap, and its parts
     parallel_for_scratch<float>(std::ssize(c_.phases) * panels_.count(), floats + w.scratch(c_, panels_.panel),
                                 [&](std::int64_t task, float* scratch) {
                                   const std::int64_t p = task % panels_.count();
@@ -92,6 +114,7 @@ class Bf16Correlation final : public FloatEngine {
   void operator()(const CodeSource& x, float* y, const OutputConsumer& consume = {}) const override {
     run(x, y, consume);
   }
+  void operator()(const bf16* x, float* y) const { run(x, y, {}); }
 
   std::int64_t bytes() const override { return static_cast<std::int64_t>(packed_.size_bytes()); }
   const char* name() const override {
@@ -148,8 +171,7 @@ class Bf16Correlation final : public FloatEngine {
     const auto is_in_first_row = [&](const Tap& tap) { return tap.row == phase.taps[0].row; };
     const std::int64_t row_taps = std::count_if(phase.taps.begin(), phase.taps.end(), is_in_first_row);
     // Cut where the segments' shapes stay what they are.
-    const std::int64_t unit =
-        pixel_ % kWhole == 0 ? 2 * kWhole : std::max<std::int64_t>(row_taps, 1) * pixel_;
+    const std::int64_t unit = pixel_ % kWhole == 0 ? 2 * kWhole : std::max<std::int64_t>(row_taps, 1) * pixel_;
     const std::int64_t rows = taps * (pixel_ + (parts_.second - 1) * low);
     const std::int64_t count = std::max<std::int64_t>(ceil_div(rows * panels_.panel, kRunElements), 1);
     Runs runs(std::max<std::int64_t>(ceil_div(rows, count * unit), 1) * unit * panels_.panel);
@@ -169,14 +191,18 @@ class Bf16Correlation final : public FloatEngine {
     const std::int64_t width = panels_.width(p), count = c_.channels * width;
     std::uint16_t* to = weights(i, p);
     std::uint16_t* low = parts_.second > 1 ? to + std::ssize(phase.taps) * parts_.first * count : nullptr;
+    auto* const high_part = reinterpret_cast<std::uint16_t*>(floats + channels_ * width);
+    std::uint16_t* const low_part = low ? high_part + channels_ * width : nullptr;
+    const auto append = [&](std::uint16_t*& at, const std::uint16_t* part) {
+      k_->interleave({part, width, channels_, width, at, width});
+      if (parts_.first > 1) std::copy_n(at, count, at + count);
+      at += parts_.first * count;
+    };
     for (const Tap& tap : phase.taps) {
       pack_tap(c_, tap, channels_, w, panels_.valid(p), width, floats);
-      k_->interleave({floats, width, channels_, width, to, low, width});
-      for (std::uint16_t** part : {&to, &low}) {
-        if (!*part) continue;
-        if (parts_.first > 1) std::copy_n(*part, count, *part + count);
-        *part += parts_.first * count;
-      }
+      k_->split({floats, width, channels_, width, high_part, low_part, width});
+      append(to, high_part);
+      if (low) append(low, low_part);
     }
   }
 
@@ -209,11 +235,11 @@ class Bf16Correlation final : public FloatEngine {
         std::fill_n(to + at * pixel_, count * pixel_, std::uint16_t{0});
       };
       const auto split = [&](std::int64_t at, std::int64_t row, std::int64_t col, std::int64_t count) {
-        const float* const from =
-            read_row(x + (n * x_.image + row * x_.row + x_.begin), (c_.in_cols - 1) * x_.step + channels_, values);
         std::uint16_t* const high = to + at * pixel_;
-        k_->split({from + col * x_.step, x_.step, count, channels_, high,
-                   parts_.first > 1 ? high + c_.channels : nullptr, pixel_, scale});
+        split_pixels(
+            *k_,
+            {nullptr, x_.step, count, channels_, high, parts_.first > 1 ? high + c_.channels : nullptr, pixel_, scale},
+            x + (n * x_.image + row * x_.row + x_.begin + col * x_.step), values);
       };
       frame_.for_each_row(c_, task.first, task.last, pad, split);
     }

@@ -40,12 +40,12 @@ struct TapShifts {
   }
 };
 
-/// As WeightGrad, with products of bf16.
-template <class Source>
+/// As WeightGrad, with products of bf16. The gradient is floats, or bf16.
+template <class Source, class Gradient>
 class Bf16WeightGrad {
  public:
   /// `parts` of x and of dy.
-  Bf16WeightGrad(const Correlation& c, const float* dy, const Source& x, const Bf16Parts& parts)
+  Bf16WeightGrad(const Correlation& c, const Gradient* dy, const Source& x, const Bf16Parts& parts)
       : c_(c),
         phase_(c.phases[0]),
         dy_(dy),
@@ -74,14 +74,17 @@ class Bf16WeightGrad {
     const std::int64_t out_blocks = ceil_div(c_.outputs, kBlock);
     const std::int64_t splits = std::min(ceil_div(kLeastTasks, chunks.count()), out_blocks);
     const std::int64_t most_outputs = ceil_div(out_blocks, splits) * kBlock;
-    // Segments, values of a row and of two pixels, the input, and the gradient.
+    // Segments, codes' values, a row as bf16, the input, and the gradient.
     const std::int64_t segment_bytes =  // whole cache lines
         ceil_div(parts_.products() * units_.images * static_cast<std::int64_t>(sizeof(Segment)), 64) * 64;
-    const std::int64_t floats = row_floats<Source>((c_.in_cols - 1) * c_.in_step + c_.channels);
-    const std::int64_t value_bytes = (floats + first_floats()) * static_cast<std::int64_t>(sizeof(float));
+    const std::int64_t value_bytes =
+        row_floats<Source>((c_.in_cols - 1) * c_.in_step + c_.channels) * static_cast<std::int64_t>(sizeof(float));
+    const std::int64_t row_elements =
+        ceil_div(std::max(parts_.first * x_row(), parts_.second * dy_row(most_outputs)), 32) * 32;
     const std::int64_t x_elements = parts_.first * x_part_ * panels_.total(),
                        dy_elements = parts_.second * most_outputs * dy_output_;
-    const std::int64_t element_bytes = (x_elements + dy_elements) * static_cast<std::int64_t>(sizeof(std::uint16_t));
+    const std::int64_t element_bytes =
+        (row_elements + x_elements + dy_elements) * static_cast<std::int64_t>(sizeof(std::uint16_t));
     parallel_for_scratch<std::byte>(
         chunks.count() * splits, segment_bytes + value_bytes + element_bytes,
         [&](std::int64_t task, std::byte* scratch) {
@@ -90,15 +93,15 @@ class Bf16WeightGrad {
                              end = std::min((split + 1) * out_blocks / splits * kBlock, c_.outputs);
           auto* const segments = reinterpret_cast<Segment*>(scratch);
           auto* const values = reinterpret_cast<float*>(scratch + segment_bytes);
-          auto* const x = reinterpret_cast<std::uint16_t*>(scratch + segment_bytes + value_bytes);
+          auto* const row = reinterpret_cast<std::uint16_t*>(scratch + segment_bytes + value_bytes);
+          auto* const x = row + row_elements;
           auto* const dy = x + x_elements;
           // The zeros between rows.
           std::fill_n(x, x_elements + dy_elements, std::uint16_t{0});
-          std::fill_n(values + floats, first_floats(), 0.0f);
           for (std::int64_t i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i) {
             const GradUnits::Unit unit = units_.at(c_, i);
-            copy_x(unit, values, values + floats, x);
-            copy_dy(unit, begin, end, dy);
+            copy_x(unit, values, row, x);
+            copy_dy(unit, begin, end, row, dy);
             multiply(unit, x, dy, end - begin, segments, chunks.sums(chunk) + begin * c_.w_output,
                      i > chunks.begin(chunk));
           }
@@ -110,10 +113,8 @@ class Bf16WeightGrad {
  private:
   // Pixels are summed over in multiples of these, for the kernel's products to be of one shape.
   static constexpr std::int64_t kChunk = 32;
-  static constexpr std::int64_t kBlockBytes = 40 * 1024;  // of both factors' pixels
+  static constexpr std::int64_t kBlockOutputs = 32, kBlockBytes = 64 * 1024;  // of both factors' pixels
 
-  // Of a pair whose first pixel lies before the row.
-  std::int64_t first_floats() const { return 2 * ceil_div(c_.channels, kBlock) * kBlock; }
   // The first of a row's columns that lies in the image: no first tap reads behind column 0.
   std::int64_t first_col() const { return -cols_.least; }
   // Of panel p of the channels: [part][first column of pairs][row residue][column residue][image][pair of pixels][width
@@ -137,7 +138,12 @@ class Bf16WeightGrad {
   std::int64_t lead() const { return ceil_div(first_col(), 2) * 2; }
   std::int64_t skipped() const { return first_col() > 0 ? 0 : 2; }
 
-  void copy_x(const GradUnits::Unit& unit, float* values, float* first, std::uint16_t* x) const {
+  // Elements of one part of a row of the input, and of one of the gradient.
+  std::int64_t x_pixel() const { return ceil_div(c_.channels, 2) * 2; }
+  std::int64_t x_row() const { return c_.in_cols * x_pixel(); }
+  std::int64_t dy_row(std::int64_t outputs) const { return phase_.cols * ceil_div(outputs, 2) * 2; }
+
+  void copy_x(const GradUnits::Unit& unit, float* values, std::uint16_t* parts, std::uint16_t* x) const {
     const std::int64_t row_step = c_.in_cols * c_.in_step;
     for (std::int64_t n = 0; n < unit.images; ++n) {
       for (std::int64_t r = 0; r < std::ssize(rows_.residues); ++r) {
@@ -149,38 +155,36 @@ class Bf16WeightGrad {
             if (units_.bands > 1) clear_row(r, to, x);  // another unit may have left its own here
             continue;
           }
-          const float* const from = read_row(x_ + ((unit.image + n) * c_.in_rows + row) * row_step,
-                                             row_step - c_.in_step + c_.channels, values);
-          for (std::int64_t col = 0; col < std::ssize(cols_.residues); ++col) copy_row(from, r, col, to, first, x);
+          split_pixels(k_,
+                       {nullptr, c_.in_step, c_.in_cols, c_.channels, parts,
+                        parts_.first > 1 ? parts + x_row() : nullptr, x_pixel()},
+                       x_ + ((unit.image + n) * c_.in_rows + row) * row_step, values);
+          for (std::int64_t part = 0; part < parts_.first; ++part)
+            for (std::int64_t col = 0; col < std::ssize(cols_.residues); ++col)
+              copy_row(parts + part * x_row(), part, r, col, to, x);
         }
       }
     }
   }
   // Columns of one residue, in pairs from the first one on and from the one before it on.
-  void copy_row(const float* row, std::int64_t row_index, std::int64_t col_index, std::int64_t to, float* first,
-                std::uint16_t* x) const {
+  void copy_row(const std::uint16_t* row, std::int64_t part, std::int64_t row_index, std::int64_t col_index,
+                std::int64_t to, std::uint16_t* x) const {
     const std::int64_t residue = cols_.residues[static_cast<std::size_t>(col_index)];
     const std::int64_t count =
         std::min(ceil_div(c_.in_cols - residue, c_.stride_w) - cols_.least, pitch_) - first_col();
     if (count <= 0) return;
-    const std::int64_t step = c_.stride_w * c_.in_step;
-    const float* const from = row + residue * c_.in_step;
+    const std::int64_t step = c_.stride_w * x_pixel();
+    const std::int64_t even = part * x_part_ + x_plane(0, row_index, col_index) + to,
+                       odd = part * x_part_ + x_plane(1, row_index, col_index) + to;
     for (std::int64_t p = 0; p < panels_.count(); ++p) {
+      const std::uint16_t* const from = row + residue * x_pixel() + p * panels_.panel;
       const std::int64_t width = panels_.width(p), valid = panels_.valid(p);
-      const auto interleave = [&](const float* pixels, std::int64_t pixel_step, std::int64_t pixel_count,
-                                  std::int64_t at) {
-        std::uint16_t* const high = x_panel(x, p) + at * width;
-        k_.interleave(
-            {pixels, pixel_step, pixel_count, valid, high, parts_.first > 1 ? high + x_part_ * width : nullptr, width});
-      };
-      const float* const channels = from + p * panels_.panel;
-      interleave(channels, step, count, x_plane(0, row_index, col_index) + to);
-      const std::int64_t before = x_plane(1, row_index, col_index) + to;
-      if (first_col() > 0) {
-        std::copy_n(channels, valid, first + first_floats() / 2);
-        interleave(first, first_floats() / 2, 2, before);
-      }
-      if (count > 1) interleave(channels + step, step, count - 1, before + 2);
+      std::uint16_t* const panel = x_panel(x, p);
+      k_.interleave({from, step, count, valid, panel + even * width, width});
+      if (first_col() > 0)
+        k_.interleave({from, step, count + 1, valid, panel + odd * width, width, true});
+      else if (count > 1)
+        k_.interleave({from + step, step, count - 1, valid, panel + (odd + 2) * width, width});
     }
   }
   void clear_row(std::int64_t row_index, std::int64_t to, std::uint16_t* x) const {
@@ -194,35 +198,47 @@ class Bf16WeightGrad {
                 pitch_ * panels_.width(p), std::uint16_t{0});
   }
   // Of output o: [part][image][pixel].
-  void copy_dy(const GradUnits::Unit& unit, std::int64_t begin, std::int64_t end, std::uint16_t* dy) const {
-    const std::int64_t part = (end - begin) * dy_output_, rows = unit.last - unit.first;
+  void copy_dy(const GradUnits::Unit& unit, std::int64_t begin, std::int64_t end, std::uint16_t* parts,
+               std::uint16_t* dy) const {
+    const std::int64_t outputs = end - begin, rows = unit.last - unit.first;
     for (std::int64_t n = 0; n < unit.images; ++n) {
       std::uint16_t* const image = dy + n * sums_;
       for (std::int64_t row = 0; row < rows; ++row) {
-        std::uint16_t* const high = image + row * pitch_;
-        k_.transpose({dy_ + (unit.image + n) * c_.y_image + (unit.first + row) * c_.y_row + begin, c_.y_step,
-                      phase_.cols, end - begin, high, parts_.second > 1 ? high + part : nullptr, dy_output_});
+        const Gradient* const from = dy_ + (unit.image + n) * c_.y_image + (unit.first + row) * c_.y_row + begin;
+        transpose(from, outputs, parts, image + row * pitch_);
       }
       // Another unit may have left its own here.
-      for (std::int64_t o = 0; rows < units_.band && o < parts_.second * (end - begin); ++o)
+      for (std::int64_t o = 0; rows < units_.band && o < parts_.second * outputs; ++o)
         std::fill_n(image + o * dy_output_ + rows * pitch_, sums_ - rows * pitch_, std::uint16_t{0});
     }
   }
-  // Block by block of pixels, so that both factors stay in the first-level cache from tap to tap.
+  void transpose(const bf16* row, std::int64_t outputs, std::uint16_t*, std::uint16_t* to) const {
+    k_.transpose({reinterpret_cast<const std::uint16_t*>(row), c_.y_step, phase_.cols, outputs, to, dy_output_});
+  }
+  void transpose(const float* row, std::int64_t outputs, std::uint16_t* parts, std::uint16_t* to) const {
+    const std::int64_t pixel = ceil_div(outputs, 2) * 2;
+    k_.split(
+        {row, c_.y_step, phase_.cols, outputs, parts, parts_.second > 1 ? parts + dy_row(outputs) : nullptr, pixel});
+    for (std::int64_t part = 0; part < parts_.second; ++part)
+      k_.transpose(
+          {parts + part * dy_row(outputs), pixel, phase_.cols, outputs, to + part * outputs * dy_output_, dy_output_});
+  }
+  // Block by block of pixels and of outputs, which stay in the second-level cache from tap to tap as the taps' sums do.
   void multiply(const GradUnits::Unit& unit, std::uint16_t* x, const std::uint16_t* dy, std::int64_t outputs,
                 Segment* segments, float* sums, bool accumulate) const {
     constexpr std::int64_t kBytes = sizeof(std::uint16_t);
-    const std::int64_t pixel_bytes = (parts_.second * outputs + 2 * parts_.first * panels_.total()) * kBytes;
-    const std::int64_t all = unit.images * sums_;
+    const std::int64_t most = std::min(outputs, kBlockOutputs), all = unit.images * sums_;
+    const std::int64_t pixel_bytes = (parts_.second * most + 2 * parts_.first * panels_.panel) * kBytes;
     const std::int64_t blocks = std::clamp<std::int64_t>(ceil_div(all * pixel_bytes, kBlockBytes), 1, all / kChunk);
     for (std::int64_t block = 0; block < blocks; ++block) {
       const std::int64_t count = add_segments(block * all / kChunk / blocks * kChunk,
                                               (block + 1) * all / kChunk / blocks * kChunk, outputs, segments);
       for (std::int64_t p = 0; p < panels_.count(); ++p)
-        for (const Tap& tap : phase_.taps)
-          k_.product({dy, dy_output_, outputs, segments, count, x_panel(x, p) + offset(tap) * panels_.width(p),
-                      panels_.width(p), panels_.valid(p), sums + tap.weight + p * panels_.panel, c_.w_output,
-                      accumulate || block > 0});
+        for (std::int64_t o = 0; o < outputs; o += most)
+          for (const Tap& tap : phase_.taps)
+            k_.product({dy + o * dy_output_, dy_output_, std::min(most, outputs - o), segments, count,
+                        x_panel(x, p) + offset(tap) * panels_.width(p), panels_.width(p), panels_.valid(p),
+                        sums + o * c_.w_output + tap.weight + p * panels_.panel, c_.w_output, accumulate || block > 0});
     }
   }
   // Those of pixels [begin, end) of all images' sums; returns how many.
@@ -241,7 +257,7 @@ class Bf16WeightGrad {
 
   const Correlation& c_;
   const Phase& phase_;
-  const float* dy_;
+  const Gradient* dy_;
   Source x_;
   const kernels::Bf16Kernels& k_;
   Bf16Parts parts_;  // of the input and of the gradient

@@ -83,8 +83,8 @@ inline Tensor<float> conv2d_backward_data(const Tensor<float>& grad, const Quant
                                           const Conv2dOptions& options = {}) {
   const detail::ConvSizes s = detail::conv_sizes("conv2d_backward_data", x_shape, w.codes.shape(), options);
   const auto* map = std::get_if<AffineCodes>(&w.map);
-  const bool is_exact = map && map->channel_axis <= 0 &&
-                        detail::is_exact_in_bf16({nullptr, 1, 0, detail::IntegerRange(*map).largest()});
+  const bool is_exact =
+      map && map->channel_axis <= 0 && detail::is_exact_in_bf16({nullptr, 1, 0, detail::IntegerRange(*map).largest()});
   const detail::Correlation c = detail::backward_correlation(s);
   const auto parts = detail::bf16_parts(c, false, is_exact);
   if (!is_exact || !parts || detail::is_depthwise(s) || grad.shape() != detail::output_shape(s) || grad.size() == 0)
@@ -234,7 +234,7 @@ inline Tensor<std::int32_t> simulated_sums(const Tensor<std::uint8_t>& x, const 
   const CodeSource from{dense.data(), x_map.step, x_map.zero_point, IntegerRange(x_map).largest()};
   for (std::int64_t g = 0; g < s.groups && y.size() > 0; ++g)  // plain sums: others round on the way
     ScratchCorrelation(c, values.data() + g * c.outputs * c.w_output, false)(from + g * c.channels,
-                                                                            y.data() + g * c.outputs);
+                                                                             y.data() + g * c.outputs);
   return y.template to<std::int32_t>();
 }
 
@@ -253,14 +253,18 @@ inline Sums conv2d_sums(const Quantized& x, const Quantized& w, const Conv2dOpti
           packed.largest()};
 }
 
-/// conv2d_backward_weight with the values of x, which is read as codes. Throws as conv2d.
-inline Tensor<float> conv2d_backward_weight(const Tensor<float>& grad, const Quantized& x, const Shape& w_shape,
-                                            const Conv2dOptions& options = {}) {
+/// conv2d_backward_weight with the values of x, which is read as codes; `grad` is float or bf16. Throws as conv2d.
+template <class Gradient>
+Tensor<float> conv2d_backward_weight(const Tensor<Gradient>& grad, const Quantized& x, const Shape& w_shape,
+                                     const Conv2dOptions& options = {}) {
   const AffineCodes* map = detail::as_source(x);
   if (!map) return conv2d_backward_weight(grad, decode(x), w_shape, options);
   const detail::ConvSizes s = detail::conv_sizes("conv2d_backward_weight", x.codes.shape(), w_shape, options);
   check<ShapeError>(grad.shape() == detail::output_shape(s), "conv2d_backward_weight: gradient ", grad.shape(),
                     " given, expected ", detail::output_shape(s));
+  if constexpr (!std::is_same_v<Gradient, float>) {
+    if (!detail::reads_bf16_gradient(s)) return conv2d_backward_weight(grad.template to<float>(), x, w_shape, options);
+  }
   if (grad.size() == 0 || element_count(w_shape) == 0) return Tensor<float>::zeros(w_shape);
   Tensor<float> dw(w_shape);
   const Quantized dense{x.codes.contiguous(), x.map};

@@ -113,7 +113,8 @@ class PointwiseCorrelation final : public FloatEngine {
   // In whole cache lines: fetching them only to overwrite them would cost as much as writing.
   bool streams(const float* y, std::int64_t pixels) const {
     return pixels * c_.outputs >= kCachedFloats && runs_.count() == 1 && c_.y_step % kBlock == 0 &&
-           c_.outputs % kBlock == 0 && panels_.panel % kBlock == 0 && reinterpret_cast<std::uintptr_t>(y) % kAlignment == 0;
+           c_.outputs % kBlock == 0 && panels_.panel % kBlock == 0 &&
+           reinterpret_cast<std::uintptr_t>(y) % kAlignment == 0;
   }
 
   Correlation c_;
@@ -245,17 +246,26 @@ inline void correlate_forward(const Correlation& c, const CodeSource& x, const f
 inline void correlate_backward(const Correlation& c, const float* x, const float* w, float* y) {
   with_engine(c, suits_winograd_backward(c), [&]<class Engine>(const auto&... more) { Engine(c, w, more...)(x, y); });
 }
+inline void correlate_backward(const Correlation& c, const bf16* x, const float* w, float* y) {
+  Bf16Correlation(c, w, Bf16Parts{1, 1})(x, y);
+}
+
+/// Fewer channels would leave most of their panel empty.
+inline bool allows_bf16_weight_grad(const Correlation& c) { return c.channels >= kBlock; }
 
 /// dw of one group; `c` is its forward correlation, dy and x point at the group's first channel. x is floats or a
 /// CodeSource.
 template <class Source>
 void correlate_weight_grad(const Correlation& c, const float* dy, const Source& x, float* dw) {
   const auto parts = bf16_parts(c, is_exact_in_bf16(x));
-  // Fewer channels would leave most of their panel empty.
-  if (parts && c.channels >= kBlock) return Bf16WeightGrad<Source>(c, dy, x, *parts)(dw);
+  if (parts && allows_bf16_weight_grad(c)) return Bf16WeightGrad<Source, float>(c, dy, x, *parts)(dw);
   if (suits_winograd_backward(c) && (std::is_pointer_v<Source> || c.in_step == c.channels))
     return winograd_weight_grad(c, dy, x, dw);
   WeightGrad<Source>(c, dy, x)(dw);
+}
+template <class Source>
+void correlate_weight_grad(const Correlation& c, const bf16* dy, const Source& x, float* dw) {
+  Bf16WeightGrad<Source, bf16>(c, dy, x, Bf16Parts{1, 1})(dw);
 }
 
 }  // namespace ops::detail

@@ -60,6 +60,7 @@ SPNET_AVX512_BF16 inline __m512 left_of(__m512 x, Units::Bits high) {
   return _mm512_maskz_mov_ps(_knot_mask16(_mm512_fpclass_ps_mask(left, kNotFinite)), left);
 }
 
+// What is written is read again soon, which must not wait for a masked store.
 SPNET_AVX512_BF16 inline void bf16_split(const Bf16SplitArgs& given) {
   typedef std::uint16_t Halves __attribute__((vector_size(32)));
   Bf16SplitArgs a = given;
@@ -69,14 +70,20 @@ SPNET_AVX512_BF16 inline void bf16_split(const Bf16SplitArgs& given) {
     a.pixels = 1;
   }
   const std::int64_t even = (a.channels + 1) / 2 * 2;
-  for (std::int64_t p = 0; p < a.pixels; ++p) {
-    for (std::int64_t c = 0; c < even; c += 16) {
-      const __mmask16 present = first_floats(a.channels - c);
-      __m512 x = _mm512_maskz_loadu_ps(present, a.x + p * a.x_step + c);
+  for (std::int64_t p = 0; p < a.pixels; ++p, a.x += a.x_step, a.high += a.step) {
+    std::int64_t c = 0;
+    for (; !a.low && !a.scale && c + 32 <= a.channels; c += 32)
+      _mm512_storeu_si512(a.high + c,
+                          (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(a.x + c + 16), _mm512_loadu_ps(a.x + c)));
+    for (; c < even; c += 16) {
+      const __mmask16 present = first_floats(a.channels - c), written = first_floats(even - c);
+      __m512 x = _mm512_maskz_loadu_ps(present, a.x + c);
       if (a.scale) x *= _mm512_maskz_loadu_ps(present, a.scale + c);
       const auto high = (Halves)_mm512_cvtneps_pbh(x);
-      const __mmask16 written = first_floats(even - c);
-      _mm256_mask_storeu_epi16(a.high + p * a.step + c, written, (__m256i)high);
+      if (c + 16 <= even)
+        _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(a.high + c), (__m256i)high);
+      else
+        _mm256_mask_storeu_epi16(a.high + c, written, (__m256i)high);
       if (!a.low) continue;
       const __m512 left = left_of(x, __builtin_convertvector(high, Units::Bits) << 16);
       _mm256_mask_storeu_epi16(a.low + p * a.step + c, written, (__m256i)_mm512_cvtneps_pbh(left));
@@ -84,29 +91,33 @@ SPNET_AVX512_BF16 inline void bf16_split(const Bf16SplitArgs& given) {
   }
 }
 
-// Pairs of two pixels' lanes, and of what is left of them.
-SPNET_AVX512_BF16 inline __m512i pair_lanes(__m512 even, __m512 odd) {
-  const __m512i lanes = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
-                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  return _mm512_permutexvar_epi16(lanes, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
-}
-SPNET_AVX512_BF16 inline __m512i pair_left(__m512 even, __m512 odd, __m512i high) {
-  const auto bits = (Units::Bits)high;
-  return pair_lanes(left_of(even, bits << 16), left_of(odd, bits & 0xFFFF0000));
+// Pairs of 16 channels of two pixels, zeros where a channel or a pixel is not there.
+SPNET_AVX512_BF16 inline __m512i load_pairs(const std::uint16_t* even, __mmask16 in_even, const std::uint16_t* odd,
+                                            __mmask16 in_odd) {
+  typedef std::uint16_t Halves __attribute__((vector_size(32), aligned(2)));
+  constexpr __mmask16 kAll = 0xFFFF;
+  Halves first, second;
+  if (in_even == kAll && in_odd == kAll) {
+    first = *reinterpret_cast<const Halves*>(even);
+    second = *reinterpret_cast<const Halves*>(odd);
+  } else {
+    first = (Halves)_mm256_maskz_loadu_epi16(in_even, even);
+    second = (Halves)_mm256_maskz_loadu_epi16(in_odd, odd);
+  }
+  return (__m512i)__builtin_shufflevector(first, second, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24,
+                                          9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 
-SPNET_AVX512_BF16 inline void bf16_interleave(const Bf16SplitArgs& a) {
-  for (std::int64_t p = 0; p < a.pixels; p += 2) {
-    const float* const x = a.x + p * a.x_step;
-    for (std::int64_t c = 0; c < a.step; c += 16) {
-      const __mmask16 present = first_floats(a.channels - c);
-      const __m512 even = _mm512_maskz_loadu_ps(present, x + c);
-      const __m512 odd = p + 1 < a.pixels ? _mm512_maskz_loadu_ps(present, x + a.x_step + c) : _mm512_setzero_ps();
-      const __m512i high = pair_lanes(even, odd);
-      const std::int64_t to = p * a.step + 2 * c;
-      _mm512_storeu_si512(a.high + to, high);
-      if (a.low) _mm512_storeu_si512(a.low + to, pair_left(even, odd, high));
-    }
+SPNET_AVX512_BF16 inline void bf16_interleave(const Bf16OrderArgs& given) {
+  const Bf16OrderArgs a = given;  // which no store changes
+  const std::int64_t first = a.leads ? 1 : 0;
+  for (std::int64_t c = 0; c < a.step; c += 16) {
+    const __mmask16 present = first_floats(a.channels - c), none = 0;
+    const std::uint16_t* x = a.x + c - first * a.x_step;
+    std::uint16_t* to = a.to + 2 * c;
+    for (std::int64_t p = 0; p < a.pixels; p += 2, x += 2 * a.x_step, to += 2 * a.step)
+      _mm512_storeu_si512(to,
+                          load_pairs(x, p >= first ? present : none, x + a.x_step, p + 1 < a.pixels ? present : none));
   }
 }
 
@@ -135,33 +146,25 @@ SPNET_AVX512_BF16 inline void transpose_pairs(__m512i (&v)[16]) {
     v[12 + j] = _mm512_maskz_shuffle_i32x4(0xFFFF, second, fourth, 0xDD);
   }
 }
-SPNET_AVX512_BF16 inline void store_transposed(__m512i (&pairs)[16], std::int64_t channels, std::int64_t pixels,
-                                               std::uint16_t* to, std::int64_t step) {
-  transpose_pairs(pairs);
-  SPNET_UNROLL for (int c = 0; c < 16; ++c) {
-    if (c < channels) _mm512_mask_storeu_epi16(to + c * step, first_halves(pixels), pairs[c]);
-  }
-}
-
-SPNET_AVX512_BF16 inline void bf16_transpose(const Bf16SplitArgs& a) {
+SPNET_AVX512_BF16 inline void bf16_transpose(const Bf16OrderArgs& given) {
+  const Bf16OrderArgs a = given;
   for (std::int64_t p = 0; p < a.pixels; p += 32) {
     for (std::int64_t c = 0; c < a.channels; c += 16) {
-      const __mmask16 present = first_floats(a.channels - c);
-      const float* const x = a.x + p * a.x_step + c;
-      const std::int64_t pixels = a.pixels - p, to = c * a.step + p;
-      __m512i high[16], low[16];
+      const __mmask16 present = first_floats(a.channels - c), none = 0;
+      const std::uint16_t* const x = a.x + p * a.x_step + c;
+      const std::int64_t pixels = a.pixels - p;
+      __m512i pairs[16];
       for (int i = 0; i < 16; ++i) {
         // What probably comes next: the machine does not foresee the jumps from pixel to pixel.
         __builtin_prefetch(x + (32 + 2 * i) * a.x_step);
         __builtin_prefetch(x + (33 + 2 * i) * a.x_step);
-        const __m512 even = _mm512_maskz_loadu_ps(2 * i < pixels ? present : __mmask16{0}, x + 2 * i * a.x_step);
-        const __m512 odd =
-            _mm512_maskz_loadu_ps(2 * i + 1 < pixels ? present : __mmask16{0}, x + (2 * i + 1) * a.x_step);
-        high[i] = pair_lanes(even, odd);
-        if (a.low) low[i] = pair_left(even, odd, high[i]);
+        pairs[i] = load_pairs(x + 2 * i * a.x_step, 2 * i < pixels ? present : none, x + (2 * i + 1) * a.x_step,
+                              2 * i + 1 < pixels ? present : none);
       }
-      store_transposed(high, a.channels - c, pixels, a.high + to, a.step);
-      if (a.low) store_transposed(low, a.channels - c, pixels, a.low + to, a.step);
+      transpose_pairs(pairs);
+      SPNET_UNROLL for (int i = 0; i < 16; ++i) {
+        if (c + i < a.channels) _mm512_mask_storeu_epi16(a.to + (c + i) * a.step + p, first_halves(pixels), pairs[i]);
+      }
     }
   }
 }
