@@ -12,6 +12,7 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -177,7 +178,7 @@ struct Summary {
 };
 
 void print_summary() {
-  std::map<std::string, Summary> summaries;
+  std::map<std::array<std::string, 3>, Summary> summaries;  // of kind, direction and network, or of all networks
   for (const auto& [name, r] : results) {
     if (arguments.json)
       std::printf(R"({"kind": "%s", "direction": "%s", "problem": "%s", "kernel": "%s", "ms": %.4f, "peer_ms": %.4f, "ratio": %.3f})"
@@ -185,10 +186,8 @@ void print_summary() {
                   r.kind.c_str(), r.direction.c_str(), r.problem.c_str(), r.kernel.c_str(), r.ms, r.peer_ms,
                   r.peer_ms > 0 ? r.ratio() : 0);
     if (r.peer_ms == 0) continue;
-    // Of each network, and of all.
-    const std::string kind = r.kind + ' ' + r.direction;
-    for (const std::string& key : {kind, kind + ' ' + r.problem.substr(0, r.problem.find('/'))}) {
-      Summary& s = summaries[key];
+    for (const std::string& network : {std::string("all"), r.problem.substr(0, r.problem.find('/'))}) {
+      Summary& s = summaries[{r.kind, r.direction, network}];
       s.logarithms += std::log(r.ratio());
       ++s.count;
       if (!s.worst || r.ratio() < s.worst->ratio()) s.worst = &r;
@@ -196,12 +195,16 @@ void print_summary() {
   }
   if (!arguments.json && !summaries.empty())
     std::printf("\n%-40s %9s %7s  %s\n", "ratio to oneDNN", "geomean", "worst", "worst problem");
-  for (const auto& [kind, s] : summaries) {
+  for (const auto& [key, s] : summaries) {
+    const auto& [kind, direction, network] = key;
     if (arguments.json) {
-      std::printf(R"({"kind": "%s", "geomean": %.3f, "worst": %.3f, "worst_problem": "%s"})" "\n", kind.c_str(),
-                  s.geomean(), s.worst->ratio(), s.worst->problem.c_str());
+      std::printf(R"({"kind": "%s", "direction": "%s", "network": "%s", "geomean": %.3f, "worst": %.3f, "worst_problem": "%s"})"
+                  "\n",
+                  kind.c_str(), direction.c_str(), network.c_str(), s.geomean(), s.worst->ratio(),
+                  s.worst->problem.c_str());
     } else {
-      std::printf("%-40s %9.2f %7.2f  %s\n", kind.c_str(), s.geomean(), s.worst->ratio(), s.worst->problem.c_str());
+      std::printf("%-40s %9.2f %7.2f  %s\n", (kind + ' ' + direction + ' ' + network).c_str(), s.geomean(),
+                  s.worst->ratio(), s.worst->problem.c_str());
     }
   }
 }

@@ -147,3 +147,28 @@ TEST_CASE("autograd: misuse is named") {
   });
   CHECK_THROWS_WITH_AS(wrong.backward(), "backward: gradients of shapes [1] and [3] meet at one variable", ShapeError);
 }
+
+TEST_CASE("autograd: a gradient is added in place only where nobody else holds the sum") {
+  Variable<float> x = leaf({1, 2});
+  Tensor<float> held;
+  // Adds to the sum where it may, as operators do that add in the pass that makes their gradient.
+  const auto adding = [](const Variable<float>& v, bool& in_place) {
+    return make_result<float>(v.value(), {v}, [&in_place](const Tensor<float>& g, InputGradients<float>& into) {
+      auto* sum = into.sum_to_add_to(0);
+      in_place = sum != nullptr;
+      if (sum) return ops::add_(*sum, g);
+      into.add(0, g.clone());
+    });
+  };
+  bool first = true, second = false;
+  const Variable<float> a = adding(x, first), b = adding(x, second);
+  (a + b).backward(tensor({3, 4}));
+  CHECK(second != first);  // one after the other
+  CHECK(testing::bit_equal(x.grad(), tensor({6, 8})));
+  held = x.grad();
+  const Tensor<float> kept = held.clone();
+  adding(x, first).backward(tensor({1, 1}));
+  CHECK(!first);
+  CHECK(testing::bit_equal(held, kept));
+  CHECK(testing::bit_equal(x.grad(), tensor({7, 9})));
+}

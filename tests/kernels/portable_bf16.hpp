@@ -7,6 +7,7 @@
 #include "spnet/core/bf16.hpp"
 #include "spnet/kernels/bf16_body.hpp"
 #include "spnet/kernels/dispatch.hpp"
+#include "spnet/ops/float32_precision.hpp"
 
 namespace portable {
 
@@ -78,5 +79,19 @@ inline const spnet::kernels::KernelTable& table() {
   }();
   return table;
 }
+
+/// Uses a table and a precision as long as it lives.
+struct Setting {
+  Setting(const spnet::kernels::KernelTable& table, spnet::ops::Float32Precision precision) {
+    spnet::kernels::detail::forced() = &table;
+    spnet::ops::float32_matmul_precision() = precision;
+  }
+  Setting(const Setting&) = delete;
+  Setting& operator=(const Setting&) = delete;
+  ~Setting() {
+    spnet::kernels::force("");
+    spnet::ops::float32_matmul_precision() = spnet::ops::Float32Precision::kHighest;
+  }
+};
 
 }  // namespace portable

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "../kernels/portable_bf16.hpp"
 #include "spnet/testing/compare.hpp"
 
 using namespace spnet;
@@ -65,8 +66,10 @@ TEST_CASE("ops: constant channels have no variance") {
 TEST_CASE("ops: normalize has the same bits on every instruction set, alone and inside a batch") {
   for (const std::int64_t channels : {1, 10, 16, 37, 64, 513}) {
     CAPTURE(channels);
-    const auto x = testing::random_normal<float>({9, 7, 3, channels}, 2), r = testing::random_normal<float>(x.shape(), 3);
-    const ops::ChannelAffine<float> affine{testing::random_normal<float>({channels}, 4), testing::random_normal<float>({channels}, 5)};
+    const auto x = testing::random_normal<float>({9, 7, 3, channels}, 2),
+               r = testing::random_normal<float>(x.shape(), 3);
+    const ops::ChannelAffine<float> affine{testing::random_normal<float>({channels}, 4),
+                                           testing::random_normal<float>({channels}, 5)};
     std::vector<Tensor<float>> results;
     for_every_table([&] { results.push_back(ops::normalize(x, affine, r, true)); });
     for (const auto& y : results) CHECK(testing::bit_equal(y, results[0]));
@@ -88,33 +91,57 @@ TEST_CASE("ops: folding needs no batch and is exact in double") {
 
 TEST_CASE("ops: a normalisation's gradient is rounded to bf16 where it is asked for as such") {
   using kernels::GradientMask;
+  std::vector<const kernels::KernelTable*> tables{&portable::table()};
+  tables.insert(tables.end(), kernels::available().begin(), kernels::available().end());
+  const auto check_rounded = [](const auto& context, const Tensor<float>& g) {
+    const auto values = ops::normalize_backward(g, context, ops::NormalizedGradient::kValues);
+    const auto rounded = ops::normalize_backward(g, context, ops::NormalizedGradient::kBf16);
+    CHECK(!rounded.x.defined());
+    REQUIRE(rounded.x_bf16.shape() == g.shape());
+    std::int64_t differ = 0;
+    for (std::int64_t i = 0; i < g.size(); ++i)
+      differ += rounded.x_bf16.data()[i].bits != bf16(values.x.data()[i]).bits;
+    CHECK(differ == 0);
+    CHECK(testing::bit_equal(rounded.gamma, values.gamma));
+    CHECK(rounded.scale == values.scale);
+    CHECK(rounded.residual.defined() == values.residual.defined());
+    if (values.residual.defined()) CHECK(testing::bit_equal(rounded.residual, values.residual));
+  };
   for (const std::int64_t channels : {1, 3, 16, 37, 130, 3001}) {
     const Shape shape{7, 5, channels};
-    const auto x = testing::random_normal<float>(shape, 1), g = testing::random_normal<float>(shape, 2);
+    const auto x = testing::random_normal<float>(shape, 1, 100), g = testing::random_normal<float>(shape, 2);
     const auto moments = ops::channel_moments(x);
-    const auto gamma = testing::random_normal<float>({channels}, 3), beta = testing::random_normal<float>({channels}, 4);
-    for_every_table([&] {
+    const auto gamma = testing::random_normal<float>({channels}, 3),
+               beta = testing::random_normal<float>({channels}, 4);
+    for (const kernels::KernelTable* table : tables) {
+      INFO(std::string(table->name), ' ', channels, " channels");
+      const portable::Setting setting(*table, ops::Float32Precision::kHighest);
       for (const GradientMask mask : {GradientMask::kNone, GradientMask::kInput, GradientMask::kOutput}) {
-        const ops::NormalizeContext<float> context{
-            .input = {x, {}},
-            .y = testing::random_normal<float>(shape, 5),
-            .affine = ops::fold_batch_norm(gamma, beta, moments.mean, moments.variance, 1e-5),
-            .mean = moments.mean,
-            .variance = moments.variance,
-            .epsilon = 1e-5,
-            .mask = mask,
-            .training = true};
-        const auto values = ops::normalize_backward(g, context, ops::NormalizedGradient::kValues);
-        const auto rounded = ops::normalize_backward(g, context, ops::NormalizedGradient::kBf16);
-        CHECK(!rounded.x.defined());
-        REQUIRE(rounded.x_bf16.shape() == shape);
-        std::int64_t differ = 0;
-        for (std::int64_t i = 0; i < x.size(); ++i)
-          differ += rounded.x_bf16.data()[i].bits != bf16(values.x.data()[i]).bits;
-        CHECK(differ == 0);
-        CHECK(testing::bit_equal(rounded.gamma, values.gamma));
-        if (mask == GradientMask::kOutput) CHECK(testing::bit_equal(rounded.residual, values.residual));
+        const auto context_of = [&]<class X>(const ops::NormalizeInput<float, X>& input) {
+          return ops::NormalizeContext<float, X>{
+              .input = input,
+              .y = testing::random_normal<float>(shape, 5),
+              .affine = ops::fold_batch_norm(gamma, beta, moments.mean, moments.variance, 1e-5),
+              .mean = moments.mean,
+              .variance = moments.variance,
+              .epsilon = 1e-5,
+              .mask = mask,
+              .clip = {.most = 0.75f, .factor = 20.0f, .high = 15.0f},
+              .training = true};
+        };
+        check_rounded(context_of(ops::NormalizeInput<float>{x, {}}), g);
+        check_rounded(context_of(ops::NormalizeSums{x.to<std::int32_t>(), Tensor<float>::ones({channels})}), g);
       }
-    });
+    }
   }
+  const Tensor<double> one = Tensor<double>::ones({2, 1});
+  const ops::NormalizeContext<double> of_double{.input = {one, {}},
+                                                .y = {},
+                                                .affine = {Tensor<double>::ones({1}), Tensor<double>::ones({1})},
+                                                .mean = Tensor<double>::ones({1}),
+                                                .variance = Tensor<double>::ones({1}),
+                                                .epsilon = 1e-5,
+                                                .mask = GradientMask::kNone,
+                                                .training = true};
+  CHECK_THROWS_AS(ops::normalize_backward(one, of_double, ops::NormalizedGradient::kBf16), ValueError);
 }

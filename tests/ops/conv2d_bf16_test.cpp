@@ -13,20 +13,9 @@
 
 using namespace spnet;
 using ops::Float32Precision;
+using portable::Setting;
 
 namespace {
-
-// Uses a table and a precision as long as it lives.
-struct Setting {
-  Setting(const kernels::KernelTable& table, Float32Precision precision) {
-    kernels::detail::forced() = &table;
-    ops::float32_matmul_precision() = precision;
-  }
-  ~Setting() {
-    kernels::force("");
-    ops::float32_matmul_precision() = Float32Precision::kHighest;
-  }
-};
 
 std::vector<const kernels::KernelTable*> tables_with_bf16() {
   std::vector<const kernels::KernelTable*> tables{&portable::table()};
@@ -187,33 +176,49 @@ TEST_CASE("ops: gradients with respect to the input of codes agree with float64 
 }
 
 TEST_CASE("ops: gradients of bf16 are taken as the floats that they are") {
-  const AffineCodes map{.scale = Tensor<float>::full({1}, 0.75f), .qmin = 0, .qmax = 15};
+  const auto codes_of = [](const Shape& shape, AffineCodes map) {
+    Tensor<std::uint8_t> codes(shape);
+    for (std::int64_t i = 0; i < codes.size(); ++i) codes.data()[i] = static_cast<std::uint8_t>(i * 7 % 16);
+    return Quantized{codes, std::move(map)};
+  };
   for (const Bf16Case& t : bf16_cases()) {
     INFO(bf16_case_name(t));
     const Tensor<float> x = testing::random_normal<float>(t.x, 1), w = testing::random_normal<float>(t.w, 2);
-    Tensor<std::uint8_t> codes(t.x);
-    for (std::int64_t i = 0; i < codes.size(); ++i) codes.data()[i] = static_cast<std::uint8_t>(i * 7 % 16);
-    const Quantized x_codes{codes, map};
-    const Shape y = ops::conv2d(x, w, t.options).shape();
-    const Tensor<bf16> grad = testing::random_normal<float>(y, 3).to<bf16>();
+    const Quantized x_codes = codes_of(t.x, {.scale = Tensor<float>::full({1}, 0.75f), .qmin = 0, .qmax = 15});
+    AffineCodes w_map{.scale = Tensor<float>::full({1}, 0.3f), .step = 2, .zero_point = 15, .qmin = 0, .qmax = 15};
+    const Quantized w_codes = codes_of(t.w, w_map);
+    w_map.scale = testing::random_normal<float>({t.w[0]}, 4, 0.01, 0.3);
+    w_map.channel_axis = 0;
+    const Quantized w_of_scales = codes_of(t.w, w_map);
+    const Tensor<bf16> grad = testing::random_normal<float>(ops::conv2d(x, w, t.options).shape(), 3).to<bf16>();
     const Tensor<float> values = grad.to<float>();
+    const auto same_of_input = [&](const auto& weights) {
+      return testing::bit_equal(ops::conv2d_backward_data(grad, weights, t.x, t.options),
+                                ops::conv2d_backward_data(values, weights, t.x, t.options));
+    };
+    const auto same_of_weight = [&](const auto& input) {
+      return testing::bit_equal(ops::conv2d_backward_weight(grad, input, t.w, t.options),
+                                ops::conv2d_backward_weight(values, input, t.w, t.options));
+    };
+    const auto reads = [&](const auto& weights) { return ops::conv2d_reads_bf16_gradient(t.x, weights, t.options); };
     for (const kernels::KernelTable* table : tables_with_bf16()) {
       for (const auto precision : {Float32Precision::kHighest, Float32Precision::kHigh, Float32Precision::kMedium}) {
         INFO(std::string(table->name));
         const Setting setting(*table, precision);
-        CHECK(testing::bit_equal(ops::conv2d_backward_data(grad, w, t.x, t.options),
-                                 ops::conv2d_backward_data(values, w, t.x, t.options)));
-        CHECK(testing::bit_equal(ops::conv2d_backward_weight(grad, x, t.w, t.options),
-                                 ops::conv2d_backward_weight(values, x, t.w, t.options)));
-        CHECK(testing::bit_equal(ops::conv2d_backward_weight(grad, x_codes, t.w, t.options),
-                                 ops::conv2d_backward_weight(values, x_codes, t.w, t.options)));
+        CHECK(same_of_input(w));
+        CHECK(same_of_input(w_codes));
+        CHECK(same_of_input(w_of_scales));
+        CHECK(same_of_weight(x));
+        CHECK(same_of_weight(x_codes));
+        if (precision != Float32Precision::kMedium) CHECK(!reads(t.w));
       }
-      // They are read as such where floats would be rounded to them, which depthwise convolutions and few channels are not.
+      // They are read as such where floats would be rounded to them: not in depthwise convolutions, nor of few channels.
       const Setting setting(*table, Float32Precision::kMedium);
-      if (t.w[3] >= 16 && t.options.padding.h <= 1) CHECK(ops::conv2d_reads_bf16_gradient(t.x, t.w, t.options));
-      if (t.w[3] < 16) CHECK(!ops::conv2d_reads_bf16_gradient(t.x, t.w, t.options));
+      if (t.w[3] >= 16 && t.options.padding.h <= 1) CHECK(reads(t.w));
+      if (t.w[3] < 16) CHECK(!reads(t.w));
+      CHECK(reads(w_codes) == reads(t.w));
+      if (t.w[0] > 1) CHECK(!reads(w_of_scales));
     }
-    CHECK(!ops::conv2d_reads_bf16_gradient(t.x, t.w, t.options));
   }
   CHECK_THROWS_AS(ops::conv2d_backward_data(Tensor<bf16>({1, 2, 2, 3}), Tensor<float>({4, 3, 3, 5}), {1, 4, 4, 5}),
                   ShapeError);

@@ -82,3 +82,15 @@ TEST_CASE("ops: codes do not depend on threads or instruction set") {
   kernels::force("");
   set_num_threads(0);
 }
+
+TEST_CASE("ops: clipped gradients are added to a sum") {
+  const auto x = testing::random_normal<float>({5, 700}, 1), g = testing::random_normal<float>({5, 700}, 2);
+  Tensor<float> sum = testing::random_normal<float>({5, 700}, 3);
+  const Tensor<float> before = sum.clone(), clipped = ops::clamp_gradient(g, x, -0.5f, 1.0f);
+  ops::add_clamped_gradient_(sum, g, x, -0.5f, 1.0f);
+  std::int64_t wrong = 0;
+  for (std::int64_t i = 0; i < x.size(); ++i) wrong += sum.data()[i] != before.data()[i] + clipped.data()[i];
+  CHECK(wrong == 0);
+  Tensor<float> other({5, 699});
+  CHECK_THROWS_WITH_AS(ops::add_clamped_gradient_(other, g, x, 0, 1), doctest::Contains("add_clamped_gradient_"), ShapeError);
+}

@@ -29,45 +29,49 @@ struct Linear {};
 
 namespace detail {
 
-// The gradients of a convolution of floats, and of one of codes with weights of either kind.
+// The gradients of a convolution.
 template <class T>
 struct Conv2dGradients {
   Tensor<T> x, w;
   Conv2dOptions options;
 
-  bool takes_bf16() const {
-    return std::is_same_v<T, float> && ops::conv2d_reads_bf16_gradient(x.shape(), w.shape(), options);
+  bool takes_bf16() const requires std::is_same_v<T, float> {
+    return ops::conv2d_reads_bf16_gradient(x.shape(), w.shape(), options);
   }
   template <class Gradient>
   void operator()(const Tensor<Gradient>& g, InputGradients<T>& into) const {
-    if constexpr (std::is_same_v<Gradient, T> || std::is_same_v<T, float>) {
-      if (into.needs(0)) into.add(0, ops::conv2d_backward_data(g, w, x.shape(), options));
-      if (into.needs(1)) into.add(1, ops::conv2d_backward_weight(g, x, w.shape(), options));
-    }
+    if (into.needs(0)) into.add(0, ops::conv2d_backward_data(g, w, x.shape(), options));
+    if (into.needs(1)) into.add(1, ops::conv2d_backward_weight(g, x, w.shape(), options));
   }
 };
+
+// Those of one of codes. The weights are codes, too, or floats.
 struct CodesConv2dGradients {
   Quantized x;
   Variable<float> w;
   Conv2dOptions options;
 
-  bool takes_bf16() const { return ops::conv2d_reads_bf16_gradient(x.codes.shape(), w.shape(), options); }
+  bool takes_bf16() const {
+    const Quantized* codes = w_codes();
+    return codes ? ops::conv2d_reads_bf16_gradient(x.codes.shape(), *codes, options)
+                 : ops::conv2d_reads_bf16_gradient(x.codes.shape(), w.shape(), options);
+  }
   template <class Gradient>
   void operator()(const Tensor<Gradient>& g, InputGradients<float>& into) const {
-    if (into.needs(0)) into.add(0, of_input(g));
+    if (into.needs(0)) {
+      const Quantized* codes = w_codes();
+      into.add(0, codes ? ops::conv2d_backward_data(g, *codes, x.codes.shape(), options)
+                        : ops::conv2d_backward_data(g, w.value(), x.codes.shape(), options));
+    }
     if (into.needs(1)) into.add(1, ops::conv2d_backward_weight(g, x, w.shape(), options));
   }
 
  private:
-  Tensor<float> of_input(const Tensor<float>& g) const {
-    const bool as_codes = ops::float32_matmul_precision() != ops::Float32Precision::kHighest;
-    const auto* w_codes = as_codes ? w.deferred_as<DeferredCodes>() : nullptr;
-    return w_codes ? ops::conv2d_backward_data(g, w_codes->quantized, x.codes.shape(), options)
-                   : ops::conv2d_backward_data(g, w.value(), x.codes.shape(), options);
-  }
-  // A scale of codes would have to round the gradient again.
-  Tensor<float> of_input(const Tensor<bf16>& g) const {
-    return ops::conv2d_backward_data(g, w.value(), x.codes.shape(), options);
+  // Where it is faster to multiply them.
+  const Quantized* w_codes() const {
+    if (ops::float32_matmul_precision() == ops::Float32Precision::kHighest) return nullptr;
+    const auto* codes = w.deferred_as<DeferredCodes>();
+    return codes ? &codes->quantized : nullptr;
   }
 };
 

@@ -56,9 +56,9 @@ class InputGradients {
   void add(std::size_t i, Tensor<T> gradient) {
     if (needs(i)) node_.inputs[i]->accumulate(std::move(gradient));
   }
-  /// Whether the gradient of input `i` may be added as bf16, which loses nothing there.
+  /// Whether the gradient of input `i` may be added as bf16, since it is the first; if the only one, it loses nothing.
   bool takes_bf16(std::size_t i) const {
-    return needs(i) && !node_.inputs[i]->grad.defined() && node_.inputs[i]->takes_bf16();
+    return needs(i) && !node_.inputs[i]->has_gradient() && node_.inputs[i]->takes_bf16();
   }
   void add(std::size_t i, Tensor<bf16> gradient) {
     if (needs(i)) node_.inputs[i]->accumulate_bf16(std::move(gradient));
@@ -110,11 +110,14 @@ class Node {
   }
   /// The same of one that comes as bf16, and stays so where it is the only one and the node takes it.
   void accumulate_bf16(Tensor<bf16> gradient) {
-    if (grad.defined() || grad_bf16.defined() || !takes_bf16()) return accumulate(gradient.template to<T>());
+    if (has_gradient() || !takes_bf16()) return accumulate(gradient.template to<T>());
     grad_bf16 = std::move(gradient);
   }
+  bool has_gradient() const { return grad.defined() || grad_bf16.defined(); }
+  /// Whether `grad` is there, row-major, and nobody else's, so that more may be added in place.
   bool owns_gradient() const { return grad.defined() && grad.unique() && grad.is_contiguous(); }
 
+  /// Drops what has reached the output so far.
   void forget_gradient() {
     grad = {};
     grad_bf16 = {};

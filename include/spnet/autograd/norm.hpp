@@ -38,7 +38,8 @@ double backward_normalize(const ops::NormalizeContext<T, X>& context, const Tens
   const NormalizedGradient of_x = !into.needs(0)       ? NormalizedGradient::kNone
                                   : into.takes_bf16(0) ? NormalizedGradient::kBf16
                                                        : NormalizedGradient::kValues;
-  auto gradients = ops::normalize_backward(g, context, of_x, ops::reuse(g));
+  const bool needs_target = of_x == NormalizedGradient::kValues || context.mask == kernels::GradientMask::kOutput;
+  auto gradients = ops::normalize_backward(g, context, of_x, needs_target ? ops::reuse(g) : Tensor<T>());
   if (of_x == NormalizedGradient::kBf16)
     into.add(0, std::move(gradients.x_bf16));
   else
@@ -209,8 +210,8 @@ Variable<T> batch_norm(const char* op, const Variable<T>& x, const Variable<T>& 
 /// Batch normalisation over the last axis (Ioffe, Szegedy 2015): gamma·(x − mean)/√(variance + epsilon) + beta.
 /// x [...,C]; gamma, beta, running_mean, running_var [C]. In training mean and (biased) variance are the batch's and
 /// the running ones are updated in place, with the unbiased variance, as in PyTorch (undefined ones are not); else they
-/// are the running ones. Gradients are exact. Throws ShapeError, or ValueError on one value for each channel in
-/// training.
+/// are the running ones. Gradients are exact (but see ops::float32_matmul_precision). Throws ShapeError, or ValueError
+/// on one value for each channel in training.
 template <class T>
 Variable<T> batch_norm(const Variable<T>& x, const Variable<T>& gamma, const Variable<T>& beta, Tensor<T> running_mean,
                        Tensor<T> running_var, const BatchNormOptions& options = {}) {

@@ -51,7 +51,7 @@ struct Bf16OrderArgs {
   std::int64_t pixels, channels;
   std::uint16_t* to;
   std::int64_t step;   ///< of what is written
-  bool leads = false;  ///< of `interleave`: a pixel of zeros comes first, is counted in `pixels`, and x begins behind it
+  bool leads = false;  ///< of `interleave`: a zero pixel comes first, is counted in `pixels`, and x begins behind it
 };
 
 /// One instruction set's bf16 kernels; without functions where it has none that outrun floats.
@@ -59,7 +59,7 @@ struct Bf16Kernels {
   const char* name;
   std::int64_t lanes;  ///< outputs are handled in multiples of this
   std::int64_t panel;  ///< widest panel of packed weights
-  /// to[p * step + c], and a zero behind an odd number of channels.
+  /// high[p * step + c], low likewise, and a zero behind an odd number of channels.
   void (*split)(const Bf16SplitArgs&);
   /// to[(p / 2 * step + c) * 2 + p % 2], a row of pairs, zeros up to `step`, a multiple of lanes; and a zero pixel
   /// behind an odd number of them.

@@ -42,7 +42,7 @@ struct DecodeArgs {
   float* values;
 };
 
-/// dx[i] = low <= x[i] <= high ? gradient[i] : 0, added to what is there where asked for; dx may be gradient.
+/// dx[i] = low <= x[i] <= high ? gradient[i] : 0, where dx may be gradient; or dx[i] += that, if `adds`.
 struct ClampGradientArgs {
   const float* gradient;
   const float* x;

@@ -1,6 +1,7 @@
 // Batch normalisation over the last axis, forward and adjoint, on plain tensors.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdint>
@@ -275,11 +276,9 @@ struct NormalizeGradients {
   double scale = 0;  ///< Σ gradient·(level − y·factor inside the clip, level outside), where clip.factor is not 0
 };
 
-/// Floats of a normalisation's gradient that are rounded at a time.
-inline constexpr std::int64_t kRoundedFloats = 2048;
-
 namespace detail {
 
+/// to[i] = bf16(x[i]).
 inline void round_to_bf16(const float* x, std::int64_t count, bf16* to) {
   const kernels::Bf16Kernels& k = kernels::active().bf16;
   if (!k.split) return static_cast<void>(std::transform(x, x + count, to, [](float v) { return bf16(v); }));
@@ -291,17 +290,19 @@ inline void round_to_bf16(const float* x, std::int64_t count, bf16* to) {
 
 }  // namespace detail
 
-/// The adjoint of batch norm (+ add) (+ relu), exact, with batch statistics or constant ones. Two passes over the data.
-/// `target`, which may be `gradient`, is overwritten where one is given.
+/// The adjoint of batch norm (+ add) (+ relu), exact but for what kBf16 rounds, with batch statistics or constant ones.
+/// Two passes over the data. `target`, which may be `gradient`, is overwritten where one is given. kBf16 is for floats:
+/// throws ValueError.
 template <class T, class X>
 NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const NormalizeContext<T, X>& context,
                                          NormalizedGradient of_x, Tensor<T> target = {}) {
   using kernels::GradientMask;
+  check<ValueError>((std::is_same_v<T, float> || of_x != NormalizedGradient::kBf16),
+                    "normalize_backward: gradients of double are not rounded to bf16");
   const Tensor<X> x = context.input.x.contiguous();
   const Tensor<T> y = context.y.defined() ? context.y.contiguous() : context.y;
   const std::int64_t channels = x.dim(-1), rows = x.size() / channels;
   const detail::ChannelChunks chunks(rows, channels);
-  if (!target.defined()) target = Tensor<T>(x.shape());
   const Tensor<T> dense = gradient.contiguous();
   // The kernels see x, not what it stands for: the mean is divided, the slopes are multiplied by its unit.
   Tensor<double> means({channels});
@@ -313,6 +314,7 @@ NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const Normal
   const std::int64_t width = 2 * channels * chunks.repeat;
   Tensor<double> partial({chunks.count, width}), of_scale = Tensor<double>::zeros({chunks.count});
   const bool writes = context.mask == GradientMask::kOutput;
+  if (!target.defined() && (writes || of_x == NormalizedGradient::kValues)) target = Tensor<T>(x.shape());
 
   kernels::NormalizeSumsArgs<T, X> whole{};
   whole.gradient = dense.data();
@@ -404,6 +406,7 @@ NormalizeGradients<T> normalize_backward(const Tensor<T>& gradient, const Normal
     parallel_for(chunks.count, [&](std::int64_t i) { rows_from(chunks[i], 0, chunks[i].rows, dx + chunks[i].at); });
   } else if constexpr (std::is_same_v<T, float>) {
     // Some rows at a time, which are rounded while they are in the cache.
+    constexpr std::int64_t kRoundedFloats = 2048;
     const std::int64_t wide = channels * chunks.repeat, most_rows = std::max<std::int64_t>(kRoundedFloats / wide, 1);
     bf16* const dx = out.x_bf16.data();
     parallel_for_scratch<float>(chunks.count, most_rows * wide, [&](std::int64_t i, float* scratch) {

@@ -45,11 +45,13 @@ inline void conv2d(const ConvSizes& s, const double* x, const double* w, double*
 
 /// Whether both gradients of a convolution read that of its output as one bf16 in place of each float.
 inline bool reads_bf16_gradient(const ConvSizes& s) {
-  const auto is_one = [](const std::optional<Bf16Parts>& parts) {
-    return parts && parts->first == 1 && parts->second == 1;
+  const auto is_read_as_one = [](const Correlation& c) {
+    const auto parts = bf16_parts(c, false);
+    return parts && parts->first == 1;
   };
-  return !is_depthwise(s) && allows_bf16_weight_grad(forward_correlation(s)) &&
-         is_one(bf16_parts(forward_correlation(s), false)) && is_one(bf16_parts(backward_correlation(s), false));
+  if (is_depthwise(s)) return false;
+  const Correlation forward = forward_correlation(s);
+  return suits_bf16_weight_grad(forward) && is_read_as_one(forward) && is_read_as_one(backward_correlation(s));
 }
 
 // dy is floats, or bf16 where reads_bf16_gradient.
@@ -167,8 +169,8 @@ class PackedConv2d {
   std::vector<std::unique_ptr<detail::FloatEngine>> engines_;  // of every group, or one for all
 };
 
-/// Whether the gradients of conv2d lose nothing where that of its output comes as bf16, for it is rounded to one bf16
-/// anyway: see float32_matmul_precision. Throws as conv2d.
+/// Whether the gradients of conv2d round that of its output to one bf16, so that nothing is lost where it comes as
+/// such: see float32_matmul_precision. Throws as conv2d.
 inline bool conv2d_reads_bf16_gradient(const Shape& x_shape, const Shape& w_shape, const Conv2dOptions& options = {}) {
   return detail::reads_bf16_gradient(detail::conv_sizes("conv2d", x_shape, w_shape, options));
 }
@@ -178,7 +180,8 @@ inline bool conv2d_reads_bf16_gradient(const Shape& x_shape, const Shape& w_shap
 template <class Gradient, class T>
 Tensor<T> conv2d_backward_data(const Tensor<Gradient>& grad, const Tensor<T>& w, const Shape& x_shape,
                                const Conv2dOptions& options = {}) {
-  static_assert(std::is_same_v<T, float> || (std::is_same_v<T, double> && std::is_same_v<Gradient, T>));
+  static_assert((std::is_same_v<Gradient, T> && std::is_floating_point_v<T>) ||
+                (std::is_same_v<Gradient, bf16> && std::is_same_v<T, float>));
   const detail::ConvSizes s = detail::conv_sizes("conv2d_backward_data", x_shape, w.shape(), options);
   check<ShapeError>(grad.shape() == detail::output_shape(s), "conv2d_backward_data: gradient ", grad.shape(),
                     " given, expected ", detail::output_shape(s));
@@ -195,7 +198,8 @@ Tensor<T> conv2d_backward_data(const Tensor<Gradient>& grad, const Tensor<T>& w,
 template <class Gradient, class T>
 Tensor<T> conv2d_backward_weight(const Tensor<Gradient>& grad, const Tensor<T>& x, const Shape& w_shape,
                                  const Conv2dOptions& options = {}) {
-  static_assert(std::is_same_v<T, float> || (std::is_same_v<T, double> && std::is_same_v<Gradient, T>));
+  static_assert((std::is_same_v<Gradient, T> && std::is_floating_point_v<T>) ||
+                (std::is_same_v<Gradient, bf16> && std::is_same_v<T, float>));
   const detail::ConvSizes s = detail::conv_sizes("conv2d_backward_weight", x.shape(), w_shape, options);
   check<ShapeError>(grad.shape() == detail::output_shape(s), "conv2d_backward_weight: gradient ", grad.shape(),
                     " given, expected ", detail::output_shape(s));

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <iterator>
 #include <optional>
+#include <utility>
 
 #include "spnet/core/bf16.hpp"
 #include "spnet/core/memory.hpp"
@@ -81,8 +82,10 @@ inline void split_pixels(const kernels::Bf16Kernels&, const kernels::Bf16SplitAr
 /// lower part meets the pixel's upper one; or both, where that takes no longer.
 class Bf16Correlation final : public FloatEngine {
  public:
-  /// `parts` of the input and of the weights. The input's channels are multiplied by `scale` first, where there is one.
-  Bf16Correlation(const Correlation& c, const WeightSource& w, const Bf16Parts& parts, const float* scale = nullptr)
+  /// `parts` of the input and of the weights. The input's channels are multiplied by `scale` first, where there is one,
+  /// and all outputs by `factor` in the end.
+  Bf16Correlation(const Correlation& c, const WeightSource& w, const Bf16Parts& parts, const float* scale = nullptr,
+                  float factor = 1)
       : k_(&kernels::active().bf16),
         parts_(parts),
         x_(c),
@@ -92,6 +95,10 @@ class Bf16Correlation final : public FloatEngine {
         pixel_(parts.first * c_.channels),
         panels_(*k_, c.outputs) {
     if (scale) scale_.assign(scale, scale + c.channels);
+    if (factor != 1) {
+      factors_.assign(static_cast<std::size_t>(c.outputs), factor);
+      factors_.resize(static_cast<std::size_t>(2 * c.outputs));  // and as many zeros
+    }
     constexpr auto kBytes = static_cast<std::int64_t>(sizeof(std::uint16_t));
     std::int64_t elements = 0;
     for (const Phase& phase : c_.phases) {
@@ -114,7 +121,12 @@ class Bf16Correlation final : public FloatEngine {
   void operator()(const CodeSource& x, float* y, const OutputConsumer& consume = {}) const override {
     run(x, y, consume);
   }
-  void operator()(const bf16* x, float* y) const { run(x, y, {}); }
+  /// Of one part, without a scale.
+  void operator()(const bf16* x, float* y) const {
+    check(parts_.first == 1 && scale_.empty(), "conv2d: bf16 given to products of ", parts_.first,
+          " parts, or with scales");
+    run(x, y, {});
+  }
 
   std::int64_t bytes() const override { return static_cast<std::int64_t>(packed_.size_bytes()); }
   const char* name() const override {
@@ -224,6 +236,7 @@ class Bf16Correlation final : public FloatEngine {
       for (std::size_t i = 0; i < c_.phases.size(); ++i)
         if (!clear || !c_.phases[i].taps.empty()) multiply(i, copies, task, y_image);
       if (k_->release) k_->release();
+      for (std::int64_t i = 0; !factors_.empty() && i < task.images; ++i) scale_outputs(task, y_image + i * c_.y_image);
       if (consume) tasks_->consume(c_, panels_, task, consume);
     });
   }
@@ -245,6 +258,20 @@ class Bf16Correlation final : public FloatEngine {
     }
   }
 
+  // Those of one image, while they are in the cache.
+  void scale_outputs(const DirectTasks::Task& task, float* y) const {
+    const auto kernel = kernels::active().elementwise.of_values.normalize;
+    const std::int64_t channel = task.first_panel * panels_.panel;
+    for (const Phase& phase : c_.phases) {
+      std::int64_t rows = std::min(task.last, phase.rows) - task.first, pixels = phase.cols;
+      if (rows > 0 && c_.y_row == pixels * c_.y_step) pixels *= std::exchange(rows, 1);
+      for (std::int64_t row = 0; row < rows; ++row) {
+        float* const at = y + phase.y + (task.first + row) * c_.y_row + channel;
+        kernel({at, nullptr, factors_.data(), factors_.data() + c_.outputs, false, at, pixels,
+                panels_.between(task.first_panel, task.last_panel), c_.y_step, c_.y_step});
+      }
+    }
+  }
   void multiply(std::size_t i, const std::uint16_t* x, const DirectTasks::Task& task, float* y) const {
     const Phase& phase = c_.phases[i];
     const std::int64_t last = std::min(task.last, phase.rows);
@@ -273,6 +300,7 @@ class Bf16Correlation final : public FloatEngine {
   std::int64_t pixel_;  // elements of a pixel of a copy
   Panels panels_;
   PoolVector<float> scale_;          // of the input's channels, or nothing
+  PoolVector<float> factors_;        // of the outputs, and what is added to them; or nothing
   PoolVector<std::int64_t> starts_;  // of each phase's weights
   PoolVector<Runs> runs_;            // of each phase
   Buffer packed_;

@@ -113,7 +113,8 @@ class Bf16WeightGrad {
  private:
   // Pixels are summed over in multiples of these, for the kernel's products to be of one shape.
   static constexpr std::int64_t kChunk = 32;
-  static constexpr std::int64_t kBlockOutputs = 32, kBlockBytes = 64 * 1024;  // of both factors' pixels
+  static constexpr std::int64_t kBlockOutputs = 32;
+  static constexpr std::int64_t kBlockBytes = 64 * 1024;  // of both factors' pixels
 
   // The first of a row's columns that lies in the image: no first tap reads behind column 0.
   std::int64_t first_col() const { return -cols_.least; }
@@ -228,7 +229,7 @@ class Bf16WeightGrad {
                 Segment* segments, float* sums, bool accumulate) const {
     constexpr std::int64_t kBytes = sizeof(std::uint16_t);
     const std::int64_t most = std::min(outputs, kBlockOutputs), all = unit.images * sums_;
-    const std::int64_t pixel_bytes = (parts_.second * most + 2 * parts_.first * panels_.panel) * kBytes;
+    const std::int64_t pixel_bytes = (parts_.second * most + 2 * parts_.first * panels_.width(0)) * kBytes;
     const std::int64_t blocks = std::clamp<std::int64_t>(ceil_div(all * pixel_bytes, kBlockBytes), 1, all / kChunk);
     for (std::int64_t block = 0; block < blocks; ++block) {
       const std::int64_t count = add_segments(block * all / kChunk / blocks * kChunk,

@@ -6,6 +6,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -77,11 +78,24 @@ inline Tensor<float> conv2d(const Quantized& x, const Tensor<float>& w, const Co
   return y;
 }
 
-/// Gradient of conv2d with respect to x, of the values of w, codes: as that of floats. On products of bf16 the weights
-/// are the codes' integers, which are exact there, and the gradient takes their scale. Throws as conv2d.
-inline Tensor<float> conv2d_backward_data(const Tensor<float>& grad, const Quantized& w, const Shape& x_shape,
-                                          const Conv2dOptions& options = {}) {
+/// The same where w are codes, whose integers are multiplied: those of several scales ask for a gradient that takes the
+/// scales before it is rounded.
+inline bool conv2d_reads_bf16_gradient(const Shape& x_shape, const Quantized& w, const Conv2dOptions& options = {}) {
+  const auto* map = std::get_if<AffineCodes>(&w.map);
+  return (!map || map->scale.size() == 1) && conv2d_reads_bf16_gradient(x_shape, w.codes.shape(), options);
+}
+
+/// Gradient of conv2d with respect to x, of the values of w, codes: as that of floats; `grad` is float or bf16. On
+/// products of bf16 the weights are the codes' integers, which are exact there; one scale multiplies the result,
+/// several the gradient. Throws as conv2d.
+template <class Gradient>
+Tensor<float> conv2d_backward_data(const Tensor<Gradient>& grad, const Quantized& w, const Shape& x_shape,
+                                   const Conv2dOptions& options = {}) {
   const detail::ConvSizes s = detail::conv_sizes("conv2d_backward_data", x_shape, w.codes.shape(), options);
+  if constexpr (std::is_same_v<Gradient, bf16>) {
+    if (!conv2d_reads_bf16_gradient(x_shape, w, options))
+      return conv2d_backward_data(grad.template to<float>(), w, x_shape, options);
+  }
   const auto* map = std::get_if<AffineCodes>(&w.map);
   const bool is_exact =
       map && map->channel_axis <= 0 && detail::is_exact_in_bf16({nullptr, 1, 0, detail::IntegerRange(*map).largest()});
@@ -90,12 +104,15 @@ inline Tensor<float> conv2d_backward_data(const Tensor<float>& grad, const Quant
   if (!is_exact || !parts || detail::is_depthwise(s) || grad.shape() != detail::output_shape(s) || grad.size() == 0)
     return conv2d_backward_data(grad, decode(w), x_shape, options);
   const Tensor<std::uint8_t> codes = w.codes.contiguous();
-  const Tensor<float> scale = detail::output_scales(*map, s.o), g = grad.contiguous();
+  const Tensor<float> scale = detail::output_scales(*map, s.o);
+  const Tensor<Gradient> g = grad.contiguous();
+  const bool has_one_scale = map->scale.size() == 1;
   Tensor<float> integers(codes.shape()), dx(x_shape);
   kernels::active().quantize.decode({codes.data(), codes.size(), map->step, map->zero_point, 1.0f, integers.data()});
   for (std::int64_t i = 0; i < s.groups; ++i)
-    detail::Bf16Correlation(c, integers.data() + i * c.channels * c.w_channel, *parts, scale.data() + i * c.channels)(
-        g.data() + i * c.channels, dx.data() + i * c.outputs);
+    detail::Bf16Correlation(c, integers.data() + i * c.channels * c.w_channel, *parts,
+                            has_one_scale ? nullptr : scale.data() + i * c.channels,
+                            has_one_scale ? scale(0) : 1.0f)(g.data() + i * c.channels, dx.data() + i * c.outputs);
   return dx;
 }
 
@@ -257,6 +274,7 @@ inline Sums conv2d_sums(const Quantized& x, const Quantized& w, const Conv2dOpti
 template <class Gradient>
 Tensor<float> conv2d_backward_weight(const Tensor<Gradient>& grad, const Quantized& x, const Shape& w_shape,
                                      const Conv2dOptions& options = {}) {
+  static_assert(std::is_same_v<Gradient, float> || std::is_same_v<Gradient, bf16>);
   const AffineCodes* map = detail::as_source(x);
   if (!map) return conv2d_backward_weight(grad, decode(x), w_shape, options);
   const detail::ConvSizes s = detail::conv_sizes("conv2d_backward_weight", x.codes.shape(), w_shape, options);

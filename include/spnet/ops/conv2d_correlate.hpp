@@ -250,15 +250,15 @@ inline void correlate_backward(const Correlation& c, const bf16* x, const float*
   Bf16Correlation(c, w, Bf16Parts{1, 1})(x, y);
 }
 
-/// Fewer channels would leave most of their panel empty.
-inline bool allows_bf16_weight_grad(const Correlation& c) { return c.channels >= kBlock; }
+/// Whether the gradient of the weights goes well with products of bf16: fewer channels leave most of a panel empty.
+inline bool suits_bf16_weight_grad(const Correlation& c) { return c.channels >= kBlock; }
 
 /// dw of one group; `c` is its forward correlation, dy and x point at the group's first channel. x is floats or a
 /// CodeSource.
 template <class Source>
 void correlate_weight_grad(const Correlation& c, const float* dy, const Source& x, float* dw) {
   const auto parts = bf16_parts(c, is_exact_in_bf16(x));
-  if (parts && allows_bf16_weight_grad(c)) return Bf16WeightGrad<Source, float>(c, dy, x, *parts)(dw);
+  if (parts && suits_bf16_weight_grad(c)) return Bf16WeightGrad<Source, float>(c, dy, x, *parts)(dw);
   if (suits_winograd_backward(c) && (std::is_pointer_v<Source> || c.in_step == c.channels))
     return winograd_weight_grad(c, dy, x, dw);
   WeightGrad<Source>(c, dy, x)(dw);

@@ -17,7 +17,8 @@ enum class Float32Precision { kHighest, kHigh, kMedium };
 
 /// The least precision of convolutions of floats, of codes with floats, and of their gradients: for machines with fast
 /// products of bf16, without effect on others, nor on depthwise convolutions. kHighest by default. Integers of 8 bits
-/// that codes stand for are exact in any case. Below kHighest Winograd's filtering is not used. What is not finite
+/// that codes stand for are exact in any case. With kMedium the gradient of a norm may be rounded where it is made, for a
+/// convolution that would round it. Below kHighest Winograd's filtering is not used. What is not finite
 /// stays so, though as NaN where infinities meet zeros or lower parts, and may spoil gradients of weights beside its
 /// own; beyond bf16's largest number, 3.39e38, floats count as infinite. A packed convolution keeps the precision that
 /// it was packed with.

@@ -227,10 +227,10 @@ inline Tensor<float> clamp_gradient(const Tensor<float>& gradient, const Tensor<
   detail::clamp_gradient(gradient, x, low, high, dx, false);
   return dx;
 }
-/// Adds it to the gradient `sum`, row-major.
+/// Adds the gradient where low ≤ x ≤ high to `sum`, row-major. Throws ShapeError on other shapes.
 inline void add_clamped_gradient_(Tensor<float>& sum, const Tensor<float>& gradient, const Tensor<float>& x, float low,
                                   float high) {
-  check<ShapeError>(sum.shape() == x.shape(), "clamp_gradient: sum ", sum.shape(), ", input ", x.shape());
+  check<ShapeError>(sum.shape() == x.shape(), "add_clamped_gradient_: sum ", sum.shape(), ", input ", x.shape());
   detail::clamp_gradient(gradient, x, low, high, sum, true);
 }
 

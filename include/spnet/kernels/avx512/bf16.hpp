@@ -60,7 +60,14 @@ SPNET_AVX512_BF16 inline __m512 left_of(__m512 x, Units::Bits high) {
   return _mm512_maskz_mov_ps(_knot_mask16(_mm512_fpclass_ps_mask(left, kNotFinite)), left);
 }
 
-// What is written is read again soon, which must not wait for a masked store.
+// The first `count` of 16 bf16. They are read again soon, which must not wait for a masked store.
+SPNET_AVX512_BF16 inline void store_halves(std::uint16_t* to, __m256bh halves, std::int64_t count) {
+  if (count >= 16)
+    _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(to), (__m256i)halves);
+  else
+    _mm256_mask_storeu_epi16(to, first_floats(count), (__m256i)halves);
+}
+
 SPNET_AVX512_BF16 inline void bf16_split(const Bf16SplitArgs& given) {
   typedef std::uint16_t Halves __attribute__((vector_size(32)));
   Bf16SplitArgs a = given;
@@ -76,18 +83,16 @@ SPNET_AVX512_BF16 inline void bf16_split(const Bf16SplitArgs& given) {
       _mm512_storeu_si512(a.high + c,
                           (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(a.x + c + 16), _mm512_loadu_ps(a.x + c)));
     for (; c < even; c += 16) {
-      const __mmask16 present = first_floats(a.channels - c), written = first_floats(even - c);
+      const __mmask16 present = first_floats(a.channels - c);
       __m512 x = _mm512_maskz_loadu_ps(present, a.x + c);
       if (a.scale) x *= _mm512_maskz_loadu_ps(present, a.scale + c);
-      const auto high = (Halves)_mm512_cvtneps_pbh(x);
-      if (c + 16 <= even)
-        _mm256_storeu_si256(reinterpret_cast<__m256i_u*>(a.high + c), (__m256i)high);
-      else
-        _mm256_mask_storeu_epi16(a.high + c, written, (__m256i)high);
+      const __m256bh high = _mm512_cvtneps_pbh(x);
+      store_halves(a.high + c, high, even - c);
       if (!a.low) continue;
-      const __m512 left = left_of(x, __builtin_convertvector(high, Units::Bits) << 16);
-      _mm256_mask_storeu_epi16(a.low + p * a.step + c, written, (__m256i)_mm512_cvtneps_pbh(left));
+      const __m512 left = left_of(x, __builtin_convertvector((Halves)high, Units::Bits) << 16);
+      store_halves(a.low + c, _mm512_cvtneps_pbh(left), even - c);
     }
+    if (a.low) a.low += a.step;
   }
 }
 
