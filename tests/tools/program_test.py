@@ -294,6 +294,11 @@ class Program(ProgramCase):
         self.ok(*TRAIN, "--out", self.folder / "two", "--threads", "2")
         self.assert_same_run("one", "two")
 
+    def test_simulated_quantization_gives_the_same_bytes(self):
+        self.ok(*TRAIN, "--out", self.folder / "integers")
+        self.ok(*TRAIN, "--out", self.folder / "simulated", "--simulate")
+        self.assert_same_run("integers", "simulated")
+
     def test_a_stopped_run_goes_on_bit_for_bit(self):
         long = [word.replace("train=96", "train=1600") for word in TRAIN]
         long += ["--quantizer", "lsq", "--optimizer", "adam"]

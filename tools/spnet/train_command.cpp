@@ -10,6 +10,7 @@
 #include "configuration_file.hpp"
 #include "signals.hpp"
 #include "spnet/core/parallel.hpp"
+#include "spnet/ops/conv2d_codes.hpp"
 #include "train_session.hpp"
 #include "training_options.hpp"
 
@@ -21,6 +22,7 @@ struct TrainArguments : TrainingArguments {
   std::string switches = "w1a1,w2a2,w4a4,w8a8,w32a32", out, configuration;
   std::vector<std::string> switch_weights, bits, stages;
   double label_weight = -1;
+  bool simulate = false;
 };
 
 // Of one width for weights and activations.
@@ -67,6 +69,7 @@ void validate(TrainArguments& arguments) {
 
 int train(TrainArguments& arguments) {
   set_num_threads(arguments.threads);
+  ops::simulates_in_float() = arguments.simulate;
   catch_stop_signals();
   bool finished;
   if (!arguments.resume.empty()) {
@@ -148,6 +151,8 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
   // A network at one precision for each layer has nobody to learn from.
   for (const char* name : {"--distill", "--temperature", "--label-weight", "--switch-weights", "--feature-weight"})
     command->get_option(name)->excludes(configuration);
+  command->add_flag("--simulate", arguments->simulate,
+                    "multiply codes in float wherever that is exact, as simulated quantization does: slower, same results");
   command->add_option("--eval-every", arguments->session.eval_every, "epochs between tests; 0: only after the last")
       ->check(CLI::Range(0, 1000000))
       ->capture_default_str();
