@@ -294,7 +294,9 @@ TEST_CASE("ops: convolution of codes has the same bits for any number of threads
 TEST_CASE("ops: totals counted by a convolution are those of its sums") {
   for (const Problem& p : {Problem{{5, 9, 9, 32}, {48, 3, 3, 32}, {.padding = 1}},
                            Problem{{3, 10, 7, 12}, {70, 3, 3, 6}, {.stride = 2, .padding = 1, .groups = 2}},
-                           Problem{{2, 5, 5, 256}, {300, 1, 1, 256}, {}}}) {
+                           Problem{{2, 5, 5, 256}, {300, 1, 1, 256}, {}},
+                           Problem{{3, 41, 6, 37}, {37, 3, 3, 1}, {.padding = 1, .groups = 37}},
+                           Problem{{1, 7, 7, 64}, {64, 3, 3, 1}, {.stride = 2, .padding = 1, .groups = 64}}}) {
     for (const int bits : {1, 2, 8}) {
       const Quantized x = random_codes(p.x, unsigned_map(bits), 1), w = random_codes(p.w, centered_map(bits), 2);
       for (const kernels::KernelTable* table : kernels::available()) {

@@ -171,10 +171,10 @@ class PackedCodesConv2d {
                           detail::scale_of(*map) == detail::scale_of(x_map_),
                       "conv2d: the input's codes are not those that the weights were packed for");
     Sums out{Tensor<std::int32_t>(detail::output_shape(s_)), scale_, largest_};
-    if (with_totals && !groups_.empty()) out.totals.resize(static_cast<std::size_t>(s_.o));
+    if (with_totals && out.sums.size() > 0) out.totals.resize(static_cast<std::size_t>(s_.o));
     ChannelTotal* totals = out.totals.data();
     const Tensor<std::uint8_t> codes = x.codes.contiguous();
-    if (depthwise_) (*depthwise_)(codes.data(), out.sums.data());
+    if (depthwise_) (*depthwise_)(codes.data(), out.sums.data(), largest_, totals);
     const std::uint8_t* from = codes.data();
     std::int32_t* to = out.sums.data();
     for (const detail::IntegerCorrelation& group : groups_) {

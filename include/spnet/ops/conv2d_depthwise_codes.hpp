@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <iterator>
 #include <limits>
+#include <mutex>
 
 #include "spnet/ops/conv2d_depthwise.hpp"
 #include "spnet/ops/conv2d_integer.hpp"
@@ -38,11 +39,20 @@ class IntegerDepthwise {
       }
     });
   }
-  void operator()(const std::uint8_t* x, std::int32_t* y) const {
-    parallel_for(tasks_.count, [&](std::int64_t task) {
-      const std::int64_t n = task / tasks_.bands, first = task % tasks_.bands * tasks_.band;
-      multiply(x, n, first, std::min(first + tasks_.band, c_.phases[0].rows), y + n * c_.y_image, 0);
-    });
+  /// Adds the totals of the sums, none of a magnitude above `largest`, where they are asked for.
+  void operator()(const std::uint8_t* x, std::int32_t* y, std::int64_t largest, ChannelTotal* totals = nullptr) const {
+    std::mutex mutex;
+    parallel_for_scratch<std::byte>(
+        tasks_.count, totals ? TotalsCounter::bytes(c_.channels) : 0, [&](std::int64_t task, std::byte* memory) {
+          const std::int64_t n = task / tasks_.bands, first = task % tasks_.bands * tasks_.band;
+          const std::int64_t last = std::min(first + tasks_.band, c_.phases[0].rows);
+          multiply(x, n, first, last, y + n * c_.y_image, 0);
+          if (!totals) return;
+          TotalsCounter counter(memory, c_.channels, largest);
+          counter.add(y + n * c_.y_image + first * c_.y_row, c_.y_step, (last - first) * c_.phases[0].cols);
+          const std::lock_guard lock(mutex);
+          counter.add_to(totals);
+        });
   }
   /// As IntegerCorrelation.
   template <class Consume>
