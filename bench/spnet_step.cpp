@@ -114,8 +114,8 @@ int main(int argc, char** argv) {
     std::printf("spnet %s threads %d batch %lld width %lld switches %s isa %s precision %s: %.1f ms/step %.1f img/s peak "
                 "%.0f MiB (%.0f after start-up)\n",
                 model_name.c_str(), threads, static_cast<long long>(batch), static_cast<long long>(width),
-                switch_list.c_str(), spnet::kernels::active().name, matmul_precision.c_str(), best * 1e3, static_cast<double>(batch) / best, peak,
-                peak - at_start);
+                switch_list.c_str(), spnet::kernels::active().name, matmul_precision.c_str(), best * 1e3,
+                static_cast<double>(batch) / best, peak, peak - at_start);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "spnet_step: %s\n", error.what());
     return 1;

@@ -60,11 +60,13 @@ run_tests build testlog
 
 if [ "$emulate" = true ]; then
   emulated=(core kernels ops quant)
-  SPNET_EXPECTED_ISAS="avx2 simd" run_tests build testlog-qemu-x86_64 --wrapper "qemu-x86_64 -cpu Haswell" --timeout-multiplier 4 "${emulated[@]}"
+  SPNET_EXPECTED_ISAS="avx2 simd" run_tests build testlog-qemu-x86_64 --wrapper "qemu-x86_64 -cpu Haswell" \
+    --timeout-multiplier 4 "${emulated[@]}"
   tools/configure.sh build-aarch64 --cross-file tools/aarch64-linux.ini "-Dwerror=$werror" -Dtests=enabled \
     -Dexamples=disabled -Dbench=disabled -Dprogram=disabled -Dbuildtype=plain -Doptimization=1 "${unity[@]}"
   compile build-aarch64 "${emulated[@]/#/tests/test_}"
-  SPNET_EXPECTED_ISAS="neon neon_dotprod neon_i8mm simd" run_tests build-aarch64 testlog --timeout-multiplier 4 "${emulated[@]}"
+  SPNET_EXPECTED_ISAS="neon neon_dotprod neon_i8mm simd" run_tests build-aarch64 testlog \
+    --timeout-multiplier 4 "${emulated[@]}"
 fi
 
 if [ "$sanitize" = true ]; then
