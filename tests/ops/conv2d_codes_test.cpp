@@ -279,6 +279,35 @@ TEST_CASE("ops: floats and codes are multiplied without a float copy of the code
   }
 }
 
+TEST_CASE("ops: weights that are decoded a panel at a time have the bits of those decoded before") {
+  for (const kernels::KernelTable* table : kernels::available()) {
+    const ForcedIsa forced(table->name);
+    for (const Problem& p : {Problem{{2, 7, 6, 20}, {18, 3, 3, 20}, {.stride = 2, .padding = 1}},
+                             Problem{{2, 6, 6, 3}, {72, 3, 3, 3}, {.padding = 1}},
+                             Problem{{6, 12, 12, 32}, {64, 3, 3, 32}, {.padding = 1}},
+                             Problem{{9, 7, 6, 80}, {100, 1, 1, 80}, {}},
+                             Problem{{2, 7, 6, 40}, {20, 3, 3, 20}, {.padding = 1, .groups = 2}},
+                             Problem{{2, 6, 5, 10}, {10, 3, 3, 1}, {.padding = 1, .groups = 10}}}) {
+      AffineCodes per_output = centered_map(4);
+      per_output.scale = Tensor<float>({p.w[0]});
+      for (std::int64_t o = 0; o < p.w[0]; ++o) per_output.scale(o) = 0.1f * static_cast<float>(o + 1);
+      per_output.channel_axis = 0;
+      const Tensor<float> table_of_16 = testing::random_normal<float>({16}, 7);
+      for (const CodeMap& map : {CodeMap(centered_map(8)), CodeMap(per_output), CodeMap(LutCodes{table_of_16})}) {
+        const Quantized w{random_codes(p.w, centered_map(4), 3).codes, map};
+        const Tensor<float> values = ops::decode(w), x = testing::random_normal<float>(p.x, 4);
+        const Tensor<float> y = ops::conv2d(x, values, p.options);
+        CHECK(testing::bit_equal(ops::conv2d(x, w, p.options), y));
+        const Quantized x_codes = random_codes(p.x, unsigned_map(3), 8);
+        CHECK(testing::bit_equal(ops::conv2d(x_codes, w, p.options), ops::conv2d(x_codes, values, p.options)));
+        const Tensor<float> grad = testing::random_normal<float>(y.shape(), 5);
+        CHECK(testing::bit_equal(ops::conv2d_backward_data(grad, w, p.x, p.options),
+                                 ops::conv2d_backward_data(grad, values, p.x, p.options)));
+      }
+    }
+  }
+}
+
 TEST_CASE("ops: convolution of codes has the same bits for any number of threads") {
   const Problem p{{5, 9, 9, 32}, {48, 3, 3, 32}, {.padding = 1}};
   const Quantized x = random_codes(p.x, unsigned_map(8), 1), w = random_codes(p.w, centered_map(8), 2);

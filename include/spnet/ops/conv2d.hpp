@@ -30,11 +30,17 @@ inline Correlation depthwise(Correlation c, const ConvSizes& s) {
   return c;
 }
 
+inline DepthwiseCorrelation depthwise_engine(const Correlation& c, const ConvSizes& s, const WeightSource& w) {
+  const std::int64_t count = s.o * s.kh * s.kw;
+  const Buffer scratch(w.memory() ? 0 : static_cast<std::size_t>(count) * sizeof(float));
+  return DepthwiseCorrelation(depthwise(c, s), s.kh * s.kw, w.all(count, static_cast<float*>(scratch.data())));
+}
+
 // x is floats or a CodeSource.
 template <class Source>
-void conv2d(const ConvSizes& s, const Source& x, const float* w, float* y) {
+void conv2d(const ConvSizes& s, const Source& x, const WeightSource& w, float* y) {
   const Correlation c = forward_correlation(s);
-  if (is_depthwise(s)) return DepthwiseCorrelation(depthwise(c, s), s.kh * s.kw, w)(x, y);
+  if (is_depthwise(s)) return depthwise_engine(c, s, w)(x, y);
   for (std::int64_t g = 0; g < s.groups; ++g)
     correlate_forward(c, x + g * c.channels, w + g * c.outputs * c.w_output, y + g * c.outputs);
 }
@@ -56,10 +62,10 @@ inline bool reads_bf16_gradient(const ConvSizes& s) {
 
 // dy is floats, or bf16 where reads_bf16_gradient.
 template <class Gradient>
-void conv2d_backward_data(const ConvSizes& s, const Gradient* dy, const float* w, float* dx) {
+void conv2d_backward_data(const ConvSizes& s, const Gradient* dy, const WeightSource& w, float* dx) {
   const Correlation c = backward_correlation(s);
   if constexpr (std::is_same_v<Gradient, float>) {
-    if (is_depthwise(s)) return DepthwiseCorrelation(depthwise(c, s), s.kh * s.kw, w)(dy, dx);
+    if (is_depthwise(s)) return depthwise_engine(c, s, w)(dy, dx);
   }
   for (std::int64_t g = 0; g < s.groups; ++g)
     correlate_backward(c, dy + g * c.channels, w + g * c.channels * c.w_channel, dx + g * c.outputs);
@@ -118,10 +124,7 @@ class PackedConv2d {
     if (element_count(detail::output_shape(s_)) == 0) return;
     const detail::Correlation c = detail::forward_correlation(s_);
     if (detail::is_depthwise(s_)) {
-      const std::int64_t count = element_count(w_shape);
-      const Buffer scratch(static_cast<std::size_t>(count) * sizeof(float));
-      engines_.push_back(std::make_unique<detail::DepthwiseCorrelation>(
-          detail::depthwise(c, s_), s_.kh * s_.kw, w(0, count, static_cast<float*>(scratch.data()))));
+      engines_.emplace_back(new detail::DepthwiseCorrelation(detail::depthwise_engine(c, s_, {w, 0})));
       return;
     }
     for (std::int64_t g = 0; g < s_.groups; ++g)

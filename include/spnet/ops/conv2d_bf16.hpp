@@ -111,7 +111,7 @@ class Bf16Correlation final : public FloatEngine {
                                 [&](std::int64_t task, float* scratch) {
                                   const std::int64_t p = task % panels_.count();
                                   pack(static_cast<std::size_t>(task / panels_.count()), p,
-                                       w.outputs(c_, p * panels_.panel, panels_.valid(p), scratch + floats), scratch);
+                                       w.panel(c_, p * panels_.panel, panels_.valid(p), scratch + floats), scratch);
                                 });
     tasks_.emplace(c_, c_.most_rows(), panels_.count(), elements * kBytes, c_.in_rows * row() * kBytes);
     for (const Phase& phase : c_.phases) runs_.push_back(runs_of(phase));
@@ -197,8 +197,7 @@ class Bf16Correlation final : public FloatEngine {
     runs.finish();
     return runs;
   }
-  // `w` begins with the panel's.
-  void pack(std::size_t i, std::int64_t p, const float* w, float* floats) const {
+  void pack(std::size_t i, std::int64_t p, const PanelSource& w, float* floats) const {
     const Phase& phase = c_.phases[i];
     const std::int64_t width = panels_.width(p), count = c_.channels * width;
     std::uint16_t* to = weights(i, p);

@@ -31,6 +31,12 @@ inline CodeSource code_source(const Quantized& x, const AffineCodes& map) {
   return {x.codes.span().data(), map.step, map.zero_point, IntegerRange(map).largest()};
 }
 inline float scale_of(const AffineCodes& map) { return *map.scale.contiguous().data(); }
+/// What the codes' integers alone stand for.
+inline AffineCodes without_scale(AffineCodes map) {
+  map.scale = Tensor<float>::ones({1});
+  map.channel_axis = -1;
+  return map;
+}
 /// That of every output's weights, which have one scale, or one for each output.
 inline Tensor<float> output_scales(const AffineCodes& w, std::int64_t outputs) {
   const Tensor<float> of_map = w.scale.contiguous();
@@ -64,18 +70,66 @@ inline bool has_integer_form(const Quantized& x, const Quantized& w) {
   return x_map && !integer_form_obstacle(*x_map, w);
 }
 
+namespace detail {
+
+/// Reads the values of codes, times `factor` where there is one, as weights of an engine.
+class CodedWeights {
+ public:
+  explicit CodedWeights(const Quantized& w, std::optional<float> factor = {})
+      : codes_(w.codes.contiguous()), decoder_((check_quantized(w, "conv2d"), w.map), codes_.shape()), factor_(factor) {
+    read_ = [this](std::int64_t begin, std::int64_t count, float* scratch) { return values(begin, count, scratch); };
+  }
+  CodedWeights(const CodedWeights&) = delete;
+  CodedWeights& operator=(const CodedWeights&) = delete;
+  WeightSource source() const { return {read_, 0}; }
+
+ private:
+  const float* values(std::int64_t begin, std::int64_t count, float* to) const {
+    decoder_(codes_.data() + begin, begin, count, to);
+    for (std::int64_t i = 0; factor_ && i < count; ++i) to[i] = *factor_ * to[i] + 0.0f;  // as affine
+    return to;
+  }
+
+  Tensor<std::uint8_t> codes_;
+  Decoder decoder_;
+  std::optional<float> factor_;
+  FloatsReader read_;
+};
+
+// conv2d of codes' integers with floats.
+inline Tensor<float> conv2d_of_codes(const Quantized& x, const AffineCodes& map, const Shape& w_shape,
+                                     const WeightSource& w, const Conv2dOptions& options) {
+  const ConvSizes s = conv_sizes("conv2d", x.codes.shape(), w_shape, options);
+  Tensor<float> y(output_shape(s));
+  if (y.size() == 0) return y;
+  const Quantized dense{x.codes.contiguous(), x.map};
+  conv2d(s, code_source(dense, map), w, y.data());
+  return y;
+}
+
+}  // namespace detail
+
 /// conv2d of the values of x with float weights, as that of floats. x is read as codes: no float copy of all of it is
 /// made. Throws as conv2d.
 inline Tensor<float> conv2d(const Quantized& x, const Tensor<float>& w, const Conv2dOptions& options = {}) {
   const AffineCodes* map = detail::as_source(x);
   if (!map) return conv2d(decode(x), w, options);
-  const detail::ConvSizes s = detail::conv_sizes("conv2d", x.codes.shape(), w.shape(), options);
-  Tensor<float> y(detail::output_shape(s));
-  if (y.size() == 0) return y;
-  const Quantized dense{x.codes.contiguous(), x.map};
   const Tensor<float> scaled = affine(w, detail::scale_of(*map));
-  detail::conv2d(s, detail::code_source(dense, *map), scaled.data(), y.data());
+  return detail::conv2d_of_codes(x, *map, w.shape(), scaled.data(), options);
+}
+/// conv2d of floats with the values of w, which are decoded a panel at a time. Throws as conv2d.
+inline Tensor<float> conv2d(const Tensor<float>& x, const Quantized& w, const Conv2dOptions& options = {}) {
+  const detail::ConvSizes s = detail::conv_sizes("conv2d", x.shape(), w.codes.shape(), options);
+  Tensor<float> y(detail::output_shape(s));
+  if (y.size() > 0) detail::conv2d(s, x.contiguous().data(), detail::CodedWeights(w).source(), y.data());
   return y;
+}
+/// The same where both are codes, multiplied as floats.
+inline Tensor<float> conv2d(const Quantized& x, const Quantized& w, const Conv2dOptions& options = {}) {
+  const AffineCodes* map = detail::as_source(x);
+  if (!map) return conv2d(decode(x), w, options);
+  const detail::CodedWeights scaled(w, detail::scale_of(*map));
+  return detail::conv2d_of_codes(x, *map, w.codes.shape(), scaled.source(), options);
 }
 
 /// The same where w are codes, whose integers are multiplied: those of several scales ask for a gradient that takes the
@@ -85,32 +139,36 @@ inline bool conv2d_reads_bf16_gradient(const Shape& x_shape, const Quantized& w,
   return (!map || map->scale.size() == 1) && conv2d_reads_bf16_gradient(x_shape, w.codes.shape(), options);
 }
 
-/// Gradient of conv2d with respect to x, of the values of w, codes: as that of floats; `grad` is float or bf16. On
-/// products of bf16 the weights are the codes' integers, which are exact there; one scale multiplies the result,
-/// several the gradient. Throws as conv2d.
+/// Gradient of conv2d with respect to x, of the values of w, codes, which are decoded a panel at a time; `grad` is float
+/// or bf16. On products of bf16 the weights are the codes' integers, which are exact there; one scale multiplies the
+/// result, several the gradient. Throws as conv2d.
 template <class Gradient>
 Tensor<float> conv2d_backward_data(const Tensor<Gradient>& grad, const Quantized& w, const Shape& x_shape,
                                    const Conv2dOptions& options = {}) {
   const detail::ConvSizes s = detail::conv_sizes("conv2d_backward_data", x_shape, w.codes.shape(), options);
+  check<ShapeError>(grad.shape() == detail::output_shape(s), "conv2d_backward_data: gradient ", grad.shape(),
+                    " given, expected ", detail::output_shape(s));
   if constexpr (std::is_same_v<Gradient, bf16>) {
     if (!conv2d_reads_bf16_gradient(x_shape, w, options))
       return conv2d_backward_data(grad.template to<float>(), w, x_shape, options);
   }
+  Tensor<float> dx(x_shape);
+  if (dx.size() == 0) return dx;
+  const Tensor<Gradient> g = grad.contiguous();
   const auto* map = std::get_if<AffineCodes>(&w.map);
   const bool is_exact =
       map && map->channel_axis <= 0 && detail::is_exact_in_bf16({nullptr, 1, 0, detail::IntegerRange(*map).largest()});
   const detail::Correlation c = detail::backward_correlation(s);
   const auto parts = detail::bf16_parts(c, false, is_exact);
-  if (!is_exact || !parts || detail::is_depthwise(s) || grad.shape() != detail::output_shape(s) || grad.size() == 0)
-    return conv2d_backward_data(grad, decode(w), x_shape, options);
-  const Tensor<std::uint8_t> codes = w.codes.contiguous();
+  if (!is_exact || !parts || detail::is_depthwise(s)) {
+    detail::conv2d_backward_data(s, g.data(), detail::CodedWeights(w).source(), dx.data());
+    return dx;
+  }
   const Tensor<float> scale = detail::output_scales(*map, s.o);
-  const Tensor<Gradient> g = grad.contiguous();
   const bool has_one_scale = map->scale.size() == 1;
-  Tensor<float> integers(codes.shape()), dx(x_shape);
-  kernels::active().quantize.decode({codes.data(), codes.size(), map->step, map->zero_point, 1.0f, integers.data()});
+  const detail::CodedWeights integers({w.codes, detail::without_scale(*map)});
   for (std::int64_t i = 0; i < s.groups; ++i)
-    detail::Bf16Correlation(c, integers.data() + i * c.channels * c.w_channel, *parts,
+    detail::Bf16Correlation(c, integers.source() + i * c.channels * c.w_channel, *parts,
                             has_one_scale ? nullptr : scale.data() + i * c.channels,
                             has_one_scale ? scale(0) : 1.0f)(g.data() + i * c.channels, dx.data() + i * c.outputs);
   return dx;

@@ -236,17 +236,17 @@ inline std::unique_ptr<FloatEngine> make_engine(const Correlation& c, const Weig
 }
 
 /// Computes one group of a convolution; x and y point at the group's first channel, w at its first weight.
-inline void correlate_forward(const Correlation& c, const float* x, const float* w, float* y) {
+inline void correlate_forward(const Correlation& c, const float* x, const WeightSource& w, float* y) {
   with_engine(c, suits_winograd_forward(c), [&]<class Engine>(const auto&... more) { Engine(c, w, more...)(x, y); });
 }
-inline void correlate_forward(const Correlation& c, const CodeSource& x, const float* w, float* y) {
+inline void correlate_forward(const Correlation& c, const CodeSource& x, const WeightSource& w, float* y) {
   with_codes_engine(c, x.largest, [&]<class Engine>(const auto&... more) { Engine(c, w, more...)(x, y); });
 }
 /// The same of a convolution's gradient with respect to its input.
-inline void correlate_backward(const Correlation& c, const float* x, const float* w, float* y) {
+inline void correlate_backward(const Correlation& c, const float* x, const WeightSource& w, float* y) {
   with_engine(c, suits_winograd_backward(c), [&]<class Engine>(const auto&... more) { Engine(c, w, more...)(x, y); });
 }
-inline void correlate_backward(const Correlation& c, const bf16* x, const float* w, float* y) {
+inline void correlate_backward(const Correlation& c, const bf16* x, const WeightSource& w, float* y) {
   Bf16Correlation(c, w, Bf16Parts{1, 1})(x, y);
 }
 

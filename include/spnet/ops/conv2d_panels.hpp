@@ -56,21 +56,44 @@ struct Panels {
   std::int64_t total() const { return ceil_div(outputs, lanes) * lanes; }
 };
 
-/// The weights of one group: where they lie; or, forward, where those of an output follow each other, read an output at
-/// a time, from number `begin` on.
+/// The weights of a panel's outputs, numbered from the first output's first weight on.
+struct PanelSource {
+  const float* memory;  ///< where they lie; null where they are read
+  const FloatsReader* read = nullptr;
+  std::int64_t begin = 0;
+
+  /// The `count` from number `at` on, perhaps in `scratch`.
+  const float* row(std::int64_t at, std::int64_t count, float* scratch) const {
+    return memory ? memory + at : (*read)(begin + at, count, scratch);
+  }
+};
+
+/// The weights of one group: where they lie, or from number `begin` on as they are read, a panel at a time.
 class WeightSource {
  public:
   WeightSource(const float* w) : memory_(w) {}
   WeightSource(const FloatsReader& read, std::int64_t begin) : read_(&read), begin_(begin) {}
+  /// Those from number `count` on.
+  WeightSource operator+(std::int64_t count) const {
+    return memory_ ? WeightSource(memory_ + count) : WeightSource(*read_, begin_ + count);
+  }
 
   /// Where they lie; null where they are read.
   const float* memory() const { return memory_; }
-  /// Floats of scratch for reading `outputs`.
-  std::int64_t scratch(const Correlation& c, std::int64_t outputs) const { return memory_ ? 0 : outputs * c.w_output; }
-  /// Those of `count` outputs from `first` on.
-  const float* outputs(const Correlation& c, std::int64_t first, std::int64_t count, float* scratch) const {
-    if (memory_) return memory_ + first * c.w_output;
-    return (*read_)(begin_ + first * c.w_output, count * c.w_output, scratch);
+  /// Floats of scratch for a panel of `outputs`.
+  std::int64_t scratch(const Correlation& c, std::int64_t outputs) const {
+    return memory_ || c.w_output == 1 ? 0 : outputs * c.w_output;
+  }
+  /// Of the `count` outputs from `first` on. Read all at once where those of an output follow each other, else by and by.
+  PanelSource panel(const Correlation& c, std::int64_t first, std::int64_t count, float* scratch) const {
+    const std::int64_t begin = first * c.w_output;
+    if (memory_) return {memory_ + begin};
+    if (c.w_output == 1) return {nullptr, read_, begin_ + begin};
+    return {(*read_)(begin_ + begin, count * c.w_output, scratch)};
+  }
+  /// The first `count` of all.
+  const float* all(std::int64_t count, float* scratch) const {
+    return memory_ ? memory_ : (*read_)(begin_, count, scratch);
   }
 
  private:
@@ -81,14 +104,17 @@ class WeightSource {
 
 /// Packs the weights w[channel * w_channel + output * w_output] of `channels` of a tap and `valid` outputs as
 /// [channel][width of the panel]; one of the two steps is 1.
-inline void pack_tap(const Correlation& c, const Tap& tap, std::int64_t channels, const float* w, std::int64_t valid,
-                     std::int64_t width, float* to) {
-  const float* from = w + tap.weight;
+inline void pack_tap(const Correlation& c, const Tap& tap, std::int64_t channels, const PanelSource& w,
+                     std::int64_t valid, std::int64_t width, float* to) {
   if (c.w_output == 1) {
-    for (std::int64_t channel = 0; channel < channels; ++channel)
-      std::fill_n(std::copy_n(from + channel * c.w_channel, valid, to + channel * width), width - valid, 0.0f);
+    for (std::int64_t channel = 0; channel < channels; ++channel, to += width) {
+      const float* const row = w.row(tap.weight + channel * c.w_channel, valid, to);
+      if (row != to) std::copy_n(row, valid, to);
+      std::fill_n(to + valid, width - valid, 0.0f);
+    }
     return;
   }
+  const float* const from = w.memory + tap.weight;
   // A float is a unit of four bytes.
   constexpr std::int64_t kBytes = sizeof(float);
   kernels::active().codes.pack_bytes({reinterpret_cast<const std::uint8_t*>(from), kBytes * c.w_output, valid,
@@ -96,8 +122,8 @@ inline void pack_tap(const Correlation& c, const Tap& tap, std::int64_t channels
                                       kBytes * channels});
 }
 /// Those of every tap, as [tap][channel][width of the panel].
-inline void pack_panel(const Correlation& c, const Phase& phase, const float* w, std::int64_t valid, std::int64_t width,
-                       float* to) {
+inline void pack_panel(const Correlation& c, const Phase& phase, const PanelSource& w, std::int64_t valid,
+                       std::int64_t width, float* to) {
   for (const Tap& tap : phase.taps) {
     pack_tap(c, tap, c.channels, w, valid, width, to);
     to += c.channels * width;
@@ -212,7 +238,7 @@ class PhaseWeights {
     const auto pack = [&](std::int64_t task, float* scratch) {
       const auto i = static_cast<std::size_t>(task / panels.count());
       const std::int64_t p = task % panels.count(), first = p * panels_.panel, valid = panels_.valid(p);
-      pack_panel(c, c.phases[i], w.outputs(c, first, valid, scratch), valid, panels_.width(p),
+      pack_panel(c, c.phases[i], w.panel(c, first, valid, scratch), valid, panels_.width(p),
                  to + starts_[i] + first * rows_[i]);
     };
     const std::int64_t tasks = std::ssize(c.phases) * panels.count();

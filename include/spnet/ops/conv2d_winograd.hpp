@@ -171,7 +171,7 @@ class WinogradCorrelation final : public FloatEngine {
   }
   // As [position][channel][width of the panel].
   void transform_panel(const WeightSource& w, std::int64_t p, float* taps, float* scratch) {
-    const float* const from = w.outputs(c_, p * panels_.panel, panels_.valid(p), scratch);
+    const PanelSource from = w.panel(c_, p * panels_.panel, panels_.valid(p), scratch);
     pack_panel(c_, c_.phases[0], from, panels_.valid(p), panels_.width(p), taps);
     k_->winograd_weights({taps, c_.channels * panels_.width(p), panel(p)});
   }
