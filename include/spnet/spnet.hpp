@@ -51,6 +51,7 @@
 #include "spnet/ops/conv2d.hpp"
 #include "spnet/ops/conv2d_codes.hpp"
 #include "spnet/ops/elementwise.hpp"
+#include "spnet/ops/linear.hpp"
 #include "spnet/ops/matmul.hpp"
 #include "spnet/ops/pool.hpp"
 #include "spnet/ops/quantize.hpp"

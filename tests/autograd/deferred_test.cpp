@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "spnet/autograd/activation.hpp"
@@ -89,6 +90,68 @@ TEST_CASE("autograd: a deferred value is computed when it is asked for, and once
   const auto sums = conv2d(codes, quantize(net.w1, net.weights, 2, true), {.padding = 1});
   REQUIRE(sums.deferred_as<DeferredSums>());
   CHECK(testing::bit_equal(sums.value(), ops::decode(sums.deferred_as<DeferredSums>()->sums)));
+}
+
+TEST_CASE("autograd: neither pass decodes all of what is multiplied") {
+  Network net;
+  const Variable<float> pointwise(testing::random_normal<float>({24, 1, 1, 16}, 2), true);
+  const Variable<float> depthwise(testing::random_normal<float>({16, 3, 3, 1}, 3), true);
+  const auto check = [&](const Variable<float>& w, int w_bits, int x_bits, const ops::Conv2dOptions& options) {
+    const auto form = [](const Variable<float>& v, Quantizer& quantizer, int bits) {
+      return bits == kFloatBits ? v : quantize(v, quantizer, bits, true);
+    };
+    const Variable<float> x = form(net.x, net.activations, x_bits), codes = form(w, net.weights, w_bits);
+    const Variable<float> y = conv2d(x, codes, options);
+    y.backward(testing::random_normal<float>(y.shape(), 6));
+    for (const Variable<float>& v : {x, codes}) {
+      const auto* deferred = v.deferred_as<DeferredCodes>();
+      CHECK((!deferred || !deferred->is_computed()));
+    }
+  };
+  for (const auto& [w_bits, x_bits] : {std::pair{2, 4}, {8, 8}, {1, kFloatBits}, {kFloatBits, 2}}) {
+    check(net.w1, w_bits, x_bits, {.padding = 1});
+    check(net.w2, w_bits, x_bits, {.stride = 2, .padding = 1});
+    check(pointwise, w_bits, x_bits, {});
+    check(depthwise, w_bits, x_bits, {.padding = 1, .groups = 16});
+  }
+}
+
+TEST_CASE("autograd: a fully connected layer of codes has exact sums, and the gradients of their values") {
+  const Variable<float> x(testing::random_normal<float>({5, 30}, 1), true);
+  const Variable<float> w(testing::random_normal<float>({7, 30}, 2), true);
+  DorefaActivations activations;
+  DorefaWeights weights;
+  for (const int bits : {1, 2, 8}) {
+    const auto x_codes = quantize(x, activations, bits, true), w_codes = quantize(w, weights, bits, true);
+    const auto y = linear(x_codes, w_codes);
+    const auto* sums = y.deferred_as<DeferredSums>();
+    REQUIRE(sums);
+    REQUIRE(y.shape() == Shape{5, 7});
+    const auto& a = x_codes.deferred_as<DeferredCodes>()->quantized;
+    const auto& b = w_codes.deferred_as<DeferredCodes>()->quantized;
+    const auto &a_map = std::get<AffineCodes>(a.map), &b_map = std::get<AffineCodes>(b.map);
+    for (std::int64_t n = 0; n < 5; ++n) {
+      for (std::int64_t o = 0; o < 7; ++o) {
+        std::int32_t sum = 0;
+        for (std::int64_t i = 0; i < 30; ++i)
+          sum += (a_map.step * a.codes(n, i) - a_map.zero_point) * (b_map.step * b.codes(o, i) - b_map.zero_point);
+        CHECK(sums->sums.sums(n, o) == sum);
+      }
+    }
+    const auto seed = testing::random_normal<float>({5, 7}, 3);
+    const auto gradients = [&](const Variable<float>& result) {
+      x.node()->grad = w.node()->grad = {};
+      result.backward(seed);
+      return std::pair{x.grad().clone(), w.grad().clone()};
+    };
+    const auto of_codes = gradients(y);
+    CHECK_FALSE(w_codes.deferred_as<DeferredCodes>()->is_computed());
+    const auto of_values = gradients(linear(opaque(quantize(x, activations, bits, true)), opaque(quantize(w, weights, bits, true))));
+    for (const auto& [actual, expected] : {std::pair{of_codes.first, of_values.first}, {of_codes.second, of_values.second}}) {
+      const auto close = testing::allclose(actual, expected, 1e-5, 1e-4);
+      CHECK_MESSAGE(close, close.message);
+    }
+  }
 }
 
 TEST_CASE("autograd: a norm's output and its codes are the same whether the values are computed or not") {

@@ -128,15 +128,24 @@ TEST_CASE("train: the weights have the same bits for any number of threads") {
 
 TEST_CASE("train: after the first steps nothing asks the system for memory") {
   const Data data;
-  const auto net = small_net();
-  optim::SGD optimizer(train::parameter_groups(*net));
-  train::Trainer trainer(*net, kSwitches, optimizer);
-  for (std::uint64_t step = 0; step < 2; ++step) trainer.step(data.images, data.labels, 0.05, step);
-  const auto before = MemoryPool::global().statistics().heap_allocations;
-  const auto news = test::news.load();
-  for (std::uint64_t step = 2; step < 5; ++step) trainer.step(data.images, data.labels, 0.05, step);
-  CHECK(test::news.load() == news);
-  CHECK(MemoryPool::global().statistics().heap_allocations == before);
+  const auto switches = parse_switches("w1a1,w2a2,w8a8,w1a32,w32a2,w32a32");
+  for (const auto precision : {ops::Float32Precision::kHighest, ops::Float32Precision::kMedium}) {
+    const ops::Float32PrecisionGuard guard(precision);
+    for (const char* quantizer : {"dorefa", "lsq", "double_rounding", "log"}) {
+      INFO(quantizer);
+      const nn::Quantization quantization{
+          .switches = switches, .weight_quantizer = quantizer, .activation_quantizer = quantizer};
+      const auto net = models::make_model("resnet20", {.width = 0.25, .quantization = quantization, .seed = 3});
+      optim::SGD optimizer(train::parameter_groups(*net));
+      train::Trainer trainer(*net, switches, optimizer);
+      for (std::uint64_t step = 0; step < 2; ++step) trainer.step(data.images, data.labels, 0.05, step);
+      const auto before = MemoryPool::global().statistics().heap_allocations;
+      const auto news = test::news.load();
+      for (std::uint64_t step = 2; step < 4; ++step) trainer.step(data.images, data.labels, 0.05, step);
+      CHECK(test::news.load() == news);
+      CHECK(MemoryPool::global().statistics().heap_allocations == before);
+    }
+  }
 }
 
 TEST_CASE("train: the network learns one batch by heart") {

@@ -5,13 +5,13 @@
 #include <memory>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "spnet/autograd/arithmetic.hpp"
 #include "spnet/autograd/variable.hpp"
 #include "spnet/ops/conv2d.hpp"
 #include "spnet/ops/conv2d_codes.hpp"
-#include "spnet/ops/matmul.hpp"
-#include "spnet/ops/reduce.hpp"
+#include "spnet/ops/linear.hpp"
 
 namespace spnet {
 inline namespace v0 {
@@ -29,78 +29,86 @@ struct Linear {};
 
 namespace detail {
 
-// The gradients of a convolution.
+// What is multiplied: a tensor, or the codes that stand for it.
+template <class T>
+using Factor = std::conditional_t<std::is_same_v<T, float>, std::variant<Tensor<T>, Quantized>, std::variant<Tensor<T>>>;
+
+template <class T>
+Factor<T> factor_of(const Variable<T>& v) {
+  if constexpr (std::is_same_v<T, float>)
+    if (const auto* codes = v.template deferred_as<DeferredCodes>()) return codes->quantized;
+  return v.value();
+}
+template <class T>
+const Shape& shape_of(const Tensor<T>& x) {
+  return x.shape();
+}
+inline const Shape& shape_of(const Quantized& x) { return x.codes.shape(); }
+
+// The gradients of a convolution, or of a fully connected layer, which is one of images of one pixel.
 template <class T>
 struct Conv2dGradients {
-  Tensor<T> x, w;
+  Factor<T> x, w;
   Conv2dOptions options;
 
   bool takes_bf16() const requires std::is_same_v<T, float> {
-    return ops::conv2d_reads_bf16_gradient(x.shape(), w.shape(), options);
+    const Shape images = std::visit([](const auto& f) { return ops::as_images(shape_of(f)); }, x);
+    if (const auto* codes = std::get_if<Quantized>(&w))
+      return ops::conv2d_reads_bf16_gradient(images, ops::as_images(*codes), options);
+    return ops::conv2d_reads_bf16_gradient(images, ops::as_images(std::get<Tensor<T>>(w).shape()), options);
   }
   template <class Gradient>
-  void operator()(const Tensor<Gradient>& g, InputGradients<T>& into) const {
-    if (into.needs(0)) into.add(0, ops::conv2d_backward_data(g, w, x.shape(), options));
-    if (into.needs(1)) into.add(1, ops::conv2d_backward_weight(g, x, w.shape(), options));
-  }
-};
-
-// Those of one of codes. The weights are codes, too, or floats.
-struct CodesConv2dGradients {
-  Quantized x;
-  Variable<float> w;
-  Conv2dOptions options;
-
-  bool takes_bf16() const {
-    const Quantized* codes = w_codes();
-    return codes ? ops::conv2d_reads_bf16_gradient(x.codes.shape(), *codes, options)
-                 : ops::conv2d_reads_bf16_gradient(x.codes.shape(), w.shape(), options);
-  }
-  template <class Gradient>
-  void operator()(const Tensor<Gradient>& g, InputGradients<float>& into) const {
+  void operator()(const Tensor<Gradient>& gradient, InputGradients<T>& into) const {
+    const Tensor<Gradient> g = ops::as_images(gradient);
+    const Shape& x_shape = std::visit([](const auto& f) -> const Shape& { return shape_of(f); }, x);
+    const Shape& w_shape = std::visit([](const auto& f) -> const Shape& { return shape_of(f); }, w);
     if (into.needs(0)) {
-      const Quantized* codes = w_codes();
-      into.add(0, codes ? ops::conv2d_backward_data(g, *codes, x.codes.shape(), options)
-                        : ops::conv2d_backward_data(g, w.value(), x.codes.shape(), options));
+      const auto gradient_of = [&](const auto& f) {
+        return ops::conv2d_backward_data(g, ops::as_images(f), ops::as_images(x_shape), options);
+      };
+      into.add(0, ops::reshaped(std::visit(gradient_of, w), x_shape));
     }
-    if (into.needs(1)) into.add(1, ops::conv2d_backward_weight(g, x, w.shape(), options));
-  }
-
- private:
-  // Where it is faster to multiply them.
-  const Quantized* w_codes() const {
-    if (ops::float32_matmul_precision() == ops::Float32Precision::kHighest) return nullptr;
-    const auto* codes = w.deferred_as<DeferredCodes>();
-    return codes ? &codes->quantized : nullptr;
+    if (into.needs(1)) {
+      const auto gradient_of = [&](const auto& f) {
+        return ops::conv2d_backward_weight(g, ops::as_images(f), ops::as_images(w_shape), options);
+      };
+      into.add(1, ops::reshaped(std::visit(gradient_of, x), w_shape));
+    }
   }
 };
 
-inline Variable<float> conv2d_codes(const Quantized& x_codes, const Variable<float>& x, const Variable<float>& w,
-                                    const Conv2dOptions& options) {
-  const CodesConv2dGradients backward{x_codes, w.detach(), options};
-  const auto* w_codes = w.deferred_as<DeferredCodes>();
-  if (w_codes && ops::has_integer_form(x_codes, w_codes->quantized)) {
-    // Where gradients are recorded, what reads the sums next is a norm in training, as a rule.
-    std::shared_ptr<const Deferred<float>> sums =
-        make_deferred<DeferredSums>(ops::conv2d_sums(x_codes, w_codes->quantized, options, spnet::grad_enabled()));
-    return make_result<float>(std::move(sums), {x, w}, backward, traced::Conv2d{options});
+// The product of x and w, images and kernels or matrices both, as `y`.
+template <class T, class What>
+Variable<T> multiply(const Variable<T>& x, const Variable<T>& w, const Shape& y, const Conv2dOptions& options,
+                     const What& what) {
+  const Conv2dGradients<T> backward{factor_of(x), factor_of(w), options};
+  if constexpr (std::is_same_v<T, float>) {
+    const auto *x_codes = std::get_if<Quantized>(&backward.x), *w_codes = std::get_if<Quantized>(&backward.w);
+    if (x_codes && w_codes) {
+      const Quantized images = ops::as_images(*x_codes), kernels = ops::as_images(*w_codes);
+      if (ops::has_integer_form(images, kernels)) {
+        // Where gradients are recorded, what reads the sums next is a norm in training, as a rule.
+        std::shared_ptr<const Deferred<float>> sums = make_deferred<DeferredSums>(
+            ops::reshaped(ops::conv2d_sums(images, kernels, options, spnet::grad_enabled()), y));
+        return make_result<float>(std::move(sums), {x, w}, backward, what);
+      }
+    }
   }
-  return make_result<float>(ops::conv2d(x_codes, w.value(), options), {x, w}, backward, traced::Conv2d{options});
+  const auto product = [&](const auto& a, const auto& b) {
+    return ops::conv2d(ops::as_images(a), ops::as_images(b), options);
+  };
+  return make_result<T>(ops::reshaped(std::visit(product, backward.x, backward.w), y), {x, w}, backward, what);
 }
 
 }  // namespace detail
 
 /// Cross-correlation of x [N,H,W,C] with w [O,kH,kW,C/groups] → [N,H',W',O],
 /// H' = ⌊(H + 2·padding − dilation·(kH − 1) − 1)/stride⌋ + 1. Throws ShapeError or ValueError on sizes that do not fit.
-/// Where both are codes the sums are exact integers; where x alone is, it is read as codes.
+/// Where both are codes the sums are exact integers; where one is, it is read as codes.
 template <class T>
 Variable<T> conv2d(const Variable<T>& x, const Variable<T>& w, const Conv2dOptions& options = {}) {
-  if constexpr (std::is_same_v<T, float>) {
-    if (const auto* codes = x.template deferred_as<DeferredCodes>())
-      return detail::conv2d_codes(codes->quantized, x, w, options);
-  }
-  return make_result<T>(ops::conv2d(x.value(), w.value(), options), {x, w},
-                        detail::Conv2dGradients<T>{x.value(), w.value(), options}, traced::Conv2d{options});
+  const auto sizes = ops::detail::conv_sizes("conv2d", x.shape(), w.shape(), options);
+  return detail::multiply(x, w, ops::detail::output_shape(sizes), options, traced::Conv2d{options});
 }
 
 /// conv2d(x, w, options) + bias, bias [O]. Throws ShapeError on another bias.
@@ -111,18 +119,13 @@ Variable<T> conv2d(const Variable<T>& x, const Variable<T>& w, const Bias& bias,
   return conv2d(x, w, options) + bias;
 }
 
-/// x·wᵀ; x [N,in], w [out,in] → [N,out]. Throws ShapeError on sizes that do not fit.
+/// x·wᵀ; x [N,in], w [out,in] → [N,out]. Codes are multiplied as those of conv2d. Throws ShapeError on sizes that do not
+/// fit.
 template <class T>
 Variable<T> linear(const Variable<T>& x, const Variable<T>& w) {
   check<ShapeError>(x.shape().rank() == 2 && w.shape().rank() == 2 && x.dim(1) == w.dim(1), "linear: input ", x.shape(),
                     " given, weight ", w.shape(), " [out,in] expects [N,in]");
-  return make_result<T>(
-      ops::matmul(x.value(), w.value(), false, true), {x, w},
-      [x = x.value(), w = w.value()](const Tensor<T>& g, InputGradients<T>& into) {
-        if (into.needs(0)) into.add(0, ops::matmul(g, w, false, false));
-        if (into.needs(1)) into.add(1, ops::matmul(g, x, true, false));
-      },
-      traced::Linear{});
+  return detail::multiply(x, w, {x.dim(0), w.dim(0)}, {}, traced::Linear{});
 }
 
 /// x·wᵀ + bias; bias [out]. Throws ShapeError on sizes that do not fit.

@@ -9,8 +9,8 @@ namespace spnet {
 inline namespace v0 {
 namespace nn {
 
-/// x [N,in] → x·weightᵀ + bias [N,out]; weight [out,in]. Quantized as Conv2d is, to the same
-/// values, but multiplied in float; the classifiers of `models` are float altogether.
+/// x [N,in] → x·weightᵀ + bias [N,out]; weight [out,in]. Quantized and multiplied as Conv2d is, in integers where both
+/// are codes; the classifiers of `models` are float altogether.
 class Linear : public QuantizedLayer {
  public:
   /// Starts uniform in ±1/√in, as PyTorch does. Throws ValueError on non-positive sizes, and where sums

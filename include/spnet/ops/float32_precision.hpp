@@ -15,7 +15,7 @@ namespace ops {
 /// kMedium, unless sums cancel.
 enum class Float32Precision { kHighest, kHigh, kMedium };
 
-/// The least precision of convolutions of floats, of codes with floats, and of their gradients: for machines with fast
+/// The least precision of products of floats, of codes with floats, and of their gradients: for machines with fast
 /// products of bf16, without effect on others, nor on depthwise convolutions. kHighest by default. Integers of 8 bits
 /// that codes stand for are exact in any case. With kMedium the gradient of a norm may be rounded where it is made, for a
 /// convolution that would round it. Below kHighest Winograd's filtering is not used. What is not finite

@@ -1,7 +1,6 @@
 // Products of matrices, on the convolution kernels: a row of the left matrix is a pixel.
 #pragma once
 
-#include <memory>
 #include <type_traits>
 
 #include "spnet/kernels/reference.hpp"
@@ -25,7 +24,8 @@ inline Correlation matmul_correlation(std::int64_t m, std::int64_t n, std::int64
 }
 inline void matmul(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, const float* b, std::int64_t b_row,
                    std::int64_t b_col, float* c) {
-  PointwiseCorrelation(matmul_correlation(m, n, k, b_row, b_col), b)(a, c);
+  const Correlation pixels = matmul_correlation(m, n, k, b_row, b_col);
+  with_engine(pixels, false, [&]<class Engine>(const auto&... more) { Engine(pixels, b, more...)(a, c); });
 }
 
 // c [m,n] = aᵀ · b of a [k,m] and b [k,n]: the gradient of a pointwise convolution of k pixels, a column of them.
@@ -39,7 +39,7 @@ inline void matmul_transposed(std::int64_t m, std::int64_t n, std::int64_t k, co
 }  // namespace detail
 
 /// a [M,K] · b [K,N] → [M,N]; transpose_a takes a [K,M], transpose_b takes b [N,K]. The same bits for any number of
-/// threads. Throws ShapeError where an operand is no matrix or the inner sizes differ.
+/// threads; on products of bf16 where float32_matmul_precision lets it. Throws ShapeError where an operand is no matrix or the inner sizes differ.
 template <class T>
 Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, bool transpose_a = false, bool transpose_b = false) {
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
@@ -71,32 +71,6 @@ Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, bool transpose_a = fals
   }
   return c;
 }
-
-/// x·wᵀ with weights that are packed once, for x of `rows` rows: x [rows,in], w [out,in] → [rows,out], as matmul. Calls
-/// may come from several threads.
-class PackedLinear {
- public:
-  /// Throws ShapeError where w is no matrix or something is empty.
-  PackedLinear(std::int64_t rows, const Tensor<float>& w) : PackedLinear(rows, w.shape(), w.contiguous().data()) {}
-  /// The same for row-major weights of `shape`, which may go when this returns.
-  PackedLinear(std::int64_t rows, const Shape& shape, const float* w)
-      : PackedLinear(rows, shape, floats_in_memory(w)) {}
-  /// The same for weights that are read now, a panel at a time.
-  PackedLinear(std::int64_t rows, const Shape& shape, const FloatsReader& w) {
-    check<ShapeError>(shape.rank() == 2 && element_count(shape) > 0 && rows > 0, "linear: ", rows, " rows and weight ",
-                      shape, " given, expected rows and [out,in]");
-    engine_ = std::make_unique<detail::PointwiseCorrelation>(
-        detail::matmul_correlation(rows, shape[0], shape[1], 1, shape[1]), detail::WeightSource(w, 0));
-  }
-  /// x and y are row-major.
-  void operator()(const float* x, float* y, const detail::OutputConsumer& consume = {}) const {
-    (*engine_)(x, y, consume);
-  }
-  std::int64_t bytes() const { return engine_->bytes(); }
-
- private:
-  std::unique_ptr<detail::FloatEngine> engine_;
-};
 
 }  // namespace ops
 }  // namespace v0

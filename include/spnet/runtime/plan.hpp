@@ -123,8 +123,7 @@ class PlanBuilder {
   // What a node that has a rule for its input reads of the codes.
   Decoding decoding_of(const Node& node) const {
     if (gives_sums(graph_, node, widths_of(node))) return Decoding::kNone;
-    const bool scales_weights =
-        std::holds_alternative<Conv2d>(node.op) && std::holds_alternative<AffineCodes>(rule_of(node)->map);
+    const bool scales_weights = is_product(node.op) && std::holds_alternative<AffineCodes>(rule_of(node)->map);
     if (!scales_weights) return Decoding::kValues;
     return reads_codes_as_floats() ? Decoding::kIntegers : Decoding::kNone;
   }
@@ -217,8 +216,6 @@ class PlanBuilder {
 
   // The number of a product among the plan's.
   std::int32_t product(std::uint32_t node, Precision widths) {
-    const bool is_linear = std::holds_alternative<Linear>(graph_.nodes[node].op);
-    if (is_linear) widths.activation_bits = kFloatBits;
     plan_.products.push_back({node, widths, images_, ops::CodesProduct::kFastest, &kernels::active()});
     return static_cast<std::int32_t>(plan_.products.size() - 1);
   }
@@ -234,8 +231,7 @@ class PlanBuilder {
     ops::ChannelAffine<float> same;
     if (gives_sums(graph_, node, widths)) {
       const auto& x = std::get<AffineCodes>(rule->map);
-      const auto& w =
-          std::get<AffineCodes>(graph_.weights[std::get<Conv2d>(node.op).weight].codes.at(widths.weight_bits).map);
+      const auto& w = std::get<AffineCodes>(weight_of(graph_, node.op)->codes.at(widths.weight_bits).map);
       if (!affine) {
         same = {Tensor<float>::ones({outputs}), Tensor<float>::zeros({outputs})};
         affine = &same;

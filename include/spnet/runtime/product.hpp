@@ -12,7 +12,7 @@
 
 #include "spnet/ops/conv2d.hpp"
 #include "spnet/ops/conv2d_codes.hpp"
-#include "spnet/ops/matmul.hpp"
+#include "spnet/ops/linear.hpp"
 #include "spnet/runtime/bit_planes.hpp"
 #include "spnet/runtime/graph.hpp"
 
@@ -42,15 +42,13 @@ inline const CodeRule* rule_at(const Operator& op, int bits) {
 /// One way of multiplying, as the differentiable operators choose it for the same operands: results have the same bits.
 struct Product {
   /// Codes by codes gives sums; codes or floats by floats give floats.
-  std::variant<ops::PackedCodesConv2d, ops::PackedConv2d, ops::PackedLinear> kernel;
+  std::variant<ops::PackedCodesConv2d, ops::PackedConv2d> kernel;
   bool reads_codes = false;  ///< else floats
   std::int64_t bytes = 0;
 
   std::string name() const {
-    if (const auto* codes = std::get_if<ops::PackedCodesConv2d>(&kernel)) return codes->kernel_name();
-    if (const auto* conv = std::get_if<ops::PackedConv2d>(&kernel))
-      return conv->kernel_name() + (reads_codes ? " of codes" : "");
-    return "linear";
+    const std::string of_kernel = std::visit([](const auto& k) { return k.kernel_name(); }, kernel);
+    return of_kernel + (reads_codes && std::holds_alternative<ops::PackedConv2d>(kernel) ? " of codes" : "");
   }
 };
 
@@ -98,22 +96,20 @@ inline ops::FloatsReader values_reader(const Weight& weight, int bits, std::opti
 
 /// True where the product of these operands is one of codes by codes.
 inline bool gives_sums(const Graph& graph, const Node& node, Precision widths) {
-  const auto* conv = std::get_if<Conv2d>(&node.op);
+  const Weight* weight = weight_of(graph, node.op);
   const CodeRule* rule = rule_at(node.op, widths.activation_bits);
   const AffineCodes* codes = rule ? std::get_if<AffineCodes>(&rule->map) : nullptr;
-  if (!conv || !codes || widths.weight_bits == kFloatBits) return false;
-  const Weight& weight = graph.weights[conv->weight];
-  return !ops::integer_form_obstacle(*codes, weight.codes.at(widths.weight_bits).map, weight.shape);
+  if (!weight || !codes || widths.weight_bits == kFloatBits) return false;
+  return !ops::integer_form_obstacle(*codes, weight->codes.at(widths.weight_bits).map, ops::as_images(weight->shape));
 }
 
 /// True where there is a choice among products of codes.
 inline bool has_choice(const Graph& graph, const Node& node, Precision widths) {
   if (!gives_sums(graph, node, widths)) return false;
-  const auto& conv = std::get<Conv2d>(node.op);
-  const Weight& weight = graph.weights[conv.weight];
+  const Weight& weight = *weight_of(graph, node.op);
   const auto& x = std::get<AffineCodes>(rule_at(node.op, widths.activation_bits)->map);
   const auto& w = std::get<AffineCodes>(weight.codes.at(widths.weight_bits).map);
-  return ops::detail::WeightForm::has_planes(x, w, weight.shape[3]);
+  return ops::detail::WeightForm::has_planes(x, w, weight.shape.back());
 }
 
 /// True where codes by floats are multiplied as floats, which are the codes' integers: as the differentiable operators
@@ -127,17 +123,15 @@ inline Product make_product(const Graph& graph, const Node& node, const Shape& x
     product.bytes = std::visit([](const auto& kernel) { return kernel.bytes(); }, product.kernel);
     return product;
   };
-  if (const auto* linear = std::get_if<Linear>(&node.op)) {
-    const Weight& weight = graph.weights[linear->weight];
-    return finished({ops::PackedLinear(x[0], weight.shape, detail::values_reader(weight, widths.weight_bits))});
-  }
-  const auto& conv = std::get<Conv2d>(node.op);
-  const Weight& weight = graph.weights[conv.weight];
+  const Weight& weight = *weight_of(graph, node.op);
+  const Shape images = ops::as_images(x), kernels = ops::as_images(weight.shape);
+  const auto* conv = std::get_if<Conv2d>(&node.op);
+  const ops::Conv2dOptions options = conv ? conv->options : ops::Conv2dOptions{};
   const CodeRule* rule = rule_at(node.op, widths.activation_bits);
   const AffineCodes* codes = rule ? std::get_if<AffineCodes>(&rule->map) : nullptr;
   if (gives_sums(graph, node, widths))
-    return finished({ops::PackedCodesConv2d(x, *codes, weight.shape, weight.codes.at(widths.weight_bits).map,
-                                            detail::codes_reader(weight, widths.weight_bits), conv.options, choice),
+    return finished({ops::PackedCodesConv2d(images, *codes, kernels, weight.codes.at(widths.weight_bits).map,
+                                            detail::codes_reader(weight, widths.weight_bits), options, choice),
                      true});
   std::optional<float> factor;  // a code of the input stands for its integer
   if (codes) factor = ops::detail::scale_of(*codes);
@@ -145,7 +139,7 @@ inline Product make_product(const Graph& graph, const Node& node, const Shape& x
   std::optional<std::int64_t> largest;
   if (reads_codes) largest = ops::detail::IntegerRange(*codes).largest();
   const ops::FloatsReader values = detail::values_reader(weight, widths.weight_bits, factor);
-  return finished({ops::PackedConv2d(x, weight.shape, values, conv.options, largest), reads_codes});
+  return finished({ops::PackedConv2d(images, kernels, values, options, largest), reads_codes});
 }
 
 }  // namespace runtime

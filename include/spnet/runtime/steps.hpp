@@ -223,9 +223,7 @@ class FloatProductStep final : public Step {
     // By way of one reference, which a std::function holds without memory of its own.
     ops::detail::OutputConsumer consume;
     if (stage_) consume = [&normalize](const ops::detail::OutputBlock& b) { normalize(b); };
-    if (const auto* linear = std::get_if<ops::PackedLinear>(&product->kernel)) {
-      (*linear)(memory.at<const float>(x_), y, consume);
-    } else if (const auto& conv = std::get<ops::PackedConv2d>(product->kernel); product->reads_codes) {
+    if (const auto& conv = std::get<ops::PackedConv2d>(product->kernel); product->reads_codes) {
       conv(ops::detail::CodeSource{memory.at<const std::uint8_t>(x_), map_->step, map_->zero_point,
                                    ops::detail::IntegerRange(*map_).largest()},
            y, consume);
