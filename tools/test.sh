@@ -63,7 +63,7 @@ if [ "$emulate" = true ]; then
   SPNET_EXPECTED_ISAS="avx2 simd" run_tests build testlog-qemu-x86_64 --wrapper "qemu-x86_64 -cpu Haswell" \
     --timeout-multiplier 4 "${emulated[@]}"
   tools/configure.sh build-aarch64 --cross-file tools/aarch64-linux.ini "-Dwerror=$werror" -Dtests=enabled \
-    -Dexamples=disabled -Dbench=disabled -Dprogram=disabled -Dbuildtype=plain -Doptimization=1 "${unity[@]}"
+    -Dexamples=disabled -Dbench=disabled -Dprogram=disabled -Dbuildtype=plain -Doptimization=g "${unity[@]}"
   compile build-aarch64 "${emulated[@]/#/tests/test_}"
   SPNET_EXPECTED_ISAS="neon neon_dotprod neon_i8mm simd" run_tests build-aarch64 testlog \
     --timeout-multiplier 4 "${emulated[@]}"
@@ -75,7 +75,7 @@ if [ "$sanitize" = true ]; then
   # Sanitizers bring warnings of the compiler's own making. Four checks take half of the time to compile: null pointers and
   # sizes of objects are found by addresses as well; alignment and dynamic types are looked at where files are fuzzed.
   tools/configure.sh build-sanitize -Dwerror=false -Dtests=enabled -Dexamples=disabled -Dbench=disabled -Dprogram=enabled \
-    -Dbuildtype=plain -Doptimization=1 "${unity[@]}" -Db_sanitize=address,undefined -Db_lundef=false \
+    -Dbuildtype=plain -Doptimization=g "${unity[@]}" -Db_sanitize=address,undefined -Db_lundef=false \
     "-Dcpp_args=-g1 -fno-omit-frame-pointer -fno-sanitize-recover=all -fno-sanitize=null,object-size,alignment,vptr"
   compile build-sanitize
   run_tests build-sanitize testlog --no-suite spnet:project --timeout-multiplier 4
@@ -86,7 +86,7 @@ fi
 if [ "$threads" = true ]; then
   export TSAN_OPTIONS=halt_on_error=1
   tools/configure.sh build-threads -Dwerror=false -Dopenmp=disabled -Dtests=enabled -Dexamples=disabled -Dbench=disabled \
-    -Dprogram=disabled -Dbuildtype=plain -Doptimization=1 "${unity[@]}" -Db_sanitize=thread -Db_lundef=false \
+    -Dprogram=disabled -Dbuildtype=plain -Doptimization=g "${unity[@]}" -Db_sanitize=thread -Db_lundef=false \
     "-Dcpp_args=-g1 -fno-omit-frame-pointer"
   compile build-threads tests/test_runtime
   run_tests build-threads testlog --timeout-multiplier 4 runtime
@@ -94,7 +94,7 @@ fi
 
 if [ "$fuzz" = true ]; then
   CXX=clang++ tools/configure.sh build-fuzz -Dfuzz=true -Dwerror=false -Dopenmp=disabled -Dtests=enabled -Dexamples=disabled \
-    -Dbench=disabled -Dprogram=disabled -Dbuildtype=plain -Doptimization=1
+    -Dbench=disabled -Dprogram=disabled -Dbuildtype=plain -Doptimization=g
   compile build-fuzz fuzzers
   run_tests build-fuzz testlog --suite spnet:fuzz
 fi
