@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <set>
@@ -93,6 +96,27 @@ TEST_CASE("train: a step of Bit-Mixer teaches what it drew and its teacher, and 
   for (std::uint64_t i = 0; i < 10; ++i) CHECK(trained(alone.step(i)).size() == 1);
 }
 
+TEST_CASE("train: a step of Bit-Mixer with several draws teaches each of them once") {
+  Run one({.stage_steps = {0, 0, 40}, .most_redraws = 1, .continues = true});
+  Run three({.stage_steps = {0, 0, 40}, .most_redraws = 1, .draws = 3, .continues = true});
+  Run uniform({.stage_steps = {0, 40, 0}, .draws = 8});
+  std::size_t most = 0;
+  for (std::uint64_t i = 0; i < 12; ++i) {
+    one.step(i);
+    three.step(i);
+    const auto names = trained(uniform.step(i));
+    REQUIRE(names.front() == "w4a4");
+    most = std::max(most, names.size());
+  }
+  CHECK(most == 3);
+  CHECK_FALSE(testing::bit_equal(one.parameter("conv1.weight"), three.parameter("conv1.weight")));
+
+  Run alone({.stage_steps = {0, 10, 0}, .draws = 8}, "none");
+  most = 0;
+  for (std::uint64_t i = 0; i < 10; ++i) most = std::max(most, trained(alone.step(i)).size());
+  CHECK(most == 3);
+}
+
 TEST_CASE("train: in the first stage weights are float, in the last each layer has a width of its own") {
   Run run({.stage_steps = {2, 2, 30}});
   const std::string scale = "layer2.1.conv1.weight_quantizer.scale", transition = "layer2.1.bn1.w2a2-w4a4.running_mean";
@@ -167,5 +191,6 @@ TEST_CASE("train: a step of Bit-Mixer asks the system for no memory once all wid
 TEST_CASE("train: what Bit-Mixer cannot train is refused") {
   CHECK_THROWS_AS(Run({.stage_steps = {0, 0, 0}}), ValueError);
   CHECK_THROWS_AS(Run({.stage_steps = {1, 1, 1}, .most_redraws = 1.5}), ValueError);
+  CHECK_THROWS_AS(Run({.stage_steps = {1, 1, 1}, .draws = 0}), ValueError);
   CHECK_THROWS_AS(Run({.stage_steps = {1, 1, 1}}, "nonesuch"), ValueError);
 }

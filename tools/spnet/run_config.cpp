@@ -68,6 +68,7 @@ void for_each_later_entry(Config& c, const Visit& visit) {
   visit("method", c.method);
   visit("stages", c.stages);
   visit("redraws", c.redraws);
+  visit("draws", c.draws);
   visit("norm", c.norm);
   visit("scale_rates", c.scale_rates);
   visit("layers", c.layers);
@@ -113,6 +114,7 @@ void check_config(const RunConfig& c) {
            {"weight-decay", c.weight_decay, 0, 1},
            {"scale-lr", c.scale_lr, 0, 1000},
            {"redraws", c.redraws, 0, 1},
+           {"draws", static_cast<double>(c.draws), 1, 64},
            {"clip-norm", c.clip_norm, 0, 1e9},
            {"warmup", c.warmup_epochs, 0, 1000},
            {"cell-temperature", c.search.temperature, 1e-3, 1e3},

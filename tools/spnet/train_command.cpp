@@ -122,6 +122,9 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
                        "of bit-mixer: the probability that a layer draws its own width, at the end")
           ->check(CLI::Range(0.0, 1.0)),
       command
+          ->add_option("--draws", c.draws, "of bit-mixer: configurations drawn in a step, beside their teacher")
+          ->check(CLI::Range(1, 64)),
+      command
           ->add_option("--norm", c.norm,
                        "batch norms: one for each precision of the layer before (switchable), for each "
                        "pair with the layer after (transitional; bit-mixer's own), or one (shared)")

@@ -27,6 +27,8 @@ enum class BitMixerStage {
 struct BitMixerOptions {
   std::array<std::uint64_t, 3> stage_steps{};  ///< steps of each stage; 0 leaves it out
   double most_redraws = 0.5;
+  /// Configurations drawn in a step, whose gradients add up; 1 as published.
+  std::int64_t draws = 1;
   /// The network went through the stages before: its transitional norms stay as they are, and layers draw for themselves
   /// with `most_redraws` from the beginning of the last stage.
   bool continues = false;
@@ -35,10 +37,11 @@ struct BitMixerOptions {
 /// The Bit-Mixer training step: one width, or one for each layer, drawn anew, forward, loss, backward, one optimizer
 /// step. Where the distillation has teachers, the whole network at its highest precision learns from the labels in the
 /// same step and teaches what was drawn; with "none" what was drawn learns alone, as published. What is drawn is a
-/// function of the seed and the number of the step, so that a run can go on from any step.
+/// function of the seed and the number of the step, so that a run can go on from any step. Of several draws that share
+/// a result it is the last one's.
 class BitMixerTrainer final : public TrainingMethod {
  public:
-  /// Throws as TrainingMethod; ValueError where there are no steps, no layers, or a probability outside 0..1.
+  /// Throws as TrainingMethod; ValueError where there are no steps, no layers, no draws, or a probability outside 0..1.
   BitMixerTrainer(nn::Classifier& model, std::vector<Precision> switches, optim::Optimizer& optimizer,
                   const BitMixerOptions& options, DistillationOptions distillation = {}, std::uint64_t seed = 0)
       : TrainingMethod("BitMixerTrainer", model, std::move(switches), optimizer, std::move(distillation), seed),
@@ -49,8 +52,10 @@ class BitMixerTrainer final : public TrainingMethod {
     check<ValueError>(!layers_.empty(), "BitMixerTrainer: the network has no quantized layer");
     check<ValueError>(options.most_redraws >= 0 && options.most_redraws <= 1, "BitMixerTrainer: probability ",
                       options.most_redraws, " given, expected 0 to 1");
+    check<ValueError>(options.draws >= 1, "BitMixerTrainer: ", options.draws, " draws given, expected at least 1");
     mutable_results().push_back({.mixed = true});
-    drawn_.resize(layers_.size());
+    students_.resize(static_cast<std::size_t>(options.draws) + 1);
+    for (Student& student : students_) student.layers.resize(layers_.size());
   }
 
   /// The stage of a step; those behind the last are of the last.
@@ -71,19 +76,23 @@ class BitMixerTrainer final : public TrainingMethod {
   const std::vector<SwitchResult>& step(const Tensor<float>& images, const Tensor<std::int32_t>& labels, double lr,
                                         std::uint64_t step) override {
     enter(step);
-    const std::size_t switches = results().size() - 1, width = draw(step);
-    const bool mixed = width == switches;
-    // Where the highest precision itself was drawn, it is taught once.
-    const bool alone = width == 0 || distillation().name == "none";
+    const std::size_t switches = results().size() - 1;
+    const bool has_teacher = distillation().name != "none";
+    std::size_t count = has_teacher ? 1 : 0;
+    for (std::int64_t i = 0; i < options_.draws; ++i) {
+      draw(step, i, students_[count]);
+      // Where the highest precision itself was drawn, it is taught once.
+      if (!has_teacher || students_[count].width != 0) ++count;
+    }
     const Variable<float> x(images);
-    for (const Lesson& lesson : begin(step, alone ? 1 : 2)) {
-      const bool is_teacher = !alone && lesson.student == 0;
-      SwitchResult& result = mutable_results()[is_teacher ? 0 : width];
-      if (is_teacher || !mixed) {
+    for (const Lesson& lesson : begin(step, count)) {
+      const Student& student = students_[lesson.student];
+      SwitchResult& result = mutable_results()[student.width];
+      if (student.width < switches) {
         model().set_precision(result.precision);
       } else {
         for (std::size_t i = 0; i < layers_.size(); ++i)
-          layers_[i].layer->set_precision(results()[drawn_[i]].precision);
+          layers_[i].layer->set_precision(results()[student.layers[i]].precision);
       }
       teach(lesson, result, x, labels, step);
     }
@@ -112,24 +121,28 @@ class BitMixerTrainer final : public TrainingMethod {
     entered_ = now;
   }
 
-  // The switch that all layers are to have; their number, where each has its own.
-  std::size_t draw(std::uint64_t step) {
+  // What learns in a step.
+  struct Student {
+    std::size_t width = 0;            // the switch of all layers; the number of switches where each has its own
+    std::vector<std::size_t> layers;  // the switch of each
+  };
+
+  void draw(std::uint64_t step, std::int64_t number, Student& student) {
     const auto switches = static_cast<std::uint32_t>(results().size() - 1);
-    Random random(seed(), kDrawStream, step * 4096);
+    Random random(seed(), kDrawStream + static_cast<std::uint64_t>(number), step * 4096);
     const std::size_t width = random.below(switches);
     const double redraws = this->redraws(step);
-    bool mixed = false;
-    for (std::size_t& layer : drawn_) {
+    student.width = width;
+    for (std::size_t& layer : student.layers) {
       layer = width;
       if (random.uniform() < redraws) layer = random.below(switches);
-      mixed = mixed || layer != width;
+      if (layer != width) student.width = switches;
     }
-    return mixed ? switches : width;
   }
 
   BitMixerOptions options_;
   std::vector<nn::NamedLayer> layers_;
-  std::vector<std::size_t> drawn_;  // the switch of each layer
+  std::vector<Student> students_;  // the teacher, where there is one, and what was drawn
   std::optional<BitMixerStage> entered_;
 };
 
