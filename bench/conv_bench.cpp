@@ -107,15 +107,11 @@ Own make_own(const ConvProblem& p, Kind kind, Direction direction) {
     const auto packed = std::make_shared<spnet::ops::PackedConv2d>(x_shape, w, options);
     return {[=] { benchmark::DoNotOptimize((*packed)(x)); }, packed->kernel_name()};
   }
-  const spnet::kernels::KernelTable& table = spnet::kernels::active();
-  namespace detail = spnet::ops::detail;
-  const detail::Correlation c =
-      detail::forward_correlation(detail::conv_sizes("conv_bench", x_shape, w_shape, options));
-  const bool is_bf16 = p.groups == 1 && detail::bf16_parts(c, false);
-  const std::string kernel = is_bf16 ? table.bf16.name : table.name;
   if (direction == Direction::kBackwardData)
-    return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_data(y, w, x_shape, options)); }, kernel};
-  return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_weight(y, x, w_shape, options)); }, kernel};
+    return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_data(y, w, x_shape, options)); },
+            spnet::ops::conv2d_backward_data_kernel(x_shape, w_shape, options)};
+  return {[=] { benchmark::DoNotOptimize(spnet::ops::conv2d_backward_weight(y, x, w_shape, options)); },
+          spnet::ops::conv2d_backward_weight_kernel(x_shape, w_shape, options)};
 }
 
 struct Arguments {

@@ -340,6 +340,11 @@ TEST_CASE("ops: bf16 parts are used where they are asked for and the machine has
     CHECK(name_at(Float32Precision::kHighest) == isa + " winograd");
     CHECK(name_at(Float32Precision::kHigh) == isa + (table->bf16.most_products < 3 ? " winograd" : " bf16x3"));
     CHECK(name_at(Float32Precision::kMedium) == isa + " bf16");
+    {
+      const Setting medium(*table, Float32Precision::kMedium);
+      CHECK(ops::conv2d_backward_data_kernel(shape, w.shape(), options) == isa + " bf16");
+      CHECK(ops::conv2d_backward_weight_kernel(shape, w.shape(), options) == isa + " bf16");
+    }
     const Setting setting(*table, Float32Precision::kHigh);
     const ops::PackedConv2d packed(shape, w, options);
     CHECK(testing::bit_equal(packed(x), ops::conv2d(x, w, options)));

@@ -249,6 +249,12 @@ TEST_CASE("ops: a convolution packed once gives the bits of conv2d, from several
   CHECK(name({2, 16, 16, 3}, {16, 3, 3, 3}, {.padding = 1}) == isa + " padded copy");
   CHECK(name({2, 4, 4, 16}, {16, 1, 1, 16}, {}) == isa + " pointwise");
   CHECK(name({2, 4, 4, 16}, {16, 3, 3, 1}, {.groups = 16}) == isa + " depthwise");
+  CHECK(ops::conv2d_backward_data_kernel({2, 16, 16, 16}, {16, 3, 3, 16}, {.padding = 1}) == isa + " winograd");
+  CHECK(ops::conv2d_backward_weight_kernel({2, 16, 16, 16}, {16, 3, 3, 16}, {.padding = 1}) == isa + " winograd");
+  CHECK(ops::conv2d_backward_data_kernel({2, 4, 4, 16}, {16, 1, 1, 16}) == isa + " pointwise");
+  CHECK(ops::conv2d_backward_weight_kernel({2, 4, 4, 16}, {16, 1, 1, 16}) == isa + " direct");
+  CHECK(ops::conv2d_backward_data_kernel({2, 4, 4, 16}, {16, 3, 3, 1}, {.groups = 16}) == isa + " depthwise");
+  CHECK(ops::conv2d_backward_weight_kernel({2, 4, 4, 16}, {16, 3, 3, 1}, {.groups = 16}) == isa + " depthwise");
   const ops::PackedConv2d packed({2, 4, 4, 3}, Tensor<float>::ones({5, 3, 3, 3}), {.padding = 1});
   CHECK_THROWS_WITH_AS(packed(Tensor<float>::ones({1, 4, 4, 3})), doctest::Contains("packed for [2,4,4,3]"), ShapeError);
   CHECK_THROWS_AS(ops::PackedConv2d({2, 4, 4, 3}, Tensor<float>::ones({5, 3, 3, 4})), ShapeError);

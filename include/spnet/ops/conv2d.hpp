@@ -178,6 +178,22 @@ inline bool conv2d_reads_bf16_gradient(const Shape& x_shape, const Shape& w_shap
   return detail::reads_bf16_gradient(detail::conv_sizes("conv2d", x_shape, w_shape, options));
 }
 
+/// What the gradients of a convolution of floats run on, for reports; as PackedConv2d::kernel_name. Throw as conv2d.
+inline std::string conv2d_backward_data_kernel(const Shape& x_shape, const Shape& w_shape,
+                                               const Conv2dOptions& options = {}) {
+  const detail::ConvSizes s = detail::conv_sizes("conv2d_backward_data", x_shape, w_shape, options);
+  const char* name = detail::is_depthwise(s) ? detail::DepthwiseCorrelation::name_of()
+                                             : detail::backward_name(detail::backward_correlation(s));
+  return message(kernels::active().name, ' ', name);
+}
+inline std::string conv2d_backward_weight_kernel(const Shape& x_shape, const Shape& w_shape,
+                                                 const Conv2dOptions& options = {}) {
+  const detail::ConvSizes s = detail::conv_sizes("conv2d_backward_weight", x_shape, w_shape, options);
+  const char* name = detail::is_depthwise(s) ? detail::DepthwiseCorrelation::name_of()
+                                             : detail::weight_grad_name(detail::forward_correlation(s));
+  return message(kernels::active().name, ' ', name);
+}
+
 /// Gradient of conv2d with respect to x: grad [N,H',W',O], w [O,kH,kW,C/groups] → [N,H,W,C] = x_shape. `grad` may be
 /// bf16 where w is float. Throws as conv2d.
 template <class Gradient, class T>

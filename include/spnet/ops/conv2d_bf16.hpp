@@ -129,9 +129,10 @@ class Bf16Correlation final : public FloatEngine {
   }
 
   std::int64_t bytes() const override { return static_cast<std::int64_t>(packed_.size_bytes()); }
-  const char* name() const override {
+  const char* name() const override { return name_of(parts_); }
+  static const char* name_of(const Bf16Parts& parts) {
     constexpr const char* kNames[] = {"bf16", "bf16x2", "bf16x3"};
-    return kNames[parts_.products() - 1];
+    return kNames[parts.products() - 1];
   }
 
  private:

@@ -104,7 +104,8 @@ class PointwiseCorrelation final : public FloatEngine {
   }
 
   std::int64_t bytes() const override { return weights_.bytes(); }
-  const char* name() const override { return "pointwise"; }
+  const char* name() const override { return name_of(); }
+  static const char* name_of() { return "pointwise"; }
 
  private:
   // Caches hold no more than these, or hold them for what comes next.
@@ -156,7 +157,8 @@ class ScratchCorrelation final : public FloatEngine {
   }
 
   std::int64_t bytes() const override { return weights_.bytes(); }
-  const char* name() const override { return "padded copy"; }
+  const char* name() const override { return name_of(); }
+  static const char* name_of() { return "padded copy"; }
 
  private:
   template <class Source>
@@ -250,6 +252,12 @@ inline void correlate_backward(const Correlation& c, const bf16* x, const Weight
   Bf16Correlation(c, w, Bf16Parts{1, 1})(x, y);
 }
 
+/// What correlate_backward of floats runs on.
+inline const char* backward_name(const Correlation& c) {
+  return with_engine(c, suits_winograd_backward(c),
+                     []<class Engine>(const auto&... more) { return Engine::name_of(more...); });
+}
+
 /// Whether the gradient of the weights goes well with products of bf16: fewer channels leave most of a panel empty.
 inline bool suits_bf16_weight_grad(const Correlation& c) { return c.channels >= kBlock; }
 
@@ -262,6 +270,12 @@ void correlate_weight_grad(const Correlation& c, const float* dy, const Source& 
   if (suits_winograd_backward(c) && (std::is_pointer_v<Source> || c.in_step == c.channels))
     return winograd_weight_grad(c, dy, x, dw);
   WeightGrad<Source>(c, dy, x)(dw);
+}
+/// What it runs on, of floats.
+inline const char* weight_grad_name(const Correlation& c) {
+  const auto parts = bf16_parts(c, false);
+  if (parts && suits_bf16_weight_grad(c)) return Bf16Correlation::name_of(*parts);
+  return suits_winograd_backward(c) ? WinogradCorrelation::name_of() : DirectCorrelation::name_of();
 }
 template <class Source>
 void correlate_weight_grad(const Correlation& c, const bf16* dy, const Source& x, float* dw) {

@@ -87,7 +87,8 @@ class DepthwiseCorrelation final : public FloatEngine {
     for (const Buffer& packed : packed_) sum += static_cast<std::int64_t>(packed.size_bytes());
     return sum;
   }
-  const char* name() const override { return "depthwise"; }
+  const char* name() const override { return name_of(); }
+  static const char* name_of() { return "depthwise"; }
 
  private:
   template <class Source>

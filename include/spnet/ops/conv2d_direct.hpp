@@ -218,7 +218,8 @@ class DirectCorrelation final : public FloatEngine {
   }
 
   std::int64_t bytes() const override { return weights_.bytes(); }
-  const char* name() const override { return "direct"; }
+  const char* name() const override { return name_of(); }
+  static const char* name_of() { return "direct"; }
 
  private:
   std::int64_t image() const { return c_.in_rows * c_.in_cols * c_.in_step; }

@@ -139,7 +139,8 @@ class WinogradCorrelation final : public FloatEngine {
   }
   std::int64_t bytes() const override { return static_cast<std::int64_t>(weights_.size_bytes()); }
 
-  const char* name() const override { return "winograd"; }
+  const char* name() const override { return name_of(); }
+  static const char* name_of() { return "winograd"; }
 
  private:
   template <class Source>
