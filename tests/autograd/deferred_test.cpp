@@ -92,7 +92,7 @@ TEST_CASE("autograd: a deferred value is computed when it is asked for, and once
   CHECK(testing::bit_equal(sums.value(), ops::decode(sums.deferred_as<DeferredSums>()->sums)));
 }
 
-TEST_CASE("autograd: neither pass decodes all of what is multiplied") {
+TEST_CASE("autograd: neither pass asks for the values of codes that are multiplied") {
   Network net;
   const Variable<float> pointwise(testing::random_normal<float>({24, 1, 1, 16}, 2), true);
   const Variable<float> depthwise(testing::random_normal<float>({16, 3, 3, 1}, 3), true);

@@ -78,10 +78,10 @@ TEST_CASE("pack: a network and quantizers of a user's own") {
 
 TEST_CASE("pack: codes by float weights have the bits of training in convolutions of every kind") {
   const auto switches = parse_switches("w32a2,w32a8,w8a8");
-  for (const std::int64_t channels : {3, 16, 20, 40})
+  for (const std::int64_t channels : {3, 16, 20, 40, 128})
     for (const auto& [kernel, stride, groups] :
          {std::array{3, 1, 1}, {3, 2, 1}, {1, 1, 1}, {1, 2, 1}, {5, 1, 1}, {3, 1, 2}}) {
-      if (channels % groups) continue;
+      if (channels % groups || (channels == 128 && kernel < 5)) continue;
       CAPTURE(channels);
       CAPTURE(kernel);
       CAPTURE(stride);
@@ -90,6 +90,19 @@ TEST_CASE("pack: codes by float weights have the bits of training in convolution
                       {.switches = switches}, random);
       check_parity(conv, pack::pack(conv, {12, 12, channels}, switches));
     }
+}
+
+TEST_CASE("pack: fully connected layers have the bits of training, however floats are multiplied") {
+  const auto switches = parse_switches("w1a1,w2a4,w8a8,w32a2,w2a32,w32a32");
+  for (const auto precision : {ops::Float32Precision::kHighest, ops::Float32Precision::kMedium}) {
+    const ops::Float32PrecisionGuard guard(precision);
+    for (const std::int64_t features : {3, 40, 2100}) {
+      CAPTURE(features);
+      Random random(4);
+      nn::Linear layer(features, 32, {.switches = switches}, random);
+      check_parity(layer, pack::pack(layer, {features}, switches));
+    }
+  }
 }
 
 TEST_CASE("pack: every layer may have a precision of its own") {

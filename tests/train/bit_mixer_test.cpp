@@ -96,7 +96,7 @@ TEST_CASE("train: a step of Bit-Mixer teaches what it drew and its teacher, and 
   for (std::uint64_t i = 0; i < 10; ++i) CHECK(trained(alone.step(i)).size() == 1);
 }
 
-TEST_CASE("train: a step of Bit-Mixer with several draws teaches each of them once") {
+TEST_CASE("train: a step of Bit-Mixer with several draws teaches each of them") {
   Run one({.stage_steps = {0, 0, 40}, .most_redraws = 1, .continues = true});
   Run three({.stage_steps = {0, 0, 40}, .most_redraws = 1, .draws = 3, .continues = true});
   Run uniform({.stage_steps = {0, 40, 0}, .draws = 8});
@@ -180,7 +180,7 @@ TEST_CASE("train: a network that went through the stages keeps its transitions, 
 }
 
 TEST_CASE("train: a step of Bit-Mixer asks the system for no memory once all widths were seen") {
-  Run run({.stage_steps = {0, 8, 400}});
+  Run run({.stage_steps = {0, 8, 400}, .draws = 3});
   std::uint64_t step = 0;
   for (; step < 60; ++step) run.step(step);
   const auto news = test::news.load();
@@ -192,5 +192,8 @@ TEST_CASE("train: what Bit-Mixer cannot train is refused") {
   CHECK_THROWS_AS(Run({.stage_steps = {0, 0, 0}}), ValueError);
   CHECK_THROWS_AS(Run({.stage_steps = {1, 1, 1}, .most_redraws = 1.5}), ValueError);
   CHECK_THROWS_AS(Run({.stage_steps = {1, 1, 1}, .draws = 0}), ValueError);
+  CHECK_THROWS_WITH_AS(Run({.stage_steps = {1, 1, 1}, .draws = 2}, "recursive"),
+                       "BitMixerTrainer: 2 draws with distillation 'recursive' given, expected 'top' or 'none'",
+                       ValueError);
   CHECK_THROWS_AS(Run({.stage_steps = {1, 1, 1}}, "nonesuch"), ValueError);
 }

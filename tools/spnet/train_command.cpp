@@ -122,7 +122,7 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
                        "of bit-mixer: the probability that a layer draws its own width, at the end")
           ->check(CLI::Range(0.0, 1.0)),
       command
-          ->add_option("--draws", c.draws, "of bit-mixer: configurations drawn in a step, beside their teacher")
+          ->add_option("--draws", c.draws, "of bit-mixer: configurations drawn in a step, whose gradients add up")
           ->check(CLI::Range(1, 64)),
       command
           ->add_option("--norm", c.norm,

@@ -117,7 +117,7 @@ inline Tensor<float> conv2d(const Quantized& x, const Tensor<float>& w, const Co
   const Tensor<float> scaled = affine(w, detail::scale_of(*map));
   return detail::conv2d_of_codes(x, *map, w.shape(), scaled.data(), options);
 }
-/// conv2d of floats with the values of w, which are decoded a panel at a time. Throws as conv2d.
+/// conv2d of floats with the values of w, which are decoded a panel at a time, depthwise at once. Throws as conv2d.
 inline Tensor<float> conv2d(const Tensor<float>& x, const Quantized& w, const Conv2dOptions& options = {}) {
   const detail::ConvSizes s = detail::conv_sizes("conv2d", x.shape(), w.codes.shape(), options);
   Tensor<float> y(detail::output_shape(s));

@@ -36,6 +36,8 @@ inline constexpr std::int64_t kLeastTasks = 8;
 /// Weights that a run of products reads again and again: they stay in the second-level cache (cutting them further, for
 /// the first level, costs more in partial sums than it gains).
 inline constexpr std::int64_t kRunFloats = 64 * 1024;
+/// Whether sums over weights [O,kH,kW,C/groups] may be cut into parts, which engines do at places of their own.
+inline bool cuts_sums(const Shape& w) { return w[1] * w[2] * w[3] * kernels::active().conv.panel > kRunFloats; }
 /// Bytes of weights of one task: they stay in the second-level cache from image to image.
 inline constexpr std::int64_t kGroupBytes = 512 * 1024;
 
@@ -75,7 +77,7 @@ class WeightSource {
   WeightSource(const FloatsReader& read, std::int64_t begin) : read_(&read), begin_(begin) {}
   /// Those from number `count` on.
   WeightSource operator+(std::int64_t count) const {
-    return memory_ ? WeightSource(memory_ + count) : WeightSource(*read_, begin_ + count);
+    return read_ ? WeightSource(*read_, begin_ + count) : WeightSource(memory_ + count);
   }
 
   /// Where they lie; null where they are read.

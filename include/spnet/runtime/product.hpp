@@ -137,7 +137,8 @@ inline Product make_product(const Graph& graph, const Node& node, const Shape& x
   if (codes) factor = ops::detail::scale_of(*codes);
   const bool reads_codes = codes && !reads_codes_as_floats();
   std::optional<std::int64_t> largest;
-  if (reads_codes) largest = ops::detail::IntegerRange(*codes).largest();
+  // Floats of codes have the engine of codes where another would round sums at other places.
+  if (reads_codes || (codes && ops::detail::cuts_sums(kernels))) largest = ops::detail::IntegerRange(*codes).largest();
   const ops::FloatsReader values = detail::values_reader(weight, widths.weight_bits, factor);
   return finished({ops::PackedConv2d(images, kernels, values, options, largest), reads_codes});
 }

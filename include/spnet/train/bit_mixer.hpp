@@ -27,7 +27,8 @@ enum class BitMixerStage {
 struct BitMixerOptions {
   std::array<std::uint64_t, 3> stage_steps{};  ///< steps of each stage; 0 leaves it out
   double most_redraws = 0.5;
-  /// Configurations drawn in a step, whose gradients add up; 1 as published.
+  /// Configurations drawn in a step, whose gradients add up; 1 as published. More are taught by the highest precision
+  /// ("top") or by nobody ("none").
   std::int64_t draws = 1;
   /// The network went through the stages before: its transitional norms stay as they are, and layers draw for themselves
   /// with `most_redraws` from the beginning of the last stage.
@@ -41,7 +42,8 @@ struct BitMixerOptions {
 /// a result it is the last one's.
 class BitMixerTrainer final : public TrainingMethod {
  public:
-  /// Throws as TrainingMethod; ValueError where there are no steps, no layers, no draws, or a probability outside 0..1.
+  /// Throws as TrainingMethod; ValueError where there are no steps, no layers, no draws, several with
+  /// another distillation than "top" or "none", or a probability outside 0..1.
   BitMixerTrainer(nn::Classifier& model, std::vector<Precision> switches, optim::Optimizer& optimizer,
                   const BitMixerOptions& options, DistillationOptions distillation = {}, std::uint64_t seed = 0)
       : TrainingMethod("BitMixerTrainer", model, std::move(switches), optimizer, std::move(distillation), seed),
@@ -53,6 +55,10 @@ class BitMixerTrainer final : public TrainingMethod {
     check<ValueError>(options.most_redraws >= 0 && options.most_redraws <= 1, "BitMixerTrainer: probability ",
                       options.most_redraws, " given, expected 0 to 1");
     check<ValueError>(options.draws >= 1, "BitMixerTrainer: ", options.draws, " draws given, expected at least 1");
+    // Plans name switches from the highest down; what is drawn comes in any order.
+    check<ValueError>(options.draws == 1 || this->distillation().name == "top" || this->distillation().name == "none",
+                      "BitMixerTrainer: ", options.draws, " draws with distillation '", this->distillation().name,
+                      "' given, expected 'top' or 'none'");
     mutable_results().push_back({.mixed = true});
     students_.resize(static_cast<std::size_t>(options.draws) + 1);
     for (Student& student : students_) student.layers.resize(layers_.size());
