@@ -8,6 +8,8 @@
 #include "spnet/core/parallel.hpp"
 #include "spnet/core/random.hpp"
 #include "spnet/kernels/dispatch.hpp"
+#include "spnet/ops/float32_precision.hpp"
+#include "spnet/testing/compare.hpp"
 
 using namespace spnet;
 
@@ -78,4 +80,31 @@ TEST_CASE("ops: matmul names what does not fit") {
                        "matmul: [2,3] transposed and [4,5] transposed given, inner sizes 2 and 5 differ", ShapeError);
   CHECK_THROWS_WITH_AS(ops::matmul(a, Tensor<float>::zeros({3})), "matmul: [2,3] and [3] given, expected two matrices",
                        ShapeError);
+}
+
+TEST_CASE("ops: products of matrices keep the precision that was asked for") {
+  const Tensor<double> a = testing::random_normal<double>({40, 70}, 1), b = testing::random_normal<double>({70, 50}, 2);
+  const Tensor<double> expected = ops::matmul(a, b);
+  const auto error = [&] {
+    const Tensor<double> c = ops::matmul(a.to<float>(), b.to<float>()).to<double>();
+    double difference = 0, norm = 0;
+    for (std::int64_t i = 0; i < c.size(); ++i) {
+      difference += (c.data()[i] - expected.data()[i]) * (c.data()[i] - expected.data()[i]);
+      norm += expected.data()[i] * expected.data()[i];
+    }
+    return std::sqrt(difference / norm);
+  };
+  for (const kernels::KernelTable* table : kernels::available()) {
+    INFO(std::string(table->name));
+    kernels::force(table->name);
+    CHECK(error() < 1e-6);
+    {
+      const ops::Float32PrecisionGuard guard(ops::Float32Precision::kHigh);
+      CHECK(error() < 1e-5);
+    }
+    const ops::Float32PrecisionGuard guard(ops::Float32Precision::kMedium);
+    CHECK(error() < 6e-3);
+    CHECK((error() > 1e-5) == (table->bf16.product != nullptr));
+  }
+  kernels::force("");
 }
