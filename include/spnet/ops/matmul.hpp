@@ -39,7 +39,8 @@ inline void matmul_transposed(std::int64_t m, std::int64_t n, std::int64_t k, co
 }  // namespace detail
 
 /// a [M,K] · b [K,N] → [M,N]; transpose_a takes a [K,M], transpose_b takes b [N,K]. The same bits for any number of
-/// threads; on products of bf16 where float32_matmul_precision lets it. Throws ShapeError where an operand is no matrix or the inner sizes differ.
+/// threads; on products of bf16 where float32_matmul_precision lets it. Throws ShapeError where an operand is no matrix or
+/// the inner sizes differ.
 template <class T>
 Tensor<T> matmul(const Tensor<T>& a, const Tensor<T>& b, bool transpose_a = false, bool transpose_b = false) {
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
