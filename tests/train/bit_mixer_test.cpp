@@ -117,6 +117,32 @@ TEST_CASE("train: a step of Bit-Mixer with several draws teaches each of them") 
   CHECK(most == 3);
 }
 
+TEST_CASE("train: a step of Bit-Mixer with the lowest precision teaches it every time, and no precision twice") {
+  for (const char* distillation : {"top", "none"}) {
+    CAPTURE(distillation);
+    const bool taught = distillation == std::string("top");
+    Run run({.stage_steps = {0, 30, 0}, .lowest = true}, distillation);
+    std::set<std::string> drawn;
+    std::size_t most = 0;
+    for (std::uint64_t i = 0; i < 30; ++i) {
+      const auto names = trained(run.step(i));
+      REQUIRE(names.back() == "w2a2");
+      REQUIRE((names.front() == "w4a4" || !taught));
+      most = std::max(most, names.size());
+      drawn.insert(names.begin(), names.end());
+    }
+    CHECK(drawn.size() == 3);
+    CHECK(most == (taught ? 3 : 2));
+  }
+  // What is drawn does not depend on what learns beside it; the steps of other precisions are those without.
+  Run with({.stage_steps = {0, 0, 4}, .most_redraws = 1, .lowest = true, .continues = true});
+  Run without({.stage_steps = {0, 0, 4}, .most_redraws = 1, .continues = true});
+  const auto results = with.step(0);
+  CHECK(trained(results) == std::vector<std::string>{"w4a4", "w2a2", "mixed"});
+  CHECK(trained(without.step(0)) == std::vector<std::string>{"w4a4", "mixed"});
+  CHECK(results[0].loss == without.trainer.results()[0].loss);
+}
+
 TEST_CASE("train: in the first stage weights are float, in the last each layer has a width of its own") {
   Run run({.stage_steps = {2, 2, 30}});
   const std::string scale = "layer2.1.conv1.weight_quantizer.scale", transition = "layer2.1.bn1.w2a2-w4a4.running_mean";
@@ -180,7 +206,7 @@ TEST_CASE("train: a network that went through the stages keeps its transitions, 
 }
 
 TEST_CASE("train: a step of Bit-Mixer asks the system for no memory once all widths were seen") {
-  Run run({.stage_steps = {0, 8, 400}, .draws = 3});
+  Run run({.stage_steps = {0, 8, 400}, .draws = 2, .lowest = true});
   std::uint64_t step = 0;
   for (; step < 60; ++step) run.step(step);
   const auto news = test::news.load();
@@ -193,7 +219,11 @@ TEST_CASE("train: what Bit-Mixer cannot train is refused") {
   CHECK_THROWS_AS(Run({.stage_steps = {1, 1, 1}, .most_redraws = 1.5}), ValueError);
   CHECK_THROWS_AS(Run({.stage_steps = {1, 1, 1}, .draws = 0}), ValueError);
   CHECK_THROWS_WITH_AS(Run({.stage_steps = {1, 1, 1}, .draws = 2}, "recursive"),
-                       "BitMixerTrainer: 2 draws with distillation 'recursive' given, expected 'top' or 'none'",
+                       "BitMixerTrainer: several draws with distillation 'recursive' given, expected 'top' or 'none'",
+                       ValueError);
+  CHECK_THROWS_WITH_AS(Run({.stage_steps = {1, 1, 1}, .lowest = true}, "recursive"),
+                       "BitMixerTrainer: the lowest precision in every step with distillation 'recursive' given, "
+                       "expected 'top' or 'none'",
                        ValueError);
   CHECK_THROWS_AS(Run({.stage_steps = {1, 1, 1}}, "nonesuch"), ValueError);
 }

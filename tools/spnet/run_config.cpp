@@ -69,6 +69,7 @@ void for_each_later_entry(Config& c, const Visit& visit) {
   visit("stages", c.stages);
   visit("redraws", c.redraws);
   visit("draws", c.draws);
+  visit("lowest", c.lowest);
   visit("norm", c.norm);
   visit("scale_rates", c.scale_rates);
   visit("layers", c.layers);

@@ -124,6 +124,8 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
       command
           ->add_option("--draws", c.draws, "of bit-mixer: configurations drawn in a step, whose gradients add up")
           ->check(CLI::Range(1, 64)),
+      command->add_flag("--lowest", c.lowest,
+                        "of bit-mixer: the lowest precision learns in every step, beside what is drawn"),
       command
           ->add_option("--norm", c.norm,
                        "batch norms: one for each precision of the layer before (switchable), for each "

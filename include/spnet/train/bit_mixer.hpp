@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -30,6 +31,9 @@ struct BitMixerOptions {
   /// Configurations drawn in a step, whose gradients add up; 1 as published. More are taught by the highest precision
   /// ("top") or by nobody ("none").
   std::int64_t draws = 1;
+  /// The whole network at its lowest precision learns in every step, too, as it does at its highest where that teaches
+  /// (the sandwich rule of slimmable networks, arXiv 1903.05134); with "top" or "none".
+  bool lowest = false;
   /// The network went through the stages before: its transitional norms stay as they are, and layers draw for themselves
   /// with `most_redraws` from the beginning of the last stage.
   bool continues = false;
@@ -42,8 +46,8 @@ struct BitMixerOptions {
 /// a result it is the last one's.
 class BitMixerTrainer final : public TrainingMethod {
  public:
-  /// Throws as TrainingMethod; ValueError where there are no steps, no layers, no draws, several with
-  /// another distillation than "top" or "none", or a probability outside 0..1.
+  /// Throws as TrainingMethod; ValueError where there are no steps, no layers, no draws, several draws or
+  /// `lowest` with another distillation than "top" or "none", or a probability outside 0..1.
   BitMixerTrainer(nn::Classifier& model, std::vector<Precision> switches, optim::Optimizer& optimizer,
                   const BitMixerOptions& options, DistillationOptions distillation = {}, std::uint64_t seed = 0)
       : TrainingMethod("BitMixerTrainer", model, std::move(switches), optimizer, std::move(distillation), seed),
@@ -56,11 +60,12 @@ class BitMixerTrainer final : public TrainingMethod {
                       options.most_redraws, " given, expected 0 to 1");
     check<ValueError>(options.draws >= 1, "BitMixerTrainer: ", options.draws, " draws given, expected at least 1");
     // Plans name switches from the highest down; what is drawn comes in any order.
-    check<ValueError>(options.draws == 1 || this->distillation().name == "top" || this->distillation().name == "none",
-                      "BitMixerTrainer: ", options.draws, " draws with distillation '", this->distillation().name,
-                      "' given, expected 'top' or 'none'");
+    const std::string& plan = this->distillation().name;
+    check<ValueError>((options.draws == 1 && !options.lowest) || plan == "top" || plan == "none", "BitMixerTrainer: ",
+                      options.lowest ? "the lowest precision in every step" : "several draws", " with distillation '",
+                      plan, "' given, expected 'top' or 'none'");
     mutable_results().push_back({.mixed = true});
-    students_.resize(static_cast<std::size_t>(options.draws) + 1);
+    students_.resize(static_cast<std::size_t>(options.draws) + 2);
     for (Student& student : students_) student.layers.resize(layers_.size());
   }
 
@@ -84,11 +89,14 @@ class BitMixerTrainer final : public TrainingMethod {
     enter(step);
     const std::size_t switches = results().size() - 1;
     const bool has_teacher = distillation().name != "none";
-    std::size_t count = has_teacher ? 1 : 0;
+    std::size_t count = 0;
+    if (has_teacher) students_[count++].width = 0;
+    if (options_.lowest) students_[count++].width = switches - 1;
     for (std::int64_t i = 0; i < options_.draws; ++i) {
-      draw(step, i, students_[count]);
-      // Where the highest precision itself was drawn, it is taught once.
-      if (!has_teacher || students_[count].width != 0) ++count;
+      const std::size_t width = draw(step, i, students_[count]);
+      // A precision that learns in every step learns once.
+      const bool learns = (has_teacher && width == 0) || (options_.lowest && width == switches - 1);
+      if (!learns) ++count;
     }
     const Variable<float> x(images);
     for (const Lesson& lesson : begin(step, count)) {
@@ -133,7 +141,7 @@ class BitMixerTrainer final : public TrainingMethod {
     std::vector<std::size_t> layers;  // the switch of each
   };
 
-  void draw(std::uint64_t step, std::int64_t number, Student& student) {
+  std::size_t draw(std::uint64_t step, std::int64_t number, Student& student) {
     const auto switches = static_cast<std::uint32_t>(results().size() - 1);
     Random random(seed(), kDrawStream + static_cast<std::uint64_t>(number), step * 4096);
     const std::size_t width = random.below(switches);
@@ -144,11 +152,12 @@ class BitMixerTrainer final : public TrainingMethod {
       if (random.uniform() < redraws) layer = random.below(switches);
       if (layer != width) student.width = switches;
     }
+    return student.width;
   }
 
   BitMixerOptions options_;
   std::vector<nn::NamedLayer> layers_;
-  std::vector<Student> students_;  // the teacher, where there is one, and what was drawn
+  std::vector<Student> students_;  // the teacher, where there is one, the lowest precision and what was drawn
   std::optional<BitMixerStage> entered_;
 };
 
