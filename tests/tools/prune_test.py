@@ -1,4 +1,5 @@
 """spnet prune from the outside: budgets, searches, resumed prunings, what cannot be."""
+import json
 import re
 import signal
 import subprocess
@@ -10,18 +11,38 @@ from program_case import DATA, SPNET, TRAIN, ProgramCase
 QUICK = {"--step": "0.15", "--retrain": "1", "--final": "1", "--holdout": "32", "--random-points": "2", "--guided-points": "2"}
 
 
+def trials_in(state, count):
+    log = state / "log.jsonl"
+    return lambda: log.exists() and log.read_text().count('"trial"') >= count
+
+
+def checkpoint_in(folder):
+    return lambda: any(folder.glob("checkpoint-*"))
+
+
 class Prune(ProgramCase):
     def setUp(self):
         super().setUp()
         self.run_folder = self.folder / "run"
         self.ok(*TRAIN, "--train-images", "64", "--out", self.run_folder)
-        refused = self.fails(1, "as it is", "prune", "--run", self.run_folder, "--budget", "size-mib:1000", "--out", self.folder / "x")
-        self.size = float(re.search(r"has ([\d.e-]+) MiB", refused)[1])
+        self.size = self.size_of(self.run_folder)
+
+    def size_of(self, run):
+        refused = self.fails(1, "as it is", "prune", "--run", run, "--budget", "size-mib:1000", "--out", self.folder / "x")
+        return float(re.search(r"has ([\d.e-]+) MiB", refused)[1])
 
     def prune(self, out, *more, share=0.75):
         options = {"--run": self.run_folder, "--budget": f"size-mib:{share * self.size:.6g}", "--out": self.folder / out, **QUICK,
                    **dict(zip(more[::2], more[1::2]))}
         return ["prune", *(word for option in options.items() for word in option)]
+
+    def interrupt(self, command, reached, how):
+        process = subprocess.Popen([SPNET, *map(str, command)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL)
+        while process.poll() is None and not reached():
+            time.sleep(0.002)
+        process.send_signal(how)
+        self.assertEqual(process.wait(), 0 if how == signal.SIGTERM else -signal.SIGKILL)
 
     def test_joint(self):
         told = self.ok(*self.prune("small")).stdout
@@ -45,22 +66,10 @@ class Prune(ProgramCase):
         # the run that it began with.
         part = [*self.prune("part/"), "--save-every", "1"]
         state = self.folder / "part.prune"
-
-        def trials():
-            return (state / "log.jsonl").exists() and (state / "log.jsonl").read_text().count('"trial"') >= 2
-
-        def checkpoint_in(folder):
-            return lambda: any(folder.glob("checkpoint-*"))
-
-        for reached, how in [(trials, signal.SIGTERM), (checkpoint_in(state / "retrain-1"), signal.SIGKILL),
+        for reached, how in [(trials_in(state, 2), signal.SIGTERM), (checkpoint_in(state / "retrain-1"), signal.SIGKILL),
                              ((state / "network-1.safetensors").exists, signal.SIGKILL),
                              (checkpoint_in(self.folder / "part"), signal.SIGTERM)]:
-            process = subprocess.Popen([SPNET, *map(str, part)], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                       stdout=subprocess.DEVNULL)
-            while process.poll() is None and not reached():
-                time.sleep(0.002)
-            process.send_signal(how)
-            self.assertEqual(process.wait(), 0 if how == signal.SIGTERM else -signal.SIGKILL)
+            self.interrupt(part, reached, how)
             part = ["prune", "--resume", f"{self.folder / 'part'}/", "--save-every", "1"]
             if self.run_folder.exists():
                 self.run_folder.rename(self.folder / "moved")
@@ -76,7 +85,16 @@ class Prune(ProgramCase):
 
     def test_greedy_uniform_and_drop(self):
         greedy = ["--search", "greedy", "--random-points", "1", "--guided-points", "0", "--retrain", "0", "--alpha", "50"]
-        self.assertIn("final", self.ok(*self.prune("greedy", *greedy, share=0.9)).stdout)
+        told = self.ok(*self.prune("greedy", *greedy, share=0.9)).stdout
+        self.assertIn("final", told)
+        # Interrupted in the search of one layer and between two, it ends with the same bytes.
+        part = self.prune("part", *greedy, share=0.9)
+        state = self.folder / "part.prune"
+        for reached, how in [(trials_in(state, 6), signal.SIGTERM), ((state / "network-7.safetensors").exists, signal.SIGKILL)]:
+            self.interrupt(part, reached, how)
+            part = ["prune", "--resume", self.folder / "part"]
+        self.assertEqual(self.ok(*part).stdout, told)
+        self.assertEqual(self.checkpoint("part").read_bytes(), self.checkpoint("greedy").read_bytes())
         self.assertIn("final", self.ok(*self.prune("uniform", "--search", "uniform", "--kernels", "own", "--measure", "distance")).stdout)
         drop = self.prune("drop", "--budget", "drop:100", "--order", "random", "--acquisition", "ucb", "--step", "0.5")
         # Anything may be lost: until nothing is left to remove.
@@ -112,6 +130,24 @@ class Prune(ProgramCase):
         self.ok("train", "--model", "resnet20", "--width", "0.25", "--data", DATA, "--batch", "16", "--method", "bit-mixer",
                 "--bits", "2,4", "--stages", "1,1,1", "--train-images", "64", "--out", mixer)
         self.assertIn("final", self.ok(*self.prune("small", "--run", mixer, "--budget", "size-mib:0.009")).stdout)
+
+    def test_precisions_of_layers(self):
+        # What a search of widths found keeps them.
+        layers, fixed = self.folder / "layers.json", self.folder / "fixed"
+        names = [f"layer{stage}.{block}.conv{i}" for stage in (1, 2, 3) for block in (0, 1, 2) for i in (1, 2)]
+        names += ["layer2.0.downsample.0", "layer3.0.downsample.0"]
+        layers.write_text(json.dumps({"layers": {name: "w1a2" if "conv1" in name else "w4a4" for name in names}}))
+        self.ok("train", "--model", "resnet20", "--width", "0.25", "--data", DATA, "--batch", "16", "--config", layers,
+                "--epochs", "1", "--train-images", "64", "--out", fixed)
+        self.run_folder, self.size = fixed, self.size_of(fixed)
+        told = self.ok(*self.prune("small")).stdout
+        self.assertIn("final", told)
+        widths = json.loads((self.folder / "small" / "config.json").read_text())["layers"]
+        self.assertEqual(widths, json.loads(layers.read_text())["layers"])
+        self.interrupt(self.prune("part"), (self.folder / "part.prune" / "network-1.safetensors").exists, signal.SIGKILL)
+        self.assertEqual(self.ok("prune", "--resume", self.folder / "part").stdout, told)
+        self.assertEqual(self.checkpoint("part").read_bytes(), self.checkpoint("small").read_bytes())
+        self.ok("pack", self.folder / "small", "--out", self.folder / "small.spn")
 
     def test_what_cannot_be(self):
         self.fails(1, "there are still", *self.prune("never", share=1e-4))
