@@ -95,7 +95,13 @@ class Prune(ProgramCase):
             part = ["prune", "--resume", self.folder / "part"]
         self.assertEqual(self.ok(*part).stdout, told)
         self.assertEqual(self.checkpoint("part").read_bytes(), self.checkpoint("greedy").read_bytes())
-        self.assertIn("final", self.ok(*self.prune("uniform", "--search", "uniform", "--kernels", "own", "--measure", "distance")).stdout)
+        uniform = ["--search", "uniform", "--kernels", "own", "--measure", "distance"]
+        self.assertIn("final", self.ok(*self.prune("uniform", *uniform)).stdout)
+        # Another order of the same images.
+        self.ok(*self.prune("order", *uniform, "--seed", "2"))
+        self.assertNotEqual(self.checkpoint("order").read_bytes(), self.checkpoint("uniform").read_bytes())
+        first, second = (json.loads((self.folder / name / "config.json").read_text()) for name in ("uniform", "order"))
+        self.assertEqual({key for key in first if first[key] != second[key]}, {"order_seed"})
         drop = self.prune("drop", "--budget", "drop:100", "--order", "random", "--acquisition", "ucb", "--step", "0.5")
         # Anything may be lost: until nothing is left to remove.
         last = self.ok(*drop).stdout.splitlines()[-1]

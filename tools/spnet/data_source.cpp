@@ -118,7 +118,7 @@ data::LoaderOptions loader_options(const RunConfig& config, bool training) {
   return {.batch_size = config.batch,
           .shuffle = training,
           .drop_last = training,  // batch norm of a few leftover images would be noise
-          .seed = config.seed,
+          .seed = config.order_seed != 0 ? config.order_seed : config.seed,
           .augmentation = training ? a : a.evaluation()};
 }
 

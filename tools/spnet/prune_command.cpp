@@ -130,7 +130,7 @@ void add_prune_command(CLI::App& app, std::function<int()>& chosen) {
           "images of the training set that ratios are judged by, and that are not retrained on; the run should not "
           "have been trained on them, see train --train-images"),
       command->add_option("--lr", c.lr, "learning rate of retraining; a tenth of the run's where left out"),
-      command->add_option("--seed", c.seed, "of the search"),
+      command->add_option("--seed", c.seed, "of the search, and of order and augmentation in retraining"),
   };
   for (CLI::Option* option : defining) {
     option->capture_default_str();

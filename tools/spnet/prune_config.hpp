@@ -25,7 +25,7 @@ struct PruneConfig {
   double retrain_ratio = 0.05;                 ///< least ratio after which a layer is retrained
   std::int64_t holdout = 5000;                 ///< images of the training set that ratios are judged by
   double lr = 0;                               ///< of retraining; 0: a tenth of the run's
-  std::uint64_t seed = 1;
+  std::uint64_t seed = 1;                      ///< of the search, and of order and augmentation in retraining
 };
 
 /// Throws ValueError, naming the option, where a value is outside its range.

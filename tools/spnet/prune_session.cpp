@@ -157,6 +157,7 @@ RunConfig PruneSession::training_config(std::int64_t epochs) const {
   out.epochs = epochs;
   if (!out.stages.empty()) out.stages = {0, 0, epochs};
   out.lr = config_.lr;
+  out.order_seed = config_.seed;
   out.warmup_epochs = 0;
   out.schedule = "cosine";
   out.init = config_.run;

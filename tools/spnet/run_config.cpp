@@ -75,6 +75,7 @@ void for_each_later_entry(Config& c, const Visit& visit) {
   visit("layers", c.layers);
   visit("matmul_precision", c.matmul_precision);
   visit("pruned", c.pruned);
+  visit("order_seed", c.order_seed);
   visit("candidates", c.search.candidates);
   visit("input_candidates", c.search.input_candidates);
   visit("constraints", c.search.constraints);

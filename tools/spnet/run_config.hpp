@@ -75,6 +75,7 @@ struct RunConfig {
   std::string schedule = "cosine";
   double warmup_epochs = -1;  ///< negative: half an epoch, none before one-cycle, which warms up by itself
   std::uint64_t seed = 1;
+  std::uint64_t order_seed = 0;  ///< of order and augmentation; 0: `seed`, which alone says which images are used
   bool pruned = false;  ///< channels were removed: checkpoints tell the shapes that are left
   std::string init;  ///< where the weights started from, for the record
 
