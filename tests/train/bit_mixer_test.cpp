@@ -22,18 +22,18 @@ using train::BitMixerStage;
 
 namespace {
 
-const std::vector<Precision> kSwitches = parse_switches("w2a2,w3a3,w4a4");
+const std::vector<Precision> kWidths = parse_switches("w2a2,w3a3,w4a4");
 
 struct Run {
   explicit Run(const train::BitMixerOptions& options, const char* distillation = "top")
       : net(models::make_model("resnet20", {.width = 0.25,
-                                            .quantization = {.switches = kSwitches,
+                                            .quantization = {.switches = kWidths,
                                                              .weight_quantizer = "floor_nested",
                                                              .activation_quantizer = "lsq",
                                                              .norm = nn::NormKind::kTransitional},
                                             .seed = 3})),
         optimizer(train::parameter_groups(*net), {}),
-        trainer(*net, kSwitches, optimizer, options, {.name = distillation}, 7),
+        trainer(*net, kWidths, optimizer, options, {.name = distillation}, 7),
         images(testing::random_normal<float>({8, 8, 8, 3}, 5)),
         labels({8}) {
     for (std::int64_t i = 0; i < 8; ++i) labels(i) = static_cast<std::int32_t>(i);

@@ -12,8 +12,6 @@ namespace spnet::program {
 
 namespace {
 
-constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 20;
-
 std::uint8_t place_of(Precision p, const runtime::Graph& graph) {
   const auto at = std::find(graph.precisions.begin(), graph.precisions.end(), p);
   check<ValueError>(at != graph.precisions.end(), p, " given, the network has ", join(graph.precisions));
@@ -26,11 +24,10 @@ struct File {
 };
 
 File load_file(const std::string& path) {
-  const files::FileBytes bytes = files::read_file(path, kMaxBytes);
-  const auto* const text = reinterpret_cast<const char*>(bytes.data.get());
+  const std::string text = files::read_text(path);
   File out{std::filesystem::path(path).stem().string(), {}};
   try {
-    const auto json = nlohmann::json::parse(text, text + bytes.size);
+    const auto json = nlohmann::json::parse(text);
     out.name = json.value("name", out.name);
     json.at("layers").get_to(out.layers);
   } catch (const nlohmann::json::exception& error) {

@@ -29,7 +29,7 @@ struct PruneArguments {
 
 // Size and top-1 on the test set on the way, and of the final network, as a table and as a chart beside the run's
 // metrics.
-void report(const std::string& out) {
+void print_passes(const std::string& out) {
   std::vector<PrunedPoint> points = pruned_points(out);
   LoadedRun run = load_run(out, /*best=*/false);
   PrunedPoint last;
@@ -81,7 +81,7 @@ int run_prune(const PruneArguments& arguments) {
     finished = resume_prune(out, arguments.session);
   }
   if (finished)
-    report(out);
+    print_passes(out);
   else
     std::fprintf(stderr, "stopped; go on with: spnet prune --resume %s\n", out.c_str());
   return 0;

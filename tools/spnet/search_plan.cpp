@@ -22,8 +22,6 @@ namespace spnet::program {
 
 namespace {
 
-constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 20;
-
 search::Candidates candidates_of(const RunConfig& config) {
   return {config.search.candidates, config.search.input_candidates};
 }
@@ -101,10 +99,9 @@ void save_latency(const std::string& path, const RunConfig& config, const Latenc
 }
 
 LatencyTable load_latency(const std::string& path, const RunConfig& config) {
-  const files::FileBytes bytes = files::read_file(path, kMaxBytes);
-  const auto* const text = reinterpret_cast<const char*>(bytes.data.get());
+  const std::string text = files::read_text(path);
   try {
-    const auto json = nlohmann::json::parse(text, text + bytes.size);
+    const auto json = nlohmann::json::parse(text);
     const auto expected = profiled(config);
     for (const auto& [entry, value] : expected.items())
       check<FileError>(json.at(entry) == value, path, ": measured for ", entry, ' ', json.at(entry).dump(),
