@@ -21,10 +21,10 @@ namespace {
 
 const std::vector<Precision> kSwitches = parse_switches("w1a1,w2a2,w8a8,w32a32");
 
-runtime::Graph resnet() {
-  const auto net = models::make_model("resnet20", {.width = 0.5, .quantization = {.switches = kSwitches}});
-  test::settle(*net, kSwitches, {4, 16, 16, 3});
-  return pack::pack(*net, {16, 16, 3}, kSwitches);
+runtime::Graph resnet(const std::vector<Precision>& switches = kSwitches) {
+  const auto net = models::make_model("resnet20", {.width = 0.5, .quantization = {.switches = switches}});
+  test::settle(*net, switches, {4, 16, 16, 3});
+  return pack::pack(*net, {16, 16, 3}, switches);
 }
 Tensor<float> images(std::int64_t count) { return testing::random_normal<float>({count, 16, 16, 3}, 5); }
 
@@ -138,4 +138,94 @@ TEST_CASE("engine: wrong images and precisions are refused, and change nothing")
   CHECK(error_of<NumericError>([&] { engine.run(bad); }) ==
         "engine: values that become codes after node 2 (normalize) are not finite");
   CHECK(testing::bit_equal(engine.run(x), expected));
+}
+
+TEST_CASE("engine: sessions made at different precisions of float products share one model") {
+  using ops::Float32Precision, ops::Float32PrecisionGuard;
+  const std::vector<Precision> switches = parse_switches("w2a32,w32a2,w32a32");
+  const runtime::Graph graph = resnet(switches);
+  const Tensor<float> x = images(2);
+  const std::vector<Float32Precision> modes{Float32Precision::kHighest, Float32Precision::kMedium};
+  for (const Precision p : switches) {
+    const auto logits = [&](runtime::Engine& engine) {
+      engine.set_precision(p);
+      return engine.run(x);
+    };
+    std::vector<Tensor<float>> expected;
+    for (const Float32Precision mode : modes) {
+      const Float32PrecisionGuard guard(mode);
+      runtime::Engine fresh(std::make_shared<const runtime::Model>(graph));
+      expected.push_back(logits(fresh));
+    }
+    for (const std::size_t first : {std::size_t{0}, std::size_t{1}}) {
+      // The cache holds two or three products, so that some are expanded anew.
+      for (const std::int64_t cache_bytes : {std::int64_t{1} << 30, std::int64_t{20000}}) {
+        const auto model =
+            std::make_shared<const runtime::Model>(graph, runtime::ModelOptions{.load = {}, .cache_bytes = cache_bytes});
+        runtime::Engine one(model), other(model);
+        for (int i = 0; i < 4; ++i) {
+          const std::size_t at = (first + static_cast<std::size_t>(i)) % 2;
+          const Float32PrecisionGuard guard(modes[at]);
+          CHECK(testing::bit_equal(logits(i < 2 ? one : other), expected[at]));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("engine: batches of no size or too large a one are refused, and the engine goes on") {
+  const auto model = std::make_shared<const runtime::Model>(resnet());
+  runtime::Engine engine(model);
+  const Tensor<float> x = images(1), expected = engine.run(x);
+  for (const std::int64_t count : {std::int64_t{0}, std::int64_t{-1}, std::int64_t{1} << 25})
+    CHECK(error_of<ValueError>([&] { engine.prepare(count); }) ==
+          message("engine: ", count, " images given, expected 1 to 16777216"));
+  CHECK(testing::bit_equal(engine.run(x), expected));
+  // What weights take counts, too.
+  const std::int64_t values = engine.plan().memory.bytes;
+  runtime::Engine small(model, {.max_bytes = values});
+  CHECK(error_of<ValueError>([&] { small.run(x); }).starts_with("engine: the values of 1 images and the weights take "));
+  CHECK(error_of<ValueError>([&] { small.prepare(); }) != "");
+  small.set_precision({1, 1});
+  CHECK(error_of<ValueError>([&] { small.run(images(9)); }) != "");
+}
+
+TEST_CASE("engine: what is not finite is refused before a table of codes is looked at") {
+  runtime::Graph graph = resnet(parse_switches("w2a2,w32a2"));
+  for (runtime::Node& node : graph.nodes) {
+    auto* const conv = std::get_if<runtime::Conv2d>(&node.op);
+    if (!conv || conv->rules.empty()) continue;
+    // Codes that begin at 1: what is not finite would be one before them.
+    runtime::CodeRule& rule = conv->rules.at(2);
+    rule.codes = ops::UniformForm{.factor = 1, .low = 1, .high = 4};
+    rule.map = LutCodes{Tensor<float>::ones({4})};
+  }
+  runtime::Engine engine(std::make_shared<const runtime::Model>(graph));
+  for (const Precision p : parse_switches("w2a2,w32a2")) {
+    engine.set_precision(p);
+    Tensor<float> x = images(1);
+    CHECK_NOTHROW(engine.run(x));
+    x(0, 3, 3, 0) = std::numeric_limits<float>::quiet_NaN();
+    CHECK(error_of<NumericError>([&] { engine.run(x); }) != "");
+  }
+}
+
+TEST_CASE("engine: what a session no longer uses is given up") {
+  const auto model = std::make_shared<const runtime::Model>(resnet());
+  runtime::Engine engine(model);
+  const Tensor<float> x = images(1);
+  for (const Precision p : kSwitches) {
+    engine.set_precision(p);
+    engine.run(x);
+  }
+  const std::int64_t all = model->cached_bytes();
+  model->trim();
+  CHECK(model->cached_bytes() == all);  // the session may switch back
+  const Tensor<float> expected = engine.run(x);
+  engine.clear();
+  model->trim();
+  CHECK(model->cached_bytes() == 0);
+  CHECK(testing::bit_equal(engine.run(x), expected));
+  CHECK(model->cached_bytes() > 0);
+  CHECK(model->cached_bytes() < all);
 }

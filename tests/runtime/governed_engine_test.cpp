@@ -91,3 +91,22 @@ TEST_CASE("governed_engine: without measured accuracies choices are ranked by th
   CHECK(choices[0].accuracy < choices[1].accuracy);
   CHECK(choices[1].accuracy < choices[2].accuracy);
 }
+
+TEST_CASE("governed_engine: under a budget of memory only the present choice stays expanded") {
+  const auto shared = governed_model();
+  const auto choices = runtime::uniform_choices(*shared);
+  const runtime::GovernedEngine all(shared, choices, {});
+  const std::int64_t everything = shared->cached_bytes();
+  const auto fresh = governed_model();
+  const double bytes = static_cast<double>(all.candidates()[1].bytes);
+  // A clock that stands still but for what the second choice's images take.
+  auto now = std::make_shared<double>(0);
+  runtime::GovernedEngine engine(fresh, choices, {.latency_ms = 1e3, .bytes = bytes},
+                                 {.engine = {}, .governor = {}, .calibration_runs = 1, .clock = [=] { return *now += 1; }});
+  CHECK(fresh->cached_bytes() == 0);
+  const Tensor<float> x = testing::random_normal<float>({1, 16, 16, 3}, 5);
+  engine.run(x);
+  CHECK(engine.last_choice().name == "w4a4");
+  CHECK(static_cast<double>(fresh->cached_bytes()) <= bytes);
+  CHECK(fresh->cached_bytes() < everything);
+}

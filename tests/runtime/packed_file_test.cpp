@@ -155,6 +155,9 @@ TEST_CASE("packed_file: graphs that cannot run are refused with the node and the
   CHECK(error_in([](Graph& g) { g.precisions[0].weight_bits = 9; }) ==
         "a precision: 9 weight bits and 1 activation bits given, expected 1..8 or 32");
   CHECK(error_in([](Graph& g) { g.accuracies.clear(); }) == "0 accuracies of 3 precisions");
+  CHECK(error_in([](Graph& g) { g.accuracies[1] = Accuracy{.images = 9, .top1_percent = NAN}; }).starts_with("an accuracy of"));
+  CHECK(error_in([](Graph& g) { g.nodes.push_back({Constant{Tensor<float>::ones({2})}, {}}); }) ==
+        "the last node is a constant");
   // A cycle, a node that reads itself, one that is not there.
   CHECK(error_in([](Graph& g) { g.nodes[1].inputs = {2}; }) ==
         "node 1 (conv2d): reads node 2, which does not come before it");
@@ -174,6 +177,11 @@ TEST_CASE("packed_file: graphs that cannot run are refused with the node and the
   CHECK(error_in([&](Graph& g) { conv(g).options.stride = 0; }) ==
         "node 1 (conv2d): conv2d: stride 0x0 given, expected at least 1");
   CHECK(error_in([&](Graph& g) { conv(g).options.padding = 1 << 20; }).find("with its padding") != std::string::npos);
+  const std::vector<float> wide(3 * 300 * 2);
+  CHECK(error_in([&](Graph& g) {
+          g.weights.push_back({{3, 1, 300, 2}, {nullptr, std::as_bytes(std::span(wide))}, {}, {}});
+          g.nodes[1] = {Conv2d{{.padding = {0, 150}}, 2, {}}, {0}};
+        }) == "node 1 (conv2d): a kernel of 1x300, expected up to 256x256");
   CHECK(error_in([&](Graph& g) { conv(g).options.groups = 0; }) ==
         "node 1 (conv2d): conv2d: 0 groups given, expected at least 1");
   CHECK(error_in([&](Graph& g) { conv(g).options.dilation = -1; }) ==

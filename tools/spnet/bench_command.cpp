@@ -30,7 +30,8 @@ struct Timing {
   runtime::NamedConfiguration configuration;
   std::vector<double> ms;
   std::map<std::string, int> kernels;  // products by each
-  std::int64_t weight_bytes = 0;
+  std::int64_t weight_bytes = 0;    // that the file holds for the switch
+  std::int64_t expanded_bytes = 0;  // that products read
 
   double quantile(double share) const {
     std::vector<double> sorted = ms;
@@ -52,7 +53,10 @@ std::vector<Timing> measure(const BenchArguments& arguments, const std::shared_p
     timing.weight_bytes = weight_bytes(*model, c.layers);
     engine.set_configuration(c.layers);
     engine.run(images);
-    for (const auto& product : engine.products(arguments.batch)) ++timing.kernels[product->name()];
+    for (const auto& product : engine.products(arguments.batch)) {
+      ++timing.kernels[product->name()];
+      timing.expanded_bytes += product->bytes;
+    }
   }
   for (int run = 0; run < arguments.runs; ++run) {
     for (Timing& timing : timings) {
@@ -77,7 +81,7 @@ int bench(const BenchArguments& arguments) {
       std::fprintf(stderr, "warning: the fastest kernels are not kept: %s\n", error.what());
     }
   }
-  if (!arguments.json) std::printf("switch    median ms     p99 ms   images/s   weight bytes   kernels\n");
+  if (!arguments.json) std::printf("switch    median ms     p99 ms   images/s   weight bytes       expanded   kernels\n");
   for (const Timing& t : timings) {
     const double median = t.quantile(0.5), p99 = t.quantile(0.99);
     const double rate = 1e3 * static_cast<double>(arguments.batch) / median;
@@ -87,15 +91,16 @@ int bench(const BenchArguments& arguments) {
                                    {"p99_ms", p99},
                                    {"images_per_s", rate},
                                    {"weight_bytes", t.weight_bytes},
+                                   {"expanded_bytes", t.expanded_bytes},
                                    {"batch", arguments.batch},
                                    {"runs", arguments.runs},
                                    {"kernels", t.kernels}};
-      std::printf("%s\n", line.dump().c_str());
+      std::printf("%s\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
       continue;
     }
     const std::string kernels = join(t.kernels, [](const auto& k) { return message(k.second, " ", k.first); });
-    std::printf("%-8s %10.3f %10.3f %10.1f %14lld   %s\n", t.configuration.name.c_str(), median, p99, rate,
-                static_cast<long long>(t.weight_bytes), kernels.c_str());
+    std::printf("%-8s %10.3f %10.3f %10.1f %14lld %14lld   %s\n", t.configuration.name.c_str(), median, p99, rate,
+                static_cast<long long>(t.weight_bytes), static_cast<long long>(t.expanded_bytes), kernels.c_str());
   }
   return 0;
 }
@@ -121,7 +126,8 @@ void add_bench_command(CLI::App& app, std::function<int()>& chosen) {
       "--no-tune", arguments->no_tune,
       "take the kernels that are faster as a rule; otherwise the fastest are measured once and kept beside the model");
   command->add_flag("--json", arguments->json,
-                    "an object a line: switch, median_ms, p99_ms, images_per_s, weight_bytes, kernels, …");
+                    "an object a line: switch, median_ms, p99_ms, images_per_s, weight_bytes (in the file), expanded_bytes "
+                    "(that products read), kernels, …");
   command->callback([=, &chosen] { chosen = [arguments] { return bench(*arguments); }; });
 }
 

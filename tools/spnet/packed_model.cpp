@@ -54,7 +54,7 @@ std::vector<train::Evaluation> evaluate_packed(const std::shared_ptr<const runti
   check<FileError>(splits.test->classes().size() == graph.classes.size(), "eval: the data has ",
                    splits.test->classes().size(), " classes, the network has ", graph.classes.size());
   data::Loader loader(splits.test, {.batch_size = batch, .shuffle = false, .augmentation = preparation(graph)});
-  runtime::Engine engine(model);
+  runtime::Engine engine(model, {.threads = num_threads()});
   std::vector<std::string> names;
   for (const auto& c : configurations) names.push_back(c.name);
   Progress progress("evaluating", splits.test->size(), "images");

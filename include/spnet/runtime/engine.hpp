@@ -30,7 +30,8 @@ struct EngineOptions {
   bool tune = false;
   /// Plans for precisions and batch sizes that were used before are kept, so many.
   std::size_t plans = 64;
-  /// What the values of a batch may take; larger batches, and networks from strangers that ask for more, are refused.
+  /// What the values of a batch and the weights of a plan may take; larger batches, and networks from strangers that
+  /// ask for more, are refused.
   std::int64_t max_bytes = std::int64_t{2} << 30;
 };
 
@@ -85,9 +86,13 @@ class Engine {
     current_ = nullptr;
   }
 
-  /// Makes ready for batches of `images` at the present precision, so that the next `run` only runs.
+  /// Makes ready for batches of `images` at the present precision, so that the next `run` only runs. Throws ValueError
+  /// where there are none, or what they take is more than is allowed.
   void prepare(std::int64_t images = 1) {
+    check<ValueError>(images >= 1 && images <= kMaxImages, "engine: ", images, " images given, expected 1 to ",
+                      kMaxImages);
     const ThreadCountGuard threads(options_.threads);
+    current_ = nullptr;  // should this fail
     current_ = &session(images);
   }
 
@@ -99,7 +104,8 @@ class Engine {
         images.rank() == image.rank() + 1 && detail::without_batch(images.shape()) == image && images.dim(0) > 0,
         "engine: images ", images.shape(), " given, expected ", detail::with_batch(image, -1));
     const ThreadCountGuard threads(options_.threads);
-    if (!current_ || current_->images != images.dim(0)) prepare(images.dim(0));
+    // Where the cache had to give something up, plans that are not in use let go of it.
+    if (!current_ || current_->images != images.dim(0) || evictions_ != model_->evictions()) prepare(images.dim(0));
     const Plan& plan = current_->plan;
     const Memory memory(block_, plan.memory.offsets);
     images.copy_to(memory.at<float>(plan.input));
@@ -136,11 +142,21 @@ class Engine {
     return current_->products;
   }
 
+  /// Gives up all plans and what was expanded for them, so that the model may, too: see Model::trim.
+  void clear() {
+    current_ = nullptr;
+    sessions_.clear();
+    block_ = {};
+  }
+
  private:
+  static constexpr std::int64_t kMaxImages = 1 << 24;
+
   // A plan that was used, and its products as long as nothing else needs their memory.
   struct Session {
     Configuration configuration;
     std::int64_t images;
+    ops::Float32Precision precision;
     Plan plan;
     std::vector<std::shared_ptr<const Product>> products = {};
   };
@@ -160,19 +176,32 @@ class Engine {
     return key;
   }
 
+  // Of weights as products hold them, roughly: before any is expanded.
+  std::int64_t weight_bytes(const Plan& plan) const {
+    std::int64_t bytes = 0;
+    for (const ProductKey& key : plan.products) {
+      const bool is_float = key.widths.weight_bits == kFloatBits || key.widths.activation_bits == kFloatBits;
+      bytes += element_count(weight_of(model_->graph(), model_->graph().nodes[key.node].op)->shape) *
+               static_cast<std::int64_t>(is_float ? sizeof(float) : 1);
+    }
+    return bytes;
+  }
   Session& session(std::int64_t images) {
     const std::uint64_t key = key_of(images);
+    const ops::Float32Precision precision = ops::float32_matmul_precision();
     auto found = std::find_if(sessions_.begin(), sessions_.end(), [&](const Entry& e) {
-      return e.key == key && e.session->images == images && e.session->configuration == configuration_;
+      return e.key == key && e.session->images == images && e.session->precision == precision &&
+             e.session->configuration == configuration_;
     });
     if (found == sessions_.end()) {
-      Plan plan = make_plan(*model_, configuration_, images);
-      check<ValueError>(plan.memory.bytes <= options_.max_bytes, "engine: the values of ", images, " images take ",
-                        plan.memory.bytes, " bytes, at most ", options_.max_bytes, " are allowed");
+      Plan plan = make_plan(*model_, configuration_, images, precision);
+      const std::int64_t bytes = plan.memory.bytes + weight_bytes(plan);
+      check<ValueError>(bytes <= options_.max_bytes, "engine: the values of ", images, " images and the weights take ",
+                        bytes, " bytes, at most ", options_.max_bytes, " are allowed");
       if (sessions_.size() >= std::max<std::size_t>(options_.plans, 1))
         sessions_.erase(std::min_element(sessions_.begin(), sessions_.end(),
                                          [](const Entry& a, const Entry& b) { return a.used < b.used; }));
-      sessions_.push_back({key, 0, std::make_unique<Session>(Session{configuration_, images, std::move(plan)})});
+      sessions_.push_back({key, 0, std::make_unique<Session>(Session{configuration_, images, precision, std::move(plan)})});
       found = std::prev(sessions_.end());
     }
     found->used = ++switches_;

@@ -83,7 +83,8 @@ struct GovernedEngineOptions {
   ClockMs clock = steady_clock_ms();
 };
 
-/// A session that keeps a budget. One image at a time.
+/// A session that keeps a budget. One image at a time. Under a budget of memory only the present choice's weights stay
+/// expanded, and a switch expands those of the next.
 class GovernedEngine {
  public:
   /// Measures every choice. Throws ValueError, naming the nearest choice, where none keeps the budgets of memory and
@@ -93,6 +94,7 @@ class GovernedEngine {
       : engine_(std::move(model), options.engine),
         choices_(std::move(choices)),
         clock_(options.clock),
+        keeps_one_(budget.bytes < std::numeric_limits<double>::infinity()),
         governor_(candidates(options.calibration_runs), budget, options.governor) {
     engine_.set_configuration(choices_[governor_.current()].configuration);
   }
@@ -105,6 +107,7 @@ class GovernedEngine {
     last_ = governor_.current();
     // The next choice is made ready after the clock has stopped.
     if (governor_.record(last_ms_)) {
+      forget();
       engine_.set_configuration(choices_[governor_.current()].configuration);
       engine_.prepare();
     }
@@ -135,13 +138,20 @@ class GovernedEngine {
       c.bytes = engine_.plan().memory.bytes;
       for (const auto& product : engine_.products()) c.bytes += product->bytes;
       c.energy = cost_of(engine_.model(), choice.configuration).energy_pj();
+      forget();
     }
     return candidates_;
+  }
+  void forget() {
+    if (!keeps_one_) return;
+    engine_.clear();
+    engine_.model().trim();
   }
 
   Engine engine_;
   std::vector<Choice> choices_;
   ClockMs clock_;
+  bool keeps_one_;
   std::vector<Candidate> candidates_;
   Governor governor_;
   std::size_t last_ = 0;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,16 +36,16 @@ struct GovernorOptions {
   double headroom = 0.95;
   /// Images above the budget, of the last kWindow, that make it step down; 1 to kWindow.
   int patience = 2;
-  /// Images between two switches, unless the budget is broken; at least kWindow.
+  /// Images in a row that must leave headroom before a better candidate is tried; kWindow to 1e6.
   int hold = 16;
 };
 
 /// Keeps to the most accurate candidate that meets the budget. Memory and energy are known; latency is what was
 /// measured beforehand times the load, which is what the last images took over what they should have. It steps down as
-/// soon as the last images show that the budget is broken, and up one by one, not more than once in `hold` images, and
-/// only where there is headroom. A step up that had to be taken back doubles the wait for the next, up to 16 times: no
-/// back and forth at a load where one candidate is too slow and the next leaves room. Knows no clock: tests give it any
-/// times.
+/// soon as the last images show that the budget is broken, and up where each of the last `hold` images left headroom.
+/// Where a step up had to be taken back within as many, what the candidate took by the load that the faster one then
+/// meets takes the place of what was measured beforehand, for a time that doubles with every such step: no back and
+/// forth at a load where one candidate is too slow and the next leaves room. Knows no clock: tests give it any times.
 class Governor {
  public:
   static constexpr int kWindow = 4;
@@ -55,9 +56,10 @@ class Governor {
       : budget_(budget), options_(options) {
     check<ValueError>(!candidates.empty(), "governor: no candidate given");
     check<ValueError>(options.headroom > 0 && options.headroom < 1 && options.patience >= 1 &&
-                          options.patience <= kWindow && options.hold >= kWindow,
+                          options.patience <= kWindow && options.hold >= kWindow && options.hold <= 1'000'000,
                       "governor: headroom ", options.headroom, ", patience ", options.patience, ", hold ", options.hold,
-                      " given, expected 0 to 1, 1 to ", kWindow, ", at least ", kWindow);
+                      " given, expected 0 to 1, 1 to ", kWindow, ", ", kWindow, " to 1000000");
+    check<ValueError>(budget.latency_ms > 0, "governor: a budget of ", budget.latency_ms, " ms given, expected > 0");
     for (const Candidate& c : candidates)
       check<ValueError>(c.latency_ms > 0, "governor: ", c.name, " has a latency of ", c.latency_ms,
                         " ms, expected > 0");
@@ -80,35 +82,38 @@ class Governor {
   /// candidate. Times that are not finite or not above 0 are passed over.
   bool record(double latency_ms) {
     if (!(latency_ms > 0 && latency_ms < std::numeric_limits<double>::infinity())) return false;
-    window_[static_cast<std::size_t>(seen_++ % kWindow)] = latency_ms / ladder_[rung_].latency_ms;
-    ++since_switch_;
-    const int count = std::min(seen_, kWindow);
-    const auto begin = window_, end = window_ + count;
+    window_[next_] = latency_ms / ladder_[rung_].latency_ms;
+    next_ = (next_ + 1) % kWindow;
+    seen_ = std::min(seen_ + 1, kWindow);
+    ++images_;
+    const auto begin = window_, end = window_ + seen_;
     const double limit = budget_.latency_ms / ladder_[rung_].latency_ms;
     const auto over = std::count_if(begin, end, [&](double load) { return load > limit; });
+    const std::int64_t stayed = images_ - arrived_;
     if (over >= options_.patience && rung_ > 0) {
       // The slower ones of the last images tell the load; the rest are from before.
       double load = std::numeric_limits<double>::infinity();
       for (auto at = begin; at != end; ++at)
         if (*at > limit) load = std::min(load, *at);
-      if (since_switch_ <= options_.hold && stepped_up_) wait_ = std::min(2 * wait_, 16 * options_.hold);
+      if (stayed <= options_.hold && stepped_up_) left_ = {rung_, load};
       return go_to(std::min(rung_ - 1, best_within(load, 1.0)), false);
     }
-    if (count < kWindow || over > 0 || rung_ + 1 == ladder_.size()) return false;
-    if (stepped_up_ && since_switch_ > 4 * options_.hold) wait_ = options_.hold;
-    if (since_switch_ < wait_) return false;
-    const std::size_t better = best_within(*std::max_element(begin, end), options_.headroom);
-    return better > rung_ && go_to(better, true);
+    if (seen_ == kWindow) learn();
+    if (stepped_up_ && stayed > 4 * options_.hold) ladder_[rung_].times = 0;
+    // What each of so many images would have left room for.
+    const std::size_t better = best_within(latency_ms / ladder_[rung_].latency_ms, options_.headroom);
+    calm_ = better > rung_ ? calm_ + 1 : 0;
+    better_ = calm_ > 1 ? std::min(better_, better) : better;
+    return calm_ >= options_.hold && go_to(better_, true);
   }
 
   /// How many times slower than measured the last images were, the median of them; 1 before the first.
   double load() const {
     if (seen_ == 0) return 1;
     double sorted[kWindow];
-    const int count = std::min(seen_, kWindow);
-    std::copy_n(window_, count, sorted);
-    std::sort(sorted, sorted + count);
-    return sorted[count / 2];
+    std::copy_n(window_, seen_, sorted);
+    std::sort(sorted, sorted + seen_);
+    return sorted[seen_ / 2];
   }
   /// False where the last images broke the latency budget and nothing faster is left.
   bool meets_budget() const { return rung_ > 0 || ladder_[0].latency_ms * load() <= budget_.latency_ms; }
@@ -117,6 +122,14 @@ class Governor {
   struct Rung {
     std::size_t candidate;
     double accuracy, latency_ms;
+    // What is known from steps up that were taken back.
+    double slower = 1;               // than measured beforehand, at the same load
+    std::int64_t believed_until = 0;  // an image
+    int times = 0;
+  };
+  struct Left {
+    std::size_t rung;
+    double load;  // as it looked from there
   };
 
   template <class Value>
@@ -139,14 +152,26 @@ class Governor {
   }
   std::size_t best_within(double load, double share) const {
     std::size_t best = 0;
-    for (std::size_t i = 0; i < ladder_.size(); ++i)
-      if (ladder_[i].latency_ms * load <= share * budget_.latency_ms) best = i;
+    for (std::size_t i = 0; i < ladder_.size(); ++i) {
+      const double slower = images_ < ladder_[i].believed_until ? ladder_[i].slower : 1;
+      if (ladder_[i].latency_ms * slower * load <= share * budget_.latency_ms) best = i;
+    }
     return best;
+  }
+  // How much slower the rung that was just left is, now that the load is seen from another.
+  void learn() {
+    if (!left_) return;
+    constexpr int kMostTimes = 16;
+    Rung& rung = ladder_[left_->rung];
+    rung.slower = std::max(1.0, left_->load / load());
+    rung.believed_until = images_ + (std::int64_t{64} * options_.hold << std::min(rung.times++, kMostTimes));
+    left_.reset();
   }
   bool go_to(std::size_t rung, bool up) {
     rung_ = rung;
     stepped_up_ = up;
-    seen_ = since_switch_ = 0;
+    seen_ = next_ = calm_ = 0;
+    arrived_ = images_;
     return true;
   }
 
@@ -155,9 +180,12 @@ class Governor {
   std::vector<Rung> ladder_;
   std::size_t rung_ = 0;
   double window_[kWindow] = {};  // loads
-  int seen_ = 0, since_switch_ = 0;
-  int wait_ = options_.hold;
+  int seen_ = 0, next_ = 0;  // of them
+  std::int64_t images_ = 0, arrived_ = 0;
+  int calm_ = 0;            // images in a row that leave room for a better rung,
+  std::size_t better_ = 0;  // this one
   bool stepped_up_ = false;
+  std::optional<Left> left_;
 };
 
 }  // namespace runtime

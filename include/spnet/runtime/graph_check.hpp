@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -20,6 +21,7 @@ namespace runtime {
 
 /// Elements of all values of a graph, for one image.
 inline constexpr std::int64_t kMaxGraphElements = std::int64_t{1} << 31;
+inline constexpr std::int64_t kMaxKernel = 256;
 inline constexpr std::size_t kMaxNodes = 1 << 16, kMaxLayers = 1 << 14, kMaxPrecisions = 64;
 
 namespace detail {
@@ -47,9 +49,12 @@ class GraphCheck {
     for (const Precision p : g_.precisions) check_precision(p, "a precision");
     check<ValueError>(g_.accuracies.size() == g_.precisions.size(), g_.accuracies.size(), " accuracies of ",
                       g_.precisions.size(), " precisions");
+    for (const auto& accuracy : g_.accuracies) check_accuracy(accuracy);
     for (std::size_t i = 0; i < g_.configurations.size(); ++i)
-      at("configuration", i, g_.configurations[i].name.c_str(),
-         [&] { check_configuration(g_.configurations[i].layers); });
+      at("configuration", i, g_.configurations[i].name.c_str(), [&] {
+        check_configuration(g_.configurations[i].layers);
+        check_accuracy(g_.configurations[i].accuracy);
+      });
     check<ValueError>(!g_.is_fixed || !g_.configurations.empty(),
                       "layers are fixed, but there is no configuration to say how");
     precisions_ = layer_precisions(g_);
@@ -63,6 +68,7 @@ class GraphCheck {
     for (std::size_t i = 0; i < g_.weights.size(); ++i) at("weight", i, "", [&] { check_weight(g_.weights[i]); });
     for (std::size_t i = 0; i < g_.nodes.size(); ++i)
       at("node", i, operator_name(g_.nodes[i].op), [&] { add(i, g_.nodes[i]); });
+    check<ValueError>(!std::holds_alternative<Constant>(g_.nodes.back().op), "the last node is a constant");
     return std::move(shapes_);
   }
 
@@ -76,6 +82,10 @@ class GraphCheck {
     }
   }
 
+  static void check_accuracy(const std::optional<Accuracy>& accuracy) {
+    check<ValueError>(!accuracy || (accuracy->top1_percent >= 0 && accuracy->top1_percent <= 100), "an accuracy of ",
+                      accuracy ? accuracy->top1_percent : 0, " %, expected 0 to 100");
+  }
   void check_configuration(const Configuration& layers) const {
     check<ValueError>(layers.size() == g_.layers.size(), layers.size(), " precisions for ", g_.layers.size(),
                       " layers");
@@ -149,6 +159,9 @@ class GraphCheck {
     const Weight& w = checked_weight(op.weight, 4, node);
     const Shape y = without_batch(
         ops::detail::output_shape(ops::detail::conv_sizes("conv2d", with_batch(input(node)), w.shape, op.options)));
+    // Every tap of a kernel is noted down.
+    check<ValueError>(w.shape[1] <= kMaxKernel && w.shape[2] <= kMaxKernel, "a kernel of ", w.shape[1], 'x', w.shape[2],
+                      ", expected up to ", kMaxKernel, 'x', kMaxKernel);
     // What convolutions copy of an image has a part of its padding.
     const Shape& x = input(node);
     const std::int64_t rows = x[0] + 2 * op.options.padding.h, cols = x[1] + 2 * op.options.padding.w;

@@ -24,13 +24,14 @@ namespace spnet {
 inline namespace v0 {
 namespace runtime {
 
-/// Which product: of a node at widths, for so many images, on an instruction set.
+/// Which product: of a node at widths, for so many images, on an instruction set, at a precision of float products.
 struct ProductKey {
   std::uint32_t node = 0;
   Precision widths;
   std::int64_t images = 1;
   ops::CodesProduct choice = ops::CodesProduct::kFastest;
   const kernels::KernelTable* table = nullptr;
+  ops::Float32Precision precision = ops::Float32Precision::kHighest;
 
   friend auto operator<=>(const ProductKey&, const ProductKey&) = default;
 };
@@ -83,7 +84,8 @@ class Model {
   Product expand(const ProductKey& key) const {
     const Node& node = graph_.nodes[key.node];
     const Shape x = detail::with_batch(shapes_[node.inputs[0]], key.images);
-    return make_product(graph_, node, x, key.widths, key.choice);
+    const ops::Float32PrecisionGuard precision(key.precision);
+    return make_product(graph_, node, x, key.widths, key.choice, key.precision);
   }
   /// The product, expanded now unless it still is from before.
   std::shared_ptr<const Product> product(const ProductKey& key) const {
@@ -104,6 +106,19 @@ class Model {
       evictions_.fetch_add(1, std::memory_order_relaxed);
     }
     return made;
+  }
+  /// Gives up the expanded weights that no session holds.
+  void trim() const {
+    const std::lock_guard lock(mutex_);
+    for (auto at = latest_.begin(); at != latest_.end();) {
+      if (at->product.use_count() > 1) {
+        ++at;
+        continue;
+      }
+      cached_bytes_ -= at->product->bytes;
+      products_.erase(at->key);
+      at = latest_.erase(at);
+    }
   }
   /// How many expanded weights were given up so far; sessions that hold some may still use them.
   std::uint64_t evictions() const { return evictions_.load(std::memory_order_relaxed); }

@@ -50,11 +50,13 @@ inline bool same_rule(const CodeRule& a, const CodeRule& b) {
 
 class PlanBuilder {
  public:
-  PlanBuilder(const Model& model, std::span<const std::uint8_t> configuration, std::int64_t images)
+  PlanBuilder(const Model& model, std::span<const std::uint8_t> configuration, std::int64_t images,
+              ops::Float32Precision precision)
       : model_(model),
         graph_(model.graph()),
         configuration_(configuration),
         images_(images),
+        precision_(precision),
         values_(graph_.nodes.size()) {}
 
   Plan build() {
@@ -125,7 +127,7 @@ class PlanBuilder {
     if (gives_sums(graph_, node, widths_of(node))) return Decoding::kNone;
     const bool scales_weights = is_product(node.op) && std::holds_alternative<AffineCodes>(rule_of(node)->map);
     if (!scales_weights) return Decoding::kValues;
-    return reads_codes_as_floats() ? Decoding::kIntegers : Decoding::kNone;
+    return reads_codes_as_floats(precision_) ? Decoding::kIntegers : Decoding::kNone;
   }
   static void need_codes(Value& value, const CodeRule& rule, Decoding decoding) {
     for (CodesOutput& known : value.codes) {
@@ -216,7 +218,7 @@ class PlanBuilder {
 
   // The number of a product among the plan's.
   std::int32_t product(std::uint32_t node, Precision widths) {
-    plan_.products.push_back({node, widths, images_, ops::CodesProduct::kFastest, &kernels::active()});
+    plan_.products.push_back({node, widths, images_, ops::CodesProduct::kFastest, &kernels::active(), precision_});
     return static_cast<std::int32_t>(plan_.products.size() - 1);
   }
 
@@ -374,6 +376,7 @@ class PlanBuilder {
   const Graph& graph_;
   std::span<const std::uint8_t> configuration_;
   std::int64_t images_;
+  ops::Float32Precision precision_;
   std::uint32_t node_ = 0;
   std::vector<bool> live_;  // of each node
   std::vector<Value> values_;
@@ -383,10 +386,11 @@ class PlanBuilder {
 
 }  // namespace detail
 
-/// The plan for `images` images, with layer l at precision configuration[l]. Throws ValueError where a pair of layers
-/// has no normalisation for its precisions.
-inline Plan make_plan(const Model& model, std::span<const std::uint8_t> configuration, std::int64_t images) {
-  return detail::PlanBuilder(model, configuration, images).build();
+/// The plan for `images` images, with layer l at precision configuration[l] and float products at `precision`. Throws
+/// ValueError where a pair of layers has no normalisation for its precisions.
+inline Plan make_plan(const Model& model, std::span<const std::uint8_t> configuration, std::int64_t images,
+                      ops::Float32Precision precision) {
+  return detail::PlanBuilder(model, configuration, images, precision).build();
 }
 
 }  // namespace runtime

@@ -114,11 +114,14 @@ inline bool has_choice(const Graph& graph, const Node& node, Precision widths) {
 
 /// True where codes by floats are multiplied as floats, which are the codes' integers: as the differentiable operators
 /// do, but for where these leave out products of bf16.
-inline bool reads_codes_as_floats() { return ops::float32_matmul_precision() == ops::Float32Precision::kHighest; }
+inline bool reads_codes_as_floats(ops::Float32Precision precision) {
+  return precision == ops::Float32Precision::kHighest;
+}
 
-/// The product of node `node`, which is a Conv2d or a Linear, for inputs of `x` [N,...] at `widths`.
+/// The product of node `node`, which is a Conv2d or a Linear, for inputs of `x` [N,...] at `widths`; `precision` is
+/// float32_matmul_precision().
 inline Product make_product(const Graph& graph, const Node& node, const Shape& x, Precision widths,
-                            ops::CodesProduct choice) {
+                            ops::CodesProduct choice, ops::Float32Precision precision) {
   const auto finished = [](Product product) {
     product.bytes = std::visit([](const auto& kernel) { return kernel.bytes(); }, product.kernel);
     return product;
@@ -135,7 +138,7 @@ inline Product make_product(const Graph& graph, const Node& node, const Shape& x
                      true});
   std::optional<float> factor;  // a code of the input stands for its integer
   if (codes) factor = ops::detail::scale_of(*codes);
-  const bool reads_codes = codes && !reads_codes_as_floats();
+  const bool reads_codes = codes && !reads_codes_as_floats(precision);
   std::optional<std::int64_t> largest;
   // Floats of codes have the engine of codes where another would round sums at other places.
   if (reads_codes || (codes && ops::detail::cuts_sums(kernels))) largest = ops::detail::IntegerRange(*codes).largest();

@@ -155,9 +155,10 @@ class NormalizeStage {
         coded.zero_point = static_cast<float>(map->zero_point);
         coded.scale = detail::decoding_scale(*map, output.decoding);
       }
-      finite &= kernel.normalize_codes(coded);
+      const bool valid = kernel.normalize_codes(coded);
+      finite &= valid;
       args.y = nullptr;  // written once
-      if (!decoded || map) continue;
+      if (!decoded || map || !valid) continue;  // what is not finite has codes that no table need have
       // Of tables, while the codes are in the cache; rows follow each other unless they are a part of the channels.
       const std::int64_t runs = y_step == 0 ? 1 : count, length = y_step == 0 ? count * channels : channels;
       for (std::int64_t r = 0, i = at; r < runs; ++r, i += y_step)
@@ -272,7 +273,7 @@ class EncodeStep final : public Step {
     auto* const decoded = memory.at<float>(output_.decoded);
     std::atomic<bool> finite{true};
     parallel_ranges(count_, ops::kElementwiseChunk, [&](std::int64_t begin, std::int64_t end) {
-      if (!encode(x + begin, end - begin, codes + begin)) finite.store(false, std::memory_order_relaxed);
+      if (!encode(x + begin, end - begin, codes + begin)) return finite.store(false, std::memory_order_relaxed);
       if (decoded) detail::decode(*output_.rule, output_.decoding, codes + begin, end - begin, decoded + begin);
     });
     return finite.load();
