@@ -79,6 +79,15 @@ TEST_CASE("search: where even the cheapest uniform configuration is too much, on
   CHECK(odd.holds(result.configuration));
 }
 
+TEST_CASE("search: without evaluations nothing is bred, with some as many") {
+  // All sensitivities, the uniform ones that are feasible, and the programme's answer.
+  const auto measured = [](int evaluations) {
+    return search::MixedSearch(kLayers, 3, loss, {bits(95)}, {"bits"}, {.evaluations = evaluations}).run().measured;
+  };
+  CHECK(measured(0) <= 1 + 2 * static_cast<int>(kLayers) + 1);
+  CHECK(measured(7) == measured(0) + 7);
+}
+
 TEST_CASE("search: it stops when it is told to, with the best so far") {
   int calls = 0;
   const auto result =
@@ -94,7 +103,9 @@ TEST_CASE("search: budgets that cannot be kept are refused with the least that c
   Constraint other = bits(0);
   for (auto& layer : other.table.layers) std::swap(layer[0], layer[2]);
   other.budget = 72;
-  CHECK(refusal({bits(72), other}, {"a", "b"}) == "search: each budget can be kept, but not all of them together");
+  const std::string both = refusal({bits(72), other}, {"a", "b"});
+  CHECK(both.starts_with("search: each budget can be kept, but not all of them together: a 72 given, at least "));
+  CHECK(both.find(" where the others are kept; b ") != std::string::npos);
   CHECK(refusal({bits(72)}, {"bits"}) == "");
 }
 

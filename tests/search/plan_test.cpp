@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "spnet/core/random.hpp"
@@ -61,4 +63,28 @@ TEST_CASE("search: choices of infinite loss are not planned, whatever that costs
   for (std::size_t l = 0; l < 3; ++l) CHECK((*plan)[l] == 1);
   for (auto& layer : ladder.losses) layer = {kNever, kNever, 0};
   CHECK_FALSE(search::plan_within(ladder.losses, {ladder.constraint}, 0.98).has_value());
+}
+
+TEST_CASE("search: of a constraint in two parts both are spent, of two constraints the one that binds") {
+  // Each layer has a choice of two for the first part, and of two for the second, which cost nothing of the other.
+  search::Constraint first, second;
+  std::vector<std::vector<double>> losses;
+  for (int l = 0; l < 20; ++l) {
+    first.table.layers.push_back({1, 1, 2, 2});
+    second.table.layers.push_back({1, 2, 1, 2});
+    losses.push_back({0, 0.1, 0.4, 0.5});  // the cheapest is likeliest
+  }
+  first.budget = 30;
+  second.budget = 24;
+  const auto shares = [&] {
+    const auto plan = *search::plan_within(losses, {first, second}, 0.98);
+    return std::pair{first.table.of(plan) / first.budget, second.table.of(plan) / second.budget};
+  };
+  CHECK(std::max(shares().first, shares().second) >= 0.98);
+  CHECK(std::min(shares().first, shares().second) < 0.9);
+  first.part_of = second.part_of = 1;
+  CHECK(shares().first >= 0.98);
+  CHECK(shares().first <= 1);
+  CHECK(shares().second >= 0.98);
+  CHECK(shares().second <= 1);
 }

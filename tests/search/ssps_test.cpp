@@ -127,7 +127,7 @@ TEST_CASE("search: a network whose search was restored is set as it was, before 
   auto to = second.trainer.state();
   const auto from = first.trainer.state();
   for (std::size_t i = 0; i < to.size(); ++i) to[i].tensor.copy_from(from[i].tensor);
-  second.trainer.restored();
+  second.trainer.restored(0);
   for (std::size_t l = 0; l < first.trainer.architecture().layers().size(); ++l)
     CHECK(first.trainer.architecture().layers()[l].layer->precision() ==
           second.trainer.architecture().layers()[l].layer->precision());
@@ -142,10 +142,10 @@ TEST_CASE("search: a network whose search was restored is set as it was, before 
       if (s.name != name) continue;
       const float before = s.tensor.data()[0];
       s.tensor.data()[0] = value;
-      CHECK_THROWS_AS(second.trainer.restored(), ValueError);
+      CHECK_THROWS_AS(second.trainer.restored(0), ValueError);
       s.tensor.data()[0] = before;
     }
-    CHECK_NOTHROW(second.trainer.restored());
+    CHECK_NOTHROW(second.trainer.restored(0));
   }
 }
 
@@ -196,7 +196,9 @@ TEST_CASE("search: constraints that cannot be met are refused with what can be")
   // What is cheap by one is dear by the other.
   constraints.push_back({"other", {{{{2, 1}, {5, 3}}, 10}, 14}});
   CHECK_THROWS_WITH_AS(search::check_constraints(constraints),
-                       "search: each constraint can be met, but not all of them together", ValueError);
+                       "search: each constraint can be met, but not all of them together: bitops 14 given, at least 17 "
+                       "where the others are kept; other 14 given, at least 17 where the others are kept",
+                       ValueError);
 }
 
 TEST_CASE("search: options that leave nothing to do are refused") {

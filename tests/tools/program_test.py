@@ -98,6 +98,14 @@ class Program(ProgramCase):
         self.ok("train", "--resume", part)
         self.assert_same_run("run", "part")
 
+        # Its last stage goes on from what it learned; from the beginning of the stages it would not.
+        more = [word for word in mixer if word not in ("1,1,2",)]
+        stages = more.index("--stages") + 1
+        self.ok(*more[:stages], "0,0,1", *more[stages:], "--init", run, "--out", self.folder / "more")
+        self.assertTrue(json.loads((self.folder / "more" / "config.json").read_text())["continues"])
+        self.ok(*more[:stages], "0,1,1", *more[stages:], "--init", run, "--out", self.folder / "other")
+        self.assertFalse(json.loads((self.folder / "other" / "config.json").read_text())["continues"])
+
         found, packed = self.folder / "found.json", self.folder / "model.spn"
         search = ["--mixed", "search", "--search-images", "48", "--evaluations", "5", "--threads", "1"]
         told = self.ok("eval", "--run", run, *search, "--budget", "bitops:w3a3", "--budget", "bits:2.9", "--out", found).stdout
@@ -282,7 +290,7 @@ class Program(ProgramCase):
 
     def test_the_options_of_the_readme_are_known(self):
         readme = (Path(__file__).resolve().parents[2] / "README.md").read_text().replace("\\\n", " ")
-        commands = re.findall(r"spnet (train|eval|info|pack|run|bench|search|profile) (.*)", readme)
+        commands = re.findall(r"spnet (train|eval|info|pack|run|bench|search|profile|prune) (.*)", readme)
         self.assertGreater(len(commands), 3)
         for command, rest in commands:
             known = self.ok(command, "--help").stdout
@@ -557,7 +565,7 @@ class Program(ProgramCase):
         self.assertRegex(done.stderr, "'nonesuch' is not available here, expected one of .*simd")
 
     def test_help(self):
-        for command in ([], ["train"], ["eval"], ["info"], ["pack"], ["run"], ["bench"], ["search"], ["profile"]):
+        for command in ([], ["train"], ["eval"], ["info"], ["pack"], ["run"], ["bench"], ["search"], ["profile"], ["prune"]):
             self.assertIn("--help", self.ok(*command, "--help").stdout)
         self.assertRegex(self.ok("--version").stdout, r"^\d+\.\d+\.\d+")
 

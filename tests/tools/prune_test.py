@@ -85,12 +85,13 @@ class Prune(ProgramCase):
 
     def test_greedy_uniform_and_drop(self):
         greedy = ["--search", "greedy", "--random-points", "1", "--guided-points", "0", "--retrain", "0", "--alpha", "50"]
-        told = self.ok(*self.prune("greedy", *greedy, share=0.9)).stdout
-        self.assertIn("final", told)
+        told = self.ok(*self.prune("greedy", *greedy, share=0.8)).stdout
+        # A pass ends where the size is reached.
+        self.assertGreater(float(re.search(r"final +([\d.]+)", told)[1]), 0.6 * self.size)
         # Interrupted in the search of one layer and between two, it ends with the same bytes.
-        part = self.prune("part", *greedy, share=0.9)
+        part = self.prune("part", *greedy, share=0.8)
         state = self.folder / "part.prune"
-        for reached, how in [(trials_in(state, 6), signal.SIGTERM), ((state / "network-7.safetensors").exists, signal.SIGKILL)]:
+        for reached, how in [(trials_in(state, 2), signal.SIGTERM), ((state / "network-1.safetensors").exists, signal.SIGKILL)]:
             self.interrupt(part, reached, how)
             part = ["prune", "--resume", self.folder / "part"]
         self.assertEqual(self.ok(*part).stdout, told)
@@ -101,11 +102,12 @@ class Prune(ProgramCase):
         self.ok(*self.prune("order", *uniform, "--seed", "2"))
         self.assertNotEqual(self.checkpoint("order").read_bytes(), self.checkpoint("uniform").read_bytes())
         first, second = (json.loads((self.folder / name / "config.json").read_text()) for name in ("uniform", "order"))
-        self.assertEqual({key for key in first if first[key] != second[key]}, {"order_seed"})
-        drop = self.prune("drop", "--budget", "drop:100", "--order", "random", "--acquisition", "ucb", "--step", "0.5")
-        # Anything may be lost: until nothing is left to remove.
-        last = self.ok(*drop).stdout.splitlines()[-1]
-        self.assertLess(float(last.split()[1]), 0.3 * self.size)
+        self.assertEqual({key for key in first if first[key] != second[key]}, {"seed"})
+        drop = ["--budget", "drop:100", "--order", "random", "--acquisition", "ucb", "--step", "0.5", "--most", "0.6"]
+        # Anything may be lost: until nothing is left to remove, one channel of each layer.
+        told = self.ok(*self.prune("drop", *drop)).stdout
+        self.assertLess(float(told.splitlines()[-1].split()[1]), 0.3 * self.size)
+        self.assertNotIn(", no", told)
 
     def test_damaged_state(self):
         process = subprocess.Popen([SPNET, *map(str, self.prune("x"))], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -147,7 +149,9 @@ class Prune(ProgramCase):
                 "--epochs", "1", "--train-images", "64", "--out", fixed)
         self.run_folder, self.size = fixed, self.size_of(fixed)
         told = self.ok(*self.prune("small")).stdout
-        self.assertIn("final", told)
+        # Sizes are no whole bytes: the last pass is that of the final network all the same.
+        self.assertRegex(told, r"pass 1 .*\nfinal|pass 2 .*\nfinal")
+        self.assertNotIn(", no", told)
         widths = json.loads((self.folder / "small" / "config.json").read_text())["layers"]
         self.assertEqual(widths, json.loads(layers.read_text())["layers"])
         self.interrupt(self.prune("part"), (self.folder / "part.prune" / "network-1.safetensors").exists, signal.SIGKILL)
@@ -170,6 +174,14 @@ class Prune(ProgramCase):
         self.ok(*TRAIN, "--out", seen)
         self.fails(1, "--train-images 64, or give size-mib:", *self.prune("never", "--run", seen, "--budget", "drop:1"))
         self.assertFalse((self.folder / "never.prune").exists())
+        # Nor do weights that began with such.
+        began = self.folder / "began"
+        self.ok(*TRAIN[:-1], "9", "--train-images", "64", "--init", seen, "--out", began)
+        self.fails(1, "began with weights that were", *self.prune("never", "--run", began, "--budget", "drop:1"))
+        self.ok(*TRAIN[:-1], "9", "--train-images", "64", "--init", self.run_folder, "--out", self.folder / "again")
+        self.fails(1, "as it is", *self.prune("never", "--run", self.folder / "again", "--budget", "size-mib:1000"))
+        self.fails(2, "--random-points", *self.prune("never", "--random-points", "-5"))
+        self.fails(2, "expected a number above 0", *self.prune("never", "--budget", "size-mib:w2a2"))
         floats = self.folder / "floats"
         self.ok(*["w32a32" if word.startswith("w1a1") else word for word in TRAIN], "--out", floats)
         self.fails(1, "low-precision filters", "prune", "--run", floats, "--budget", "drop:1", "--out", self.folder / "never")

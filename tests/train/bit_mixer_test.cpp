@@ -173,7 +173,7 @@ TEST_CASE("train: Bit-Mixer goes on from any step as if it had never stopped") {
   const train::BitMixerOptions options{.stage_steps = {2, 2, 6}};
   Run whole(options);
   for (std::uint64_t i = 0; i < 10; ++i) whole.step(i);
-  for (const std::uint64_t stop : {1, 3, 4, 7}) {
+  for (const std::uint64_t stop : {1, 2, 3, 4, 7}) {
     CAPTURE(stop);
     Run first(options), second(options);
     for (std::uint64_t i = 0; i < stop; ++i) first.step(i);
@@ -186,6 +186,17 @@ TEST_CASE("train: Bit-Mixer goes on from any step as if it had never stopped") {
     const auto from_state = first.optimizer.state(), to_state = second.optimizer.state();
     for (std::size_t i = 0; i < from_state.size(); ++i)
       Tensor<float>(to_state[i].tensor).copy_from(from_state[i].tensor);
+    // What was restored is evaluated as what was stopped, before any step.
+    second.trainer.restored(stop);
+    const auto logits = [](Run& run) {
+      const NoGradGuard no_grad;
+      run.net->eval();
+      run.net->set_precision({2, 2});
+      const Tensor<float> out = (*run.net)(Variable<float>(run.images)).value();
+      run.net->train();
+      return out;
+    };
+    CHECK(testing::bit_equal(logits(first), logits(second)));
     for (std::uint64_t i = stop; i < 10; ++i) second.step(i);
     const auto expected = whole.net->parameters(), found = second.net->parameters();
     for (std::size_t i = 0; i < expected.size(); ++i)

@@ -17,6 +17,7 @@ struct BudgetText {
 };
 
 /// Throws ValueError, naming `option`, where `text` has another form or its kind is not among `kinds`.
-BudgetText parse_budget_text(const char* option, const std::string& text, std::initializer_list<const char*> kinds);
+BudgetText parse_budget_text(const char* option, const std::string& text, std::initializer_list<const char*> kinds,
+                             bool may_name_precision = true);
 
 }  // namespace spnet::program

@@ -80,10 +80,10 @@ void complete_from_data(RunConfig& config, const data::DataSplits& splits) {
 
 namespace {
 
-// Those from `begin` of a seeded shuffle of the training set.
-data::DatasetPtr shuffled_part(const RunConfig& config, const data::DataSplits& splits, std::int64_t begin,
-                               std::int64_t count) {
-  const auto order = data::permutation(splits.train->size(), Random(config.seed, kSubsetStream));
+// Those from `begin` of a shuffle of the training set, the same for every run: what one run was trained on, another that
+// starts from it holds out no part of.
+data::DatasetPtr shuffled_part(const data::DataSplits& splits, std::int64_t begin, std::int64_t count) {
+  const auto order = data::permutation(splits.train->size(), Random(/*seed=*/1, kSubsetStream));
   std::vector<std::int64_t> chosen(order.begin() + begin, order.begin() + begin + count);
   std::sort(chosen.begin(), chosen.end());
   return std::make_shared<data::Subset>(splits.train, std::move(chosen));
@@ -93,14 +93,14 @@ data::DatasetPtr shuffled_part(const RunConfig& config, const data::DataSplits& 
 
 data::DatasetPtr training_set(const RunConfig& config, const data::DataSplits& splits) {
   if (config.train_images == 0 || config.train_images >= splits.train->size()) return splits.train;
-  return shuffled_part(config, splits, 0, config.train_images);
+  return shuffled_part(splits, 0, config.train_images);
 }
 
 data::DatasetPtr held_out_set(const RunConfig& config, const data::DataSplits& splits, std::int64_t images) {
   const std::int64_t used = config.train_images == 0 ? splits.train->size() : config.train_images;
   check<ValueError>(images > 0 && used + images <= splits.train->size(), images, " held-out images asked for, ", used,
                     " are trained on, and the training set has ", splits.train->size());
-  return shuffled_part(config, splits, used, images);
+  return shuffled_part(splits, used, images);
 }
 
 data::LoaderOptions loader_options(const RunConfig& config, bool training) {
@@ -118,7 +118,7 @@ data::LoaderOptions loader_options(const RunConfig& config, bool training) {
   return {.batch_size = config.batch,
           .shuffle = training,
           .drop_last = training,  // batch norm of a few leftover images would be noise
-          .seed = config.order_seed != 0 ? config.order_seed : config.seed,
+          .seed = config.seed,
           .augmentation = training ? a : a.evaluation()};
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 #include <unordered_map>
 
 #include "budget_text.hpp"
@@ -114,38 +115,43 @@ FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Mod
   runtime::Engine alone(model, {.threads = request.threads, .tune = true});
   // A table of latencies is only nearly additive: where what was found is slower than it says, the budget is tightened.
   constexpr int kRounds = 4;
+  std::string refused;
   for (int round = 0; round < kRounds; ++round) {
     Progress progress("searching", static_cast<std::int64_t>(request.evaluations), "configurations");
-    const auto result = search::MixedSearch(graph.layers.size(), graph.precisions.size(), loss, constraints, names,
-                                            {.evaluations = request.evaluations,
-                                             .seed = request.seed,
-                                             .progress =
-                                                 [&](int done, int expected) {
-                                                   progress.update(static_cast<std::int64_t>(done) *
-                                                                   request.evaluations / std::max(expected, 1));
-                                                   return true;
-                                                 }})
-                            .run();
+    search::MixedSearchOptions options{.evaluations = request.evaluations, .seed = request.seed};
+    options.progress = [&](int done, int expected) {
+      progress.update(static_cast<std::int64_t>(done) * request.evaluations / std::max(expected, 1));
+      return true;
+    };
+    std::optional<search::MixedSearch> mixed;
+    try {
+      mixed.emplace(graph.layers.size(), graph.precisions.size(), loss, constraints, names, options);
+    } catch (const ValueError&) {
+      if (round == 0) throw;
+      break;  // of budgets that were tightened
+    }
+    const auto result = mixed->run();
     progress.finish();
     out.configuration = {"found", result.configuration, {}};
     out.loss = result.loss;
-    out.measured += result.measured;
+    out.measured = static_cast<int>(known.size());
     out.costs.clear();
-    bool fits = true;
+    refused.clear();
     for (std::size_t k = 0; k < budgets.size(); ++k) {
       double cost = budgets[k].constraint.table.of(result.configuration);
       if (budgets[k].kind == "latency-ms") {
         cost = search::median_latency(alone, result.configuration);
         if (cost > out.limits[k]) {
-          fits = false;
+          refused = message("eval: --budget latency-ms:", out.limits[k], " given, but what was found takes ", cost,
+                            " ms, and nothing faster was found in ", round + 1, " searches");
           constraints[k].budget = std::max(constraints[k].budget * out.limits[k] / cost, constraints[k].table.least());
         }
       }
       out.costs.push_back(cost);
     }
-    if (fits) break;
+    if (refused.empty()) return out;
   }
-  return out;
+  throw ValueError(refused);
 }
 
 }  // namespace spnet::program

@@ -33,9 +33,7 @@ void print_passes(const std::string& out) {
   std::vector<PrunedPoint> points = pruned_points(out);
   LoadedRun run = load_run(out, /*best=*/false);
   PrunedPoint last;
-  last.size_mib = static_cast<double>(nn::model_size_bytes(
-                      *run.model, *std::max_element(run.config.switches.begin(), run.config.switches.end()))) /
-                  (1 << 20);
+  last.size_mib = size_mib(run.config, *run.model);
   data::Loader loader(open_data(run.config).test, loader_options(run.config, /*training=*/false));
   for (const auto& r : evaluate_network(run.config, *run.model, loader))
     last.test.emplace_back(r.name, r.top1_percent());

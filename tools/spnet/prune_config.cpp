@@ -49,8 +49,8 @@ void check_prune_config(const PruneConfig& c) {
   require(c.retrain_ratio >= 0 && c.retrain_ratio <= 1, "retrain-ratio", c.retrain_ratio, "0 to 1");
   require(c.holdout > 0, "holdout", c.holdout, "> 0");
   require(c.lr >= 0 && c.lr <= 1000, "lr", c.lr, "0 to 1000");
-  require(c.random_points != 0 && c.random_points <= 100000, "random-points", c.random_points, "1 to 100000");
-  require(c.guided_points <= 100000, "guided-points", c.guided_points, "0 to 100000");
+  require(c.random_points >= -1 && c.random_points != 0 && c.random_points <= 100000, "random-points", c.random_points, "1 to 100000");
+  require(c.guided_points >= -1 && c.guided_points <= 100000, "guided-points", c.guided_points, "0 to 100000");
   const auto require_one_of = [](const char* option, const std::string& value,
                                  std::initializer_list<const char*> known) {
     check<ValueError>(std::find(known.begin(), known.end(), value) != known.end(), "prune: --", option, " '", value,
@@ -61,8 +61,7 @@ void check_prune_config(const PruneConfig& c) {
   require_one_of("kernels", c.kernels, {"next", "own"});
   require_one_of("order", c.order, {"largest", "smallest", "random"});
   require_one_of("acquisition", c.acquisition, {"ei", "ucb"});
-  const BudgetText budget = parse_budget_text("--budget", c.budget, {"size-mib", "drop"});
-  require(!budget.like, "budget", c.budget, "a number");
+  parse_budget_text("--budget", c.budget, {"size-mib", "drop"}, /*may_name_precision=*/false);
 }
 
 nlohmann::json to_json(const PruneConfig& config) {

@@ -27,7 +27,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr double kMib = 8.0 * (1 << 20);  // bits
 constexpr int kMostGreedyPasses = 6;
 
 fs::path state_folder(const std::string& out) {
@@ -43,7 +42,9 @@ class PruneSession {
         state_(state_folder(out_)),
         config_(std::move(config)),
         options_(options),
-        log_(state_ / "log.jsonl") {}
+        log_(state_ / "log.jsonl") {
+    options_.is_part = true;
+  }
   /// Opens the run that is pruned; throws where it, or the budget, is none that can be.
   void open();
   /// Keeps what the run is now, so that nothing depends on what becomes of it.
@@ -59,7 +60,9 @@ class PruneSession {
   io::TensorFile network_file() const;
   Shape image() const { return {run_.image_size, run_.image_size, 3}; }
   Precision highest() const { return *std::max_element(run_.switches.begin(), run_.switches.end()); }
-  double size_mib() const { return static_cast<double>(nn::model_size_bits(*model_, highest())) / kMib; }
+  double size_mib() const { return program::size_mib(run_, *model_); }
+  // Where a size is asked for; less rounding.
+  bool meets_size() const { return budget_.kind == "size-mib" && size_mib() <= budget_.amount * (1 + 1e-9); }
 
   prune::CriterionOptions criterion() const;
   std::vector<std::string> prunable() const;
@@ -90,7 +93,7 @@ class PruneSession {
 };
 
 void PruneSession::open() {
-  budget_ = parse_budget_text("--budget", config_.budget, {"size-mib", "drop"});
+  budget_ = parse_budget_text("--budget", config_.budget, {"size-mib", "drop"}, /*may_name_precision=*/false);
   load_start();
   check<ValueError>(run_.method != "search", "prune: ", config_.run,
                     " is a search; train what it found, and prune that");
@@ -99,14 +102,17 @@ void PruneSession::open() {
   splits_ = open_data(run_);
   const std::int64_t all = splits_.train->size();
   check<ValueError>(config_.holdout < all, "prune: --holdout ", config_.holdout, " given, the training set has ", all);
-  if (run_.train_images == 0 || run_.train_images > all - config_.holdout) {
-    const std::string seen = message(config_.run, " was trained on images that ", config_.holdout,
-                                     " are held out of; train it with --train-images ", all - config_.holdout);
+  const std::int64_t seen = run_.seen_images(), most = all - config_.holdout;
+  if (seen == 0 || seen > most) {
+    const std::string text = message(config_.run, " was trained on images that ", config_.holdout,
+                                     " are held out of, or began with weights that were; train both with --train-images ",
+                                     most);
     check<ValueError>(budget_.kind != "drop", "prune: --budget ", config_.budget,
-                      " compares top-1 on images that are not trained on, but ", seen, ", or give size-mib:");
-    std::fprintf(stderr, "warning: %s for losses that are not flattered\n", seen.c_str());
-    run_.train_images = all - config_.holdout;
+                      " compares top-1 on images that are not trained on, but ", text, ", or give size-mib:");
+    std::fprintf(stderr, "warning: %s for losses that are not flattered\n", text.c_str());
   }
+  run_.init_images = seen;
+  if (run_.train_images == 0 || run_.train_images > most) run_.train_images = most;
   held_out_ = held_out_set(run_, splits_, config_.holdout);
 }
 
@@ -115,6 +121,7 @@ void PruneSession::require_reachable() {
   const std::vector<Precision> switches = run_.switches;
   prune::ChannelMasks masks(prune::channel_graph(*model_, image(), switches));
   const prune::RatioMasks network(*model_, masks, switches, criterion());
+  prune::detail::require_groups(network);
   const double before = size_mib(), least = before * network.least_bits(config_.most);
   check<ValueError>(least < before, "prune: --most ", config_.most, " given, which removes no filter of any layer");
   if (budget_.kind != "size-mib") return;
@@ -157,7 +164,8 @@ RunConfig PruneSession::training_config(std::int64_t epochs) const {
   out.epochs = epochs;
   if (!out.stages.empty()) out.stages = {0, 0, epochs};
   out.lr = config_.lr;
-  out.order_seed = config_.seed;
+  out.seed = config_.seed;
+  out.continues = out.method == "bit-mixer";
   out.warmup_epochs = 0;
   out.schedule = "cosine";
   out.init = config_.run;
@@ -356,8 +364,10 @@ std::optional<bool> PruneSession::pass(int number) {
   if (config_.search == "greedy") {
     // The paper's order: from the last layer to the first.
     std::reverse(names.begin(), names.end());
-    for (const std::string& name : names)
+    for (const std::string& name : names) {
+      if (meets_size()) break;
       if (!step(++steps_, {name}, number)) return std::nullopt;
+    }
   } else if (!step(++steps_, names, number)) {
     return std::nullopt;
   }
@@ -365,8 +375,7 @@ std::optional<bool> PruneSession::pass(int number) {
   // A greedy pass weighs size more than the one before it.
   const bool may_go_on = now.size_mib < before || (config_.search == "greedy" && number < kMostGreedyPasses);
   if (budget_.kind == "size-mib") {
-    // Less rounding.
-    if (now.size_mib <= budget_.amount * (1 + 1e-9)) return false;
+    if (meets_size()) return false;
     check<ValueError>(may_go_on, "prune: nothing more is removed at ", now.size_mib, " MiB, above --budget ",
                       config_.budget, "; a larger --alpha or --most may help");
     return true;
@@ -436,6 +445,11 @@ bool resume_prune(const std::string& out, const SessionOptions& options) {
   PruneSession session(out, config, options);
   session.open();
   return session.run();
+}
+
+double size_mib(const RunConfig& config, const nn::Module& model) {
+  const Precision highest = *std::max_element(config.switches.begin(), config.switches.end());
+  return static_cast<double>(nn::model_size_bits(model, highest)) / (8.0 * (1 << 20));
 }
 
 std::vector<PrunedPoint> pruned_points(const std::string& out) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "prune_config.hpp"
+#include "spnet/nn/module.hpp"
 #include "train_session.hpp"
 
 namespace spnet::program {
@@ -18,6 +19,9 @@ namespace spnet::program {
 bool prune_run(const std::string& out, const PruneConfig& config, const SessionOptions& options);
 /// Goes on with it.
 bool resume_prune(const std::string& out, const SessionOptions& options);
+
+/// Of the network at its highest switch, by the size rule of nn::model_size_bits.
+double size_mib(const RunConfig& config, const nn::Module& model);
 
 /// The passes of a run that was pruned, the run itself first.
 std::vector<PrunedPoint> pruned_points(const std::string& out);

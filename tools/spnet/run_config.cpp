@@ -75,7 +75,8 @@ void for_each_later_entry(Config& c, const Visit& visit) {
   visit("layers", c.layers);
   visit("matmul_precision", c.matmul_precision);
   visit("pruned", c.pruned);
-  visit("order_seed", c.order_seed);
+  visit("init_images", c.init_images);
+  visit("continues", c.continues);
   visit("candidates", c.search.candidates);
   visit("input_candidates", c.search.input_candidates);
   visit("constraints", c.search.constraints);
@@ -105,6 +106,7 @@ void check_config(const RunConfig& c) {
            {"width", c.width, 0.001, 64},
            {"image-size", static_cast<double>(c.image_size), c.image_size == 0 ? 0.0 : 8.0, 1024},
            {"train-images", static_cast<double>(c.train_images), 0, 1e15},
+           {"init-images", static_cast<double>(c.init_images), -1, 1e15},
            {"temperature", c.distillation.temperature, kSmallest, kLargest},
            {"label-weight", c.distillation.label_weight.value_or(0), 0, 100},
            {"feature-weight", c.distillation.feature_weight, 0, 1e6},

@@ -1,6 +1,7 @@
 // What defines a run: everything that its result depends on, and nothing that it does not.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
@@ -45,7 +46,7 @@ struct RunConfig {
   std::string stem;  ///< empty: chosen by the image size
   std::string data = "synthetic";
   std::int64_t image_size = 0;    ///< height and width in pixels; 0: as the data has them
-  std::int64_t train_images = 0;  ///< use only so many, the first of a seeded shuffle; 0: all
+  std::int64_t train_images = 0;  ///< use only so many, the first of a shuffle that is the same for all runs; 0: all
   bool skip_bad = false;
   std::string augment = "auto";  ///< none, crop-flip, crop, resized-crop, resized-crop-jitter, auto
   std::string method = "spnet";  ///< spnet, bit-mixer, fixed (layers at precisions of their own) or search
@@ -75,15 +76,22 @@ struct RunConfig {
   std::string schedule = "cosine";
   double warmup_epochs = -1;  ///< negative: half an epoch, none before one-cycle, which warms up by itself
   std::uint64_t seed = 1;
-  std::uint64_t order_seed = 0;  ///< of order and augmentation; 0: `seed`, which alone says which images are used
   bool pruned = false;  ///< channels were removed: checkpoints tell the shapes that are left
   std::string init;  ///< where the weights started from, for the record
+  /// As train_images: what the weights that it started from had learned from; −1: nothing of this data, or not known.
+  std::int64_t init_images = -1;
+  /// Of bit-mixer: the weights that it started from went through the stages before the last.
+  bool continues = false;
 
   // Found out from the data when the run begins, kept so that evaluation needs no training set.
   std::vector<std::string> classes;
   std::vector<float> mean, deviation;  ///< of each channel, in 0..1
 
   models::ModelOptions model_options() const;
+  /// As train_images: what its weights have learned from in the end, those that it started from included.
+  std::int64_t seen_images() const {
+    return train_images == 0 || init_images == 0 ? 0 : std::max(train_images, init_images);
+  }
   /// Whether each layer ends at one precision of its own: then there are no switches to evaluate or to pack.
   bool is_fixed() const { return method == "fixed" || method == "search"; }
 };

@@ -27,6 +27,14 @@ struct SearchArguments : TrainingArguments {
   std::string run;
 };
 
+void check_out(const std::string& text) {
+  const std::filesystem::path out(text), folder = out.parent_path();
+  if (out.extension() == ".svg" || out.extension() == ".search")
+    throw UsageError(message("--out '", text, "' given: the chart and the run beside it have these names"));
+  if (!folder.empty() && !std::filesystem::is_directory(folder))
+    throw UsageError(message("--out '", text, "' given: there is no such folder"));
+}
+
 // What can be known to be wrong before any data is opened is wrong usage.
 void validate(SearchArguments& arguments) {
   RunConfig& c = arguments.config;
@@ -38,11 +46,6 @@ void validate(SearchArguments& arguments) {
     c.search.input_candidates = candidates.activations;
     c.switches = candidates.pairs();
     complete(arguments);
-    const std::filesystem::path out(c.search.out), folder = out.parent_path();
-    check<ValueError>(out.extension() != ".svg" && out.extension() != ".search", "--out '", c.search.out,
-                      "' given: the chart and the run beside it have these names");
-    check<ValueError>(folder.empty() || std::filesystem::is_directory(folder), "--out '", c.search.out,
-                      "' given: there is no such folder");
   } catch (const ValueError& error) {
     throw UsageError(error.what());
   }
@@ -100,6 +103,7 @@ int run_search(SearchArguments& arguments) {
   set_num_threads(arguments.threads);
   catch_stop_signals();
   arguments.session.eval_every = 0;
+  check_out(arguments.config.search.out);
   bool finished;
   std::string folder = arguments.resume;
   if (!folder.empty()) {

@@ -167,8 +167,10 @@ std::vector<search::NamedConstraint> make_constraints(const RunConfig& config, n
   const auto work = search::layer_work(model, architecture, image_of(config));
   const search::Candidates& candidates = architecture.candidates();
   std::vector<search::NamedConstraint> out;
+  int number = 0;
   for (const std::string& text : config.search.constraints) {
     const BudgetText wanted = parse_constraint(text);
+    ++number;
     const auto add = [&](const std::string& name, search::CostTable table, double unit) {
       for (auto& layer : table.layers)
         for (double& cost : layer) cost /= unit;
@@ -179,7 +181,7 @@ std::vector<search::NamedConstraint> make_constraints(const RunConfig& config, n
         const auto at = std::find(pairs.begin(), pairs.end(), *wanted.like);  // check_search has seen to it
         budget = table.of(search::Configuration(work.size(), static_cast<std::uint8_t>(at - pairs.begin())));
       }
-      out.push_back({name, {std::move(table), budget}});
+      out.push_back({name, {std::move(table), budget, number}});
     };
     if (wanted.kind == "avg-bits") {
       // There is nothing to choose where there is one width.

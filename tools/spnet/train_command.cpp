@@ -114,7 +114,8 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
           ->excludes(configuration),
       command
           ->add_option("--stages", arguments->stages,
-                       "of bit-mixer, in place of --epochs: those of each stage, as 40,40,80")
+                       "of bit-mixer, in place of --epochs: those of each stage, as 40,40,80; with 0,0,N and --init of "
+                       "such a run its last stage goes on")
           ->delimiter(',')
           ->excludes(epochs),
       command

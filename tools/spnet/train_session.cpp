@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "data_source.hpp"
 #include "networks.hpp"
@@ -25,6 +27,30 @@ std::string percent(std::int64_t part, std::int64_t whole) {
   return text;
 }
 
+// The weights of a run's folder, or of a file.
+io::TensorFile load_start(const std::string& init) {
+  if (!std::filesystem::is_directory(init)) return io::TensorFile::load(init);
+  io::CheckpointFolder::Loaded loaded = io::CheckpointFolder(init).load();
+  report(loaded);
+  return std::move(loaded.file);
+}
+// What a run has from the one that its weights come from, if they come from one.
+void take_over(const io::TensorFile& start, RunConfig& config) {
+  const auto stored = start.metadata().find("config");
+  if (stored == start.metadata().end()) return;
+  RunConfig from;
+  try {
+    from = config_from_json(nlohmann::json::parse(stored->second), config.init);
+  } catch (const nlohmann::json::exception&) {
+    return;  // another program's
+  } catch (const FileError&) {
+    return;
+  }
+  if (from.classes == config.classes) config.init_images = from.seen_images();
+  config.continues = config.method == "bit-mixer" && from.method == "bit-mixer" && config.stages.at(0) == 0 &&
+                     config.stages.at(1) == 0;
+}
+
 class TrainSession {
  public:
   TrainSession(RunFolder folder, RunConfig config, SessionOptions options, const std::string& init);
@@ -40,7 +66,7 @@ class TrainSession {
   };
   const char* command() const { return config_.method == "search" ? "search" : "train"; }
   void build(const io::TensorFile* network = nullptr, const std::string& source = {});
-  void initialise(const std::string& init);
+  void initialise(const io::TensorFile& start);
   void restore(const io::CheckpointFolder::Loaded& loaded);
   bool run_epoch();
   bool finish_epoch();
@@ -73,8 +99,13 @@ TrainSession::TrainSession(RunFolder folder, RunConfig config, SessionOptions op
   complete_from_data(config_, splits_);
   complete_search(config_);
   config_.init = init;
+  io::TensorFile start;
+  if (!init.empty()) {
+    start = load_start(init);
+    take_over(start, config_);
+  }
   build();
-  if (!init.empty()) initialise(init);
+  if (!init.empty()) initialise(start);
   folder_.create(config_);
 }
 
@@ -104,7 +135,7 @@ TrainSession::TrainSession(RunFolder folder, SessionOptions options, bool skip_b
     build();
     std::fprintf(stderr, "%s has no checkpoint yet: starting from the beginning\n", folder_.path().string().c_str());
     folder_.rewind_metrics(0);
-    if (!config_.init.empty()) initialise(config_.init);
+    if (!config_.init.empty()) initialise(load_start(config_.init));
   }
 }
 
@@ -122,22 +153,14 @@ void TrainSession::build(const io::TensorFile* network, const std::string& sourc
   totals_.resize(trainer_->results().size());
 }
 
-void TrainSession::initialise(const std::string& init) {
-  io::TensorFile file;
-  if (std::filesystem::is_directory(init)) {
-    const auto loaded = io::CheckpointFolder(init).load();
-    report(loaded);
-    file = loaded.file;
-  } else {
-    file = io::TensorFile::load(init);
-  }
+void TrainSession::initialise(const io::TensorFile& start) {
   std::size_t filled = 0;
   try {
-    filled = io::init_module(file, *model_);
+    filled = io::init_module(start, *model_);
   } catch (const FileError& error) {
-    throw FileError(message(init, ": ", error.what()));
+    throw FileError(message(config_.init, ": ", error.what()));
   }
-  std::fprintf(stderr, "started from %s (%zu tensors)\n", init.c_str(), filled);
+  std::fprintf(stderr, "started from %s (%zu tensors)\n", config_.init.c_str(), filled);
 }
 
 void TrainSession::restore(const io::CheckpointFolder::Loaded& loaded) {
@@ -147,11 +170,11 @@ void TrainSession::restore(const io::CheckpointFolder::Loaded& loaded) {
       state.tensor.copy_from(loaded.file.get<float>("optimizer." + state.name, state.tensor.shape()));
     for (auto& state : trainer_->state())
       state.tensor.copy_from(loaded.file.get<float>(kMethodPrefix + state.name, state.tensor.shape()));
-    trainer_->restored();
     const auto progress = nlohmann::json::parse(loaded.file.metadata("progress"));
     epoch_ = progress.at("epoch").get<std::int64_t>();
     batch_ = progress.at("batch").get<std::int64_t>();
     step_ = progress.at("step").get<std::uint64_t>();
+    trainer_->restored(step_);
     best_mean_ = progress.at("best_mean").get<double>();
     const auto& totals = progress.at("totals");
     check<FileError>(totals.size() == totals_.size() && epoch_ >= 0 && batch_ >= 0 &&
@@ -194,6 +217,7 @@ void TrainSession::save() const {
 
 void TrainSession::save_and_say() const {
   save();
+  if (options_.is_part) return;
   std::fprintf(stderr, "stopped after step %llu and saved; go on with: spnet %s --resume %s\n",
                static_cast<unsigned long long>(step_), command(), folder_.path().string().c_str());
 }

@@ -13,6 +13,7 @@ namespace spnet::program {
 struct SessionOptions {
   std::int64_t save_every = 0;  ///< steps between checkpoints within an epoch; 0: only at its end
   std::int64_t eval_every = 1;  ///< epochs between evaluations; 0: only after the last
+  bool is_part = false;         ///< of something larger, which says how to go on where it was stopped
 };
 
 /// Begins a new run in `folder`, from `init` (a run's folder or a safetensors file) where that is not empty, and trains to

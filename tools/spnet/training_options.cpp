@@ -38,8 +38,8 @@ std::vector<CLI::Option*> add_network_options(CLI::App& command, RunConfig& c) {
 void add_training_options(CLI::App& command, TrainingArguments& arguments, std::vector<CLI::Option*> defining) {
   RunConfig& c = arguments.config;
   auto* resume = command.add_option("--resume", arguments.resume,
-                                    "go on with the run in this folder; with --threads, "
-                                    "--save-every, --eval-every and --skip-bad only");
+                                    "go on with the run in this folder; of the options that say what is trained, "
+                                    "none goes with it");
   const auto add = [&](const std::vector<CLI::Option*>& more) { defining.insert(defining.end(), more.begin(), more.end()); };
   add(add_network_options(command, c));
   add({
@@ -85,7 +85,7 @@ void add_training_options(CLI::App& command, TrainingArguments& arguments, std::
   }
   for (const char* name : {"--warmup", "--lr"}) command.get_option(name)->default_str("");
   command.add_flag("--skip-bad", c.skip_bad, "go on without images that cannot be read");
-  command.add_option("--threads", arguments.threads, "0: one for each processor; no result depends on it")
+  command.add_option("--threads", arguments.threads, "0: one for each processor; no result depends on it but that of latencies measured here")
       ->check(CLI::Range(0, 1024));
   command.add_option("--save-every", arguments.session.save_every, "steps between checkpoints within an epoch")
       ->check(CLI::Range(0, 1000000000));

@@ -60,11 +60,10 @@ std::unique_ptr<train::TrainingMethod> make_method(const RunConfig& config, nn::
   if (config.method == "fixed")
     return std::make_unique<train::FixedTrainer>(model, optimizer, config.distillation, config.seed);
   if (config.method == "search") return make_search(config, model, optimizer, steps_per_epoch);
-  // What was pruned has been trained before.
   train::BitMixerOptions options{.most_redraws = config.redraws,
                                  .draws = config.draws,
                                  .lowest = config.lowest,
-                                 .continues = config.pruned};
+                                 .continues = config.continues};
   for (std::size_t i = 0; i < options.stage_steps.size(); ++i)
     options.stage_steps[i] = static_cast<std::uint64_t>(config.stages[i]) * steps_per_epoch;
   return std::make_unique<train::BitMixerTrainer>(model, config.switches, optimizer, options, config.distillation,

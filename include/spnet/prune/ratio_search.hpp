@@ -28,7 +28,7 @@ struct Remaining {
 class RatioMasks {
  public:
   /// Takes the groups without an obstacle and with quantized kernels to rank them by, in the order of the network, none
-  /// of which is masked. `masks` must live as long. Throws ValueError where there is no such group.
+  /// of which is masked; there may be no such group. `masks` must live as long.
   RatioMasks(const nn::Module& model, ChannelMasks& masks, const std::vector<Precision>& switches,
              const CriterionOptions& criterion)
       : masks_(masks) {
@@ -41,7 +41,6 @@ class RatioMasks {
       ordered.seed = criterion.seed + (static_cast<std::uint64_t>(g) << 32);  // another random order for each
       groups_.push_back({g, pruning_order(scores, ordered)});
     }
-    check<ValueError>(!groups_.empty(), "prune: no layer of the network has low-precision filters that can be removed");
     for (const auto& p : nn::stored_parameters(model, *std::max_element(switches.begin(), switches.end())))
       stored_.push_back(describe(p));
   }
@@ -184,6 +183,9 @@ std::vector<double> shifted_onto(double budget, double most, std::vector<double>
   return shifted(high);
 }
 
+inline void require_groups(const RatioMasks& network) {
+  check<ValueError>(network.size() > 0, "prune: no layer of the network has low-precision filters that can be removed");
+}
 inline void require_reachable(double budget, double most, double least) {
   check<ValueError>(least <= budget, "prune: a size of ", 100 * budget,
                     " % of the network as it is cannot be reached: ratios up to ", most, " leave ", 100 * least, " %");
@@ -192,8 +194,9 @@ inline void require_reachable(double budget, double most, double least) {
 }  // namespace detail
 
 /// The same ratio for every group, the least that keeps `budget` (a share of bits): what a search has to beat. Throws
-/// ValueError where a ratio of `most` does not keep it, naming what it leaves.
+/// ValueError where there is no group, and where a ratio of `most` does not keep the budget, naming what it leaves.
 inline std::vector<double> uniform_ratios(const RatioMasks& network, double budget, double most) {
+  detail::require_groups(network);
   const auto with = [&](std::vector<double> point) {
     for (std::size_t i = 0; i < point.size(); ++i) point[i] = network.possible(i, point[i]);
     return point;
@@ -206,11 +209,13 @@ inline std::vector<double> uniform_ratios(const RatioMasks& network, double budg
 /// one validation pass, `loss()`, a trial (arXiv 2002.00523): one group is the paper's greedy step, several at once are
 /// a joint search. First come ratios of 0, half of the largest and the largest, then random ones, then guided ones.
 /// With a budget every trial removes more, or less, of all searched groups until it just keeps it. The network is left
-/// with the mask that was tried last. Throws ValueError where the budget cannot be kept, naming what can.
+/// with the mask that was tried last. Throws ValueError where there is no group, and where the budget cannot be kept,
+/// naming what can.
 template <class ValidationLoss>
 RatioTrial search_ratios(RatioMasks& network, const std::vector<double>& ratios,
                          const std::vector<std::size_t>& searched, const ValidationLoss& loss,
                          const RatioSearchOptions& options) {
+  detail::require_groups(network);
   check<ValueError>(options.most > 0 && options.most < 1, "prune: ratios up to ", options.most,
                     " given, expected between 0 and 1");
   const auto with = [&](const std::vector<double>& point) {

@@ -19,6 +19,8 @@ struct Cost {
   std::int64_t activation_bytes = 0;  ///< that products read, at the bits of their codes
   double bit_operations = 0;          ///< Σ multiplications · weight bits · activation bits, where both are codes
   double float_operations = 0;        ///< multiplications with a float on either side
+  /// Σ multiplications · weight bits · activation bits of the layers that have precisions, a float counting as 32 bits.
+  double layer_bit_operations = 0;
 
   /// In picojoules, by a model that ranks precisions rather than measures them: a multiply-add of w and a bits
   /// 0.23·w·a/64, with a float 4.6 (M. Horowitz, ISSCC 2014, 45 nm, 8-bit integers and 32-bit floats), a byte from the
@@ -56,6 +58,9 @@ inline Cost cost_of(const Model& model, std::span<const std::uint8_t> configurat
     cost.activation_bytes += (element_count(model.shapes()[node.inputs[0]]) * widths.activation_bits + 7) / 8;
     const double products =
         static_cast<double>(element_count(model.shapes()[i]) / weight->shape[0]) * static_cast<double>(count);
+    const CodeRules* rules = rules_of(node.op);
+    if (!weight->codes.empty() || (rules && !rules->empty()))
+      cost.layer_bit_operations += products * widths.weight_bits * widths.activation_bits;
     if (widths.weight_bits == kFloatBits || widths.activation_bits == kFloatBits) {
       cost.float_operations += products;
     } else {

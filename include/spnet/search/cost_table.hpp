@@ -61,10 +61,10 @@ inline CostTable bytes_table(const runtime::Model& model) {
   return additive_table(
       model, [&](const Configuration& c) { return static_cast<double>(runtime::cost_of(model, c).weight_bytes); });
 }
-/// Bit operations of one image, Σ multiplications · weight bits · activation bits of the layers that have precisions;
-/// the float layers, which are the same at every configuration, are not counted.
+/// Bit operations of one image, Σ multiplications · weight bits · activation bits of the layers that have precisions, a
+/// float counting as 32 bits; layers that are float at every configuration are not counted.
 inline CostTable bit_operations_table(const runtime::Model& model) {
-  return additive_table(model, [&](const Configuration& c) { return runtime::cost_of(model, c).bit_operations; });
+  return additive_table(model, [&](const Configuration& c) { return runtime::cost_of(model, c).layer_bit_operations; });
 }
 /// Σ weight bits / layers: the mean width.
 inline CostTable average_bits_table(const runtime::Model& model) {

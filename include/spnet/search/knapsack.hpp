@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -21,6 +22,7 @@ namespace search {
 struct Constraint {
   CostTable table;
   double budget = std::numeric_limits<double>::infinity();
+  int part_of = -1;  ///< those of the same number ≥ 0 are parts of one constraint
 
   /// The budget and what rounding adds to a sum that meets it.
   double limit() const { return budget + 1e-9 * std::abs(budget); }
@@ -140,6 +142,22 @@ inline std::optional<Configuration> solve_knapsack(const std::vector<std::vector
     at = all[l + 1][at].before;
   }
   return out;
+}
+
+/// Why constraints that can each be kept cannot be kept together: for each, by its name, the least that it needs where
+/// the others are kept.
+inline std::string joint_obstacle(const std::vector<Constraint>& constraints, const std::vector<std::string>& names) {
+  std::string out;
+  for (std::size_t k = 0; k < constraints.size(); ++k) {
+    std::vector<Constraint> others = constraints;
+    others.erase(others.begin() + static_cast<std::ptrdiff_t>(k));
+    const CostTable& table = constraints[k].table;
+    const auto cheapest = solve_knapsack(table.layers, others);
+    if (!cheapest) continue;
+    out += message(out.empty() ? "" : "; ", names[k], " ", constraints[k].budget, " given, at least ", table.of(*cheapest),
+                   " where the others are kept");
+  }
+  return out.empty() ? "not even all but one" : out;
 }
 
 }  // namespace search

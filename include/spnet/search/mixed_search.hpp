@@ -21,7 +21,7 @@ namespace spnet {
 inline namespace v0 {
 namespace search {
 
-/// How bad a configuration is, as the mean loss on images that were not trained on; lower is better.
+/// How bad a configuration is, as the mean loss on some images; lower is better.
 using Loss = std::function<double(const Configuration&)>;
 
 /// A configuration whose mean of `widths[p]` over the layers is as near `average` as steps between widths allow: drawn
@@ -73,7 +73,7 @@ struct ConfigurationHash {
 };
 
 struct MixedSearchOptions {
-  /// Configurations whose loss may be measured after the sensitivities; 0: the integer programme alone.
+  /// Configurations that may be bred and measured after the sensitivities; 0: the integer programme alone.
   int evaluations = 150;
   std::uint64_t seed = 1;
   /// Called with the number of losses measured and the number expected; false stops and gives the best so far.
@@ -110,7 +110,9 @@ class MixedSearch {
                         constraints_[k].budget, " ", names[k], " cannot be kept; the least is ",
                         constraints_[k].table.least());
     cheapest_ = solve_knapsack(std::vector(layers, std::vector<double>(precisions, 0)), constraints_);
-    check<ValueError>(cheapest_.has_value(), "search: each budget can be kept, but not all of them together");
+    if (!cheapest_)
+      throw ValueError(message("search: each budget can be kept, but not all of them together: ",
+                               joint_obstacle(constraints_, names)));
   }
 
   MixedSearchResult run() {
@@ -120,7 +122,8 @@ class MixedSearch {
     if (const auto first = solve_knapsack(sensitivities_, constraints_); first && !stopped_) consider(*first);
     // Where nothing new comes for long, all that is near was seen.
     constexpr int kTries = 50;
-    for (int tries = 0; !stopped_ && tries < kTries && result_.measured < expected_; ++tries) {
+    const int bred_from = result_.measured;
+    for (int tries = 0; !stopped_ && tries < kTries && result_.measured - bred_from < options_.evaluations; ++tries) {
       const int before = result_.measured;
       consider(child());
       if (result_.measured > before) tries = 0;
@@ -144,15 +147,15 @@ class MixedSearch {
   }
   // Measures what is feasible and new; the best stay.
   void consider(const Configuration& configuration) {
-    constexpr std::size_t kPopulation = 16;
     if (!hold(constraints_, configuration) || !seen_.insert(configuration).second) return;
     enter({configuration, measure(configuration)});
-    if (population_.size() > kPopulation) population_.pop_back();
   }
   void enter(Individual individual) {
     const auto at = std::upper_bound(population_.begin(), population_.end(), individual,
                                      [](const Individual& a, const Individual& b) { return a.loss < b.loss; });
     population_.insert(at, std::move(individual));
+    constexpr std::size_t kPopulation = 16;
+    if (population_.size() > kPopulation) population_.pop_back();
   }
 
   // The best uniform configuration that is feasible, else the first of the cheapest by the first budget.

@@ -14,7 +14,7 @@ inline namespace v0 {
 namespace search {
 
 /// The configuration of least Σ losses[layer][choice] that keeps all constraints and spends at least `fill` (0..1) of
-/// the budget that it comes nearest to; where that much cannot be spent, nearly as much as can be. To that end spending
+/// the budget that it comes nearest to, in all its parts; where that much cannot be spent, nearly as much as can be. To that end spending
 /// is rewarded, as little as it takes. Infinite losses exclude a choice. None where nothing keeps the constraints, or,
 /// of several, nothing was found that does.
 inline std::optional<Configuration> plan_within(const std::vector<std::vector<double>>& losses,
@@ -28,9 +28,14 @@ inline std::optional<Configuration> plan_within(const std::vector<std::vector<do
     return solve_knapsack(rewarded, constraints, {.states = 512});
   };
   const auto is_filled = [&](const std::optional<Configuration>& configuration) {
-    return configuration && (constraints.empty() || std::any_of(constraints.begin(), constraints.end(), [&](const Constraint& c) {
-             return c.table.of(*configuration) >= fill * c.budget;
-           }));
+    const auto is_spent = [&](const Constraint& c) { return c.table.of(*configuration) >= fill * c.budget; };
+    const auto is_wholly_spent = [&](const Constraint& c) {
+      return is_spent(c) && std::all_of(constraints.begin(), constraints.end(), [&](const Constraint& other) {
+               return c.part_of < 0 || other.part_of != c.part_of || is_spent(other);
+             });
+    };
+    return configuration &&
+           (constraints.empty() || std::any_of(constraints.begin(), constraints.end(), is_wholly_spent));
   };
   std::optional<Configuration> best = solve(0);
   if (!best || is_filled(best)) return best;

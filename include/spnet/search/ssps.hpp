@@ -27,7 +27,7 @@ struct NamedConstraint {
 };
 
 /// Throws ValueError, with the range from the least to the most that there is, where a budget is outside of it, and
-/// where each budget, but not all together, can be kept.
+/// where each budget, but not all together, can be kept, with what each needs then.
 inline void check_constraints(const std::vector<NamedConstraint>& constraints) {
   std::vector<Constraint> all;
   for (const auto& [name, c] : constraints) {
@@ -39,8 +39,11 @@ inline void check_constraints(const std::vector<NamedConstraint>& constraints) {
   if (all.empty()) return;
   std::vector<std::vector<double>> losses;
   for (const auto& layer : all.front().table.layers) losses.emplace_back(layer.size(), 0.0);
-  check<ValueError>(solve_knapsack(losses, all).has_value(),
-                    "search: each constraint can be met, but not all of them together");
+  if (solve_knapsack(losses, all)) return;
+  std::vector<std::string> names;
+  for (const NamedConstraint& c : constraints) names.push_back(c.name);
+  throw ValueError(
+      message("search: each constraint can be met, but not all of them together: ", joint_obstacle(all, names)));
 }
 
 struct SspsOptions {
@@ -115,7 +118,7 @@ class SspsTrainer final : public train::TrainingMethod {
       out.push_back({"search.optimizer." + s.name, s.tensor, nn::ParameterKind::kScale});
     return out;
   }
-  void restored() override { architecture_.restored(); }
+  void restored(std::uint64_t) override { architecture_.restored(); }
   std::vector<std::pair<std::string, double>> progress() const override {
     std::vector<std::pair<std::string, double>> out{{"undecided", static_cast<double>(architecture_.undecided())}};
     for (const auto& [name, c] : constraints_) out.push_back({name, architecture_.expected(c.table)});

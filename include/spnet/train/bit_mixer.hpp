@@ -113,6 +113,10 @@ class BitMixerTrainer final : public TrainingMethod {
     return finish(lr, step);
   }
 
+  void restored(std::uint64_t steps) override {
+    if (steps > 0) set_stage(stage(steps - 1));
+  }
+
  private:
   static constexpr std::uint64_t kDrawStream = 0x64726177;  // "draw"
 
@@ -130,6 +134,9 @@ class BitMixerTrainer final : public TrainingMethod {
         if (auto* norm = dynamic_cast<nn::TransitionalBatchNorm*>(&module)) norm->start_transitions();
       });
     }
+    set_stage(now);
+  }
+  void set_stage(BitMixerStage now) {
     if (now == entered_) return;
     for (const nn::NamedLayer& l : layers_) l.layer->quantize_weights(now != BitMixerStage::kActivations);
     entered_ = now;

@@ -47,9 +47,9 @@ class TrainingMethod {
   /// What has to be saved besides the network and its optimizer so that a run can go on: tensors that share memory with
   /// the method, by names of its own.
   virtual std::vector<nn::NamedBuffer> state() { return {}; }
-  /// To be called when these tensors were written to: the network is set as they say. Throws ValueError where they
-  /// cannot be what a method saved.
-  virtual void restored() {}
+  /// To be called when these tensors were written to, and `steps` are done: the network is set as they say. Throws
+  /// ValueError where they cannot be what a method saved.
+  virtual void restored(std::uint64_t steps) { static_cast<void>(steps); }
   /// How far it has come, for reports: figures by name.
   virtual std::vector<std::pair<std::string, double>> progress() const { return {}; }
 
