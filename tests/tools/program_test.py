@@ -80,7 +80,7 @@ class Program(ProgramCase):
         self.fails(2, "--run", "eval")
         packed.write_bytes(packed.read_bytes()[:-1])
         self.fails(1, "cut short", "info", packed)
-        self.fails(1, "cannot open its folder", "pack", run, "--out", self.folder / "none" / "x.spn", "--no-eval")
+        self.fails(2, "there is no such folder", "pack", run, "--out", self.folder / "none" / "x.spn")
 
     def test_bit_mixer(self):
         mixer = [*TRAIN[:TRAIN.index("--switches")], "--batch", "16", "--seed", "5", "--method", "bit-mixer", "--bits", "2,3,4",
@@ -115,6 +115,9 @@ class Program(ProgramCase):
         self.assertLessEqual(sum(int(p[1]) for p in layers.values()), 2.9 * 20)
         latency = json.loads(self.ok("eval", "--run", run, *search, "--budget", "latency-ms:1000", "--json").stdout.splitlines()[0])
         self.assertGreater(latency["budgets"]["latency-ms"]["cost"], 0)
+        self.fails(2, "there is no such folder", "eval", "--run", run, *search, "--budget", "bits:3", "--out", self.folder / "no" / "x.json")
+        # A latency that nothing has is refused with what was measured, before or after the search.
+        self.fails(1, "latency-ms", "eval", "--run", run, *search, "--budget", "latency-ms:0.0001")
         self.fails(1, "bytes cannot be kept; the least is", "eval", "--run", run, *search, "--budget", "bytes:10")
         self.fails(1, "bits cannot be kept; the least is 2", "eval", "--run", run, *search, "--budget", "bits:1.5")
         self.fails(1, "expected 2 to 4", "eval", "--run", run, "--mixed", "random", "--average", "5")

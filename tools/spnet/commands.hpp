@@ -2,8 +2,10 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <functional>
 #include <stdexcept>
+#include <string>
 
 namespace spnet::program {
 
@@ -12,6 +14,13 @@ class UsageError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
+
+/// Before long work whose result goes into the file that `--out` names: throws UsageError where its folder is not there.
+inline void require_folder_of(const std::string& out) {
+  const std::filesystem::path folder = std::filesystem::path(out).parent_path();
+  if (!folder.empty() && !std::filesystem::is_directory(folder))
+    throw UsageError("--out '" + out + "' given: there is no such folder");
+}
 
 /// Each adds its subcommand to `app`; parsing sets `chosen` to what is to be done, which returns the exit code.
 void add_train_command(CLI::App& app, std::function<int()>& chosen);

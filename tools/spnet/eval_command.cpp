@@ -266,6 +266,7 @@ void add_eval_command(CLI::App& app, std::function<int()>& chosen) {
   command->callback([=, &chosen] {
     chosen = [arguments] {
       check_arguments(*arguments);
+      require_folder_of(arguments->out);
       set_num_threads(arguments->threads);
       return arguments->model.empty() ? evaluate_run(*arguments) : evaluate_file(*arguments);
     };

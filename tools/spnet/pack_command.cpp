@@ -22,6 +22,7 @@ struct PackArguments {
 };
 
 int pack(const PackArguments& arguments) {
+  require_folder_of(arguments.out);
   set_num_threads(arguments.threads);
   LoadedRun run = load_run(arguments.run, arguments.best);
   RunConfig& config = run.config;

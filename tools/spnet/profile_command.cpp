@@ -29,6 +29,7 @@ int profile(ProfileArguments& arguments) {
   } catch (const ValueError& error) {
     throw UsageError(error.what());
   }
+  require_folder_of(arguments.out);
   set_num_threads(arguments.threads);
   if (c.image_size == 0) c.image_size = 32;
   if (c.stem.empty()) c.stem = default_stem(c.image_size);

@@ -27,12 +27,11 @@ struct SearchArguments : TrainingArguments {
   std::string run;
 };
 
-void check_out(const std::string& text) {
-  const std::filesystem::path out(text), folder = out.parent_path();
-  if (out.extension() == ".svg" || out.extension() == ".search")
-    throw UsageError(message("--out '", text, "' given: the chart and the run beside it have these names"));
-  if (!folder.empty() && !std::filesystem::is_directory(folder))
-    throw UsageError(message("--out '", text, "' given: there is no such folder"));
+void check_out(const std::string& out) {
+  const std::filesystem::path extension = std::filesystem::path(out).extension();
+  if (extension == ".svg" || extension == ".search")
+    throw UsageError(message("--out '", out, "' given: the chart and the run beside it have these names"));
+  require_folder_of(out);
 }
 
 // What can be known to be wrong before any data is opened is wrong usage.
