@@ -49,7 +49,8 @@ void check_prune_config(const PruneConfig& c) {
   require(c.retrain_ratio >= 0 && c.retrain_ratio <= 1, "retrain-ratio", c.retrain_ratio, "0 to 1");
   require(c.holdout > 0, "holdout", c.holdout, "> 0");
   require(c.lr >= 0 && c.lr <= 1000, "lr", c.lr, "0 to 1000");
-  require(c.random_points >= -1 && c.random_points != 0 && c.random_points <= 100000, "random-points", c.random_points, "1 to 100000");
+  require(c.random_points >= -1 && c.random_points != 0 && c.random_points <= 100000, "random-points", c.random_points,
+          "1 to 100000");
   require(c.guided_points >= -1 && c.guided_points <= 100000, "guided-points", c.guided_points, "0 to 100000");
   const auto require_one_of = [](const char* option, const std::string& value,
                                  std::initializer_list<const char*> known) {

@@ -85,7 +85,9 @@ void add_training_options(CLI::App& command, TrainingArguments& arguments, std::
   }
   for (const char* name : {"--warmup", "--lr"}) command.get_option(name)->default_str("");
   command.add_flag("--skip-bad", c.skip_bad, "go on without images that cannot be read");
-  command.add_option("--threads", arguments.threads, "0: one for each processor; no result depends on it but that of latencies measured here")
+  command
+      .add_option("--threads", arguments.threads,
+                  "0: one for each processor; no result depends on it but that of latencies measured here")
       ->check(CLI::Range(0, 1024));
   command.add_option("--save-every", arguments.session.save_every, "steps between checkpoints within an epoch")
       ->check(CLI::Range(0, 1000000000));

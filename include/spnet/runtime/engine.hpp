@@ -201,7 +201,8 @@ class Engine {
       if (sessions_.size() >= std::max<std::size_t>(options_.plans, 1))
         sessions_.erase(std::min_element(sessions_.begin(), sessions_.end(),
                                          [](const Entry& a, const Entry& b) { return a.used < b.used; }));
-      sessions_.push_back({key, 0, std::make_unique<Session>(Session{configuration_, images, precision, std::move(plan)})});
+      sessions_.push_back(
+          {key, 0, std::make_unique<Session>(Session{configuration_, images, precision, std::move(plan)})});
       found = std::prev(sessions_.end());
     }
     found->used = ++switches_;

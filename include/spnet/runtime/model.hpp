@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -84,7 +85,9 @@ class Model {
   Product expand(const ProductKey& key) const {
     const Node& node = graph_.nodes[key.node];
     const Shape x = detail::with_batch(shapes_[node.inputs[0]], key.images);
-    const ops::Float32PrecisionGuard precision(key.precision);
+    // It is the whole program's: where it is the same already, nothing is set.
+    std::optional<ops::Float32PrecisionGuard> precision;
+    if (ops::float32_matmul_precision() != key.precision) precision.emplace(key.precision);
     return make_product(graph_, node, x, key.widths, key.choice, key.precision);
   }
   /// The product, expanded now unless it still is from before.

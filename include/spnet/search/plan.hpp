@@ -14,9 +14,9 @@ inline namespace v0 {
 namespace search {
 
 /// The configuration of least Σ losses[layer][choice] that keeps all constraints and spends at least `fill` (0..1) of
-/// the budget that it comes nearest to, in all its parts; where that much cannot be spent, nearly as much as can be. To that end spending
-/// is rewarded, as little as it takes. Infinite losses exclude a choice. None where nothing keeps the constraints, or,
-/// of several, nothing was found that does.
+/// the budget that it comes nearest to, in all its parts; where that much cannot be spent, nearly as much as can be. To
+/// that end spending is rewarded, as little as it takes. Infinite losses exclude a choice. None where nothing keeps the
+/// constraints, or, of several, nothing was found that does.
 inline std::optional<Configuration> plan_within(const std::vector<std::vector<double>>& losses,
                                                 const std::vector<Constraint>& constraints, double fill) {
   const auto solve = [&](double reward) {
