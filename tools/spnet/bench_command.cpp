@@ -12,6 +12,7 @@
 #include "packed_model.hpp"
 #include "spnet/core/random.hpp"
 #include "spnet/runtime/engine.hpp"
+#include "table.hpp"
 
 namespace spnet::program {
 
@@ -95,7 +96,7 @@ int bench(const BenchArguments& arguments) {
                                    {"batch", arguments.batch},
                                    {"runs", arguments.runs},
                                    {"kernels", t.kernels}};
-      std::printf("%s\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+      print_json(line);
       continue;
     }
     const std::string kernels = join(t.kernels, [](const auto& k) { return message(k.second, " ", k.first); });

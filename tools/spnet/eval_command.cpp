@@ -57,7 +57,7 @@ void print(const std::vector<train::Evaluation>& results, const std::vector<std:
                                  {"images", r.images},
                                  {"weight_bytes", weight_bytes[i]},
                                  {"ms_per_image", r.ms_per_image()}};
-    std::printf("%s\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    print_json(line);
   }
 }
 
@@ -73,7 +73,7 @@ void print_summary(const EvalArguments& arguments, const std::vector<train::Eval
     const nlohmann::json line = {
         {"mixed", "random"},      {"average", arguments.average},   {"count", results.size()}, {"mean", mean},
         {"deviation", deviation}, {"worst", worst->top1_percent()}, {"images", worst->images}};
-    std::printf("%s\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    print_json(line);
     return;
   }
   std::printf(
@@ -139,7 +139,7 @@ int evaluate_found(const EvalArguments& arguments, Subject& subject) {
       line["budgets"][found.budgets[k]] = {{"limit", found.limits[k]}, {"cost", found.costs[k]}};
     for (std::size_t i = 0; i < graph.layers.size(); ++i)
       line["layers"][graph.layers[i]] = to_string(graph.precisions[found.configuration.layers[i]]);
-    std::printf("%s\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    print_json(line);
   }
   evaluate(arguments, subject, all);
   return 0;

@@ -13,6 +13,7 @@
 #include "spnet/data/files.hpp"
 #include "spnet/ops/softmax.hpp"
 #include "spnet/runtime/engine.hpp"
+#include "table.hpp"
 
 namespace spnet::program {
 
@@ -40,7 +41,7 @@ void print(const RunArguments& arguments, const runtime::Graph& graph, const std
   if (arguments.json) {
     nlohmann::json line = {{"image", image}, {"top", nlohmann::json::array()}};
     for (const std::size_t i : order) line["top"].push_back({{"class", class_name(graph, i)}, {"share", shares[i]}});
-    std::printf("%s\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    print_json(line);
     return;
   }
   std::printf("%s\n", image.c_str());

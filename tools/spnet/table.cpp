@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 namespace spnet::program {
 
@@ -18,6 +19,10 @@ std::string evaluation_table(const std::vector<train::Evaluation>& evaluations,
     out += e.name + std::string(width - e.name.size(), ' ') + numbers;
   }
   return out;
+}
+
+void print_json(const nlohmann::json& line) {
+  std::printf("%s\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
 }
 
 }  // namespace spnet::program
