@@ -112,7 +112,7 @@ class Governor {
     if (seen_ == 0) return 1;
     double sorted[kWindow];
     std::copy_n(window_, seen_, sorted);
-    std::sort(sorted, sorted + seen_);
+    std::nth_element(sorted, sorted + seen_ / 2, sorted + seen_);
     return sorted[seen_ / 2];
   }
   /// False where the last images broke the latency budget and nothing faster is left.
