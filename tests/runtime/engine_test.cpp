@@ -72,29 +72,37 @@ TEST_CASE("engine: switching back and forth changes no bit, whatever the cache h
   }
 }
 
-TEST_CASE("engine: sessions at several precisions share one model") {
-  const auto model = std::make_shared<const runtime::Model>(resnet());
+TEST_CASE("engine: sessions at several precisions share one model, whose cache has room for all or for one") {
+  const runtime::Graph graph = resnet();
   const Tensor<float> x = images(1);
   std::vector<Tensor<float>> expected;
+  std::int64_t largest = 0;
   for (const Precision p : kSwitches) {
-    runtime::Engine engine(model, {.threads = 1});
-    engine.set_precision(p);
-    expected.push_back(engine.run(x));
+    runtime::Engine fresh(std::make_shared<const runtime::Model>(graph), {.threads = 1});
+    fresh.set_precision(p);
+    expected.push_back(fresh.run(x));
+    largest = std::max(largest, fresh.model().cached_bytes());
   }
-  std::vector<int> wrong(4);
-  std::vector<std::thread> threads;
-  for (std::size_t session = 0; session < 4; ++session)
-    threads.emplace_back([&, session] {
-      runtime::Engine engine(model, {.threads = 1});
-      Random random(session);
-      for (int i = 0; i < 30; ++i) {
-        const std::size_t at = random.below(static_cast<std::uint32_t>(kSwitches.size()));
-        engine.set_precision(kSwitches[at]);
-        wrong[session] += !testing::bit_equal(engine.run(x), expected[at]);
-      }
-    });
-  for (std::thread& thread : threads) thread.join();
-  CHECK(wrong == std::vector<int>(4));
+  for (const std::int64_t cache_bytes : {std::int64_t{1} << 30, largest}) {
+    const auto model =
+        std::make_shared<const runtime::Model>(graph, runtime::ModelOptions{.load = {}, .cache_bytes = cache_bytes});
+    std::vector<int> wrong(4);
+    std::vector<std::thread> threads;
+    for (std::size_t session = 0; session < 4; ++session)
+      threads.emplace_back([&, session] {
+        runtime::Engine engine(model, {.threads = 1});
+        Random random(session);
+        for (int i = 0; i < 30; ++i) {
+          const std::size_t at = random.below(static_cast<std::uint32_t>(kSwitches.size()));
+          engine.set_precision(kSwitches[at]);
+          wrong[session] += !testing::bit_equal(engine.run(x), expected[at]);
+        }
+      });
+    for (std::thread& thread : threads) thread.join();
+    CHECK(wrong == std::vector<int>(4));
+    CHECK(model->cached_bytes() <= cache_bytes);
+    CHECK((model->evictions() > 0) == (cache_bytes == largest));
+  }
 }
 
 TEST_CASE("engine: a run allocates nothing, and neither does a switch to what was used before") {

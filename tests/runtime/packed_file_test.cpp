@@ -135,11 +135,12 @@ TEST_CASE("packed_file: errors of the header name what is wrong") {
   CHECK(changed(1, std::byte{'X'}) == "file: not a packed network: it begins with other bytes");
   CHECK(changed(8, std::byte{1}) == "file: version 1 of the format, this program reads 3");
   CHECK(changed(12, std::byte{9}) == "file: written in another byte order, or damaged");
-  CHECK(changed(32, std::byte{0}) == "file: its parts do not fit together");
-  CHECK(changed(40, bytes[40] ^ std::byte{64}) == "file: its parts do not fit together");
+  const std::string apart = "file: its parts do not fit together: a graph of ";
+  CHECK(changed(32, std::byte{0}).starts_with(apart));
+  CHECK(changed(40, bytes[40] ^ std::byte{64}).starts_with(apart));
   Bytes damaged = bytes;
   damaged.back() ^= std::byte{1};
-  CHECK(error_in(damaged) == "file: damaged: the checksum is another");
+  CHECK(error_in(damaged).starts_with("file: damaged: its bytes have the checksum "));
   const test::TemporaryFolder folder;
   CHECK(error_of<FileError>([&] { runtime::load_packed(folder / "none"); }) ==
         folder / "none" + ": cannot open: No such file or directory");
