@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <string>
@@ -41,6 +42,17 @@ struct SearchedNetwork {
   prune::ChannelMasks masks;
   RatioMasks network;
 };
+
+// The budget is kept, and no channel could stay.
+void check_fits(const RatioMasks& network, const std::vector<double>& ratios, double budget) {
+  CHECK(network.remaining(ratios).bits <= budget);
+  for (std::size_t i = 0; i < ratios.size(); ++i) {
+    if (ratios[i] == 0) continue;
+    std::vector<double> more = ratios;
+    more[i] -= 1 / static_cast<double>(network.group(i).channels);
+    CHECK(network.remaining(more).bits > budget);
+  }
+}
 
 }  // namespace
 
@@ -86,7 +98,7 @@ TEST_CASE("prune: a joint search keeps the budget and spares what matters") {
   // Only the groups of the first stage matter.
   std::vector<double> now;
   const auto loss = [&] {
-    double sum = 0;
+    double sum = 1e-3;
     for (std::size_t g = 0; g < f.masks.kept().size(); ++g) {
       const auto& group = f.masks.graph().groups[g];
       const double gone = 1 - static_cast<double>(f.masks.kept()[g].size()) / static_cast<double>(group.channels);
@@ -94,17 +106,25 @@ TEST_CASE("prune: a joint search keeps the budget and spares what matters") {
     }
     return sum;
   };
-  int trials = 0;
+  std::vector<RatioTrial> trials;
   RatioSearchOptions options{.random_points = 10, .guided_points = 15, .budget = 0.6};
   options.progress = [&](const RatioTrial& trial) {
-    ++trials;
-    CHECK(f.network.remaining(trial.ratios).bits <= 0.6);
-    CHECK(f.network.remaining(trial.ratios).bits > 0.55);
+    trials.push_back(trial);
+    check_fits(f.network, trial.ratios, 0.6);
     CHECK(f.remaining_bits() == doctest::Approx(f.network.remaining(trial.ratios).bits));
+    CHECK(trial.objective == -std::log(trial.loss));
     return true;
   };
   const RatioTrial found = prune::search_ratios(f.network, none, f.all(), loss, options);
-  CHECK(trials <= 28);
+  CHECK(trials.size() <= 28);
+  // First all groups alike, then as far as it goes those that one layer makes, then the second half.
+  REQUIRE(trials.size() > 3);
+  CHECK(trials[0].ratios == prune::uniform_ratios(f.network, 0.6, 0.4));
+  for (std::size_t i = 0; i < 12; ++i) {
+    const bool one = f.network.group(i).name.find('+') == std::string::npos;
+    CHECK(f.network.has_one_maker(i) == one);
+    if (one) CHECK(trials[1].ratios[i] >= *std::min_element(trials[1].ratios.begin(), trials[1].ratios.end()) + 0.1);
+  }
   double first = 0, rest = 0;
   for (std::size_t i = 0; i < 4; ++i) first += found.ratios[i] / 4;
   for (std::size_t i = 4; i < 12; ++i) rest += found.ratios[i] / 8;
@@ -137,9 +157,8 @@ TEST_CASE("prune: a search that is told its trials again goes on as it would hav
 TEST_CASE("prune: uniform ratios keep a budget, and no more than that") {
   SearchedNetwork f;
   const auto ratios = prune::uniform_ratios(f.network, 0.7, 0.4);
-  CHECK(f.network.remaining(ratios).bits <= 0.7);
-  CHECK(f.network.remaining(ratios).bits > 0.64);
-  for (std::size_t i = 0; i < ratios.size(); ++i) CHECK(std::abs(ratios[i] - ratios[0]) < 1.0 / 16);
+  check_fits(f.network, ratios, 0.7);
+  for (std::size_t i = 0; i < ratios.size(); ++i) CHECK(std::abs(ratios[i] - ratios[0]) < 2.0 / 16);
   CHECK_THROWS_AS(prune::uniform_ratios(f.network, 0.3, 0.4), ValueError);
 }
 
@@ -150,5 +169,36 @@ TEST_CASE("prune: a budget that cannot be kept is refused with what can") {
     prune::search_ratios(f.network, std::vector<double>(f.network.size(), 0), f.all(), loss, {.budget = 0.2});
   });
   CHECK(text.starts_with("prune: a size of 20 % of the network as it is cannot be reached: ratios up to 0.4 leave "));
-  CHECK_THROWS_AS(prune::search_ratios(f.network, {}, f.all(), loss, {.most = 1}), ValueError);
+}
+
+TEST_CASE("prune: what a search cannot begin with is refused") {
+  SearchedNetwork f;
+  const auto loss = [] { return 0.0; };
+  const std::vector<double> none(f.network.size(), 0);
+  const auto refused = [&](const std::vector<double>& ratios, std::vector<std::size_t> searched,
+                           const RatioSearchOptions& options) {
+    return error_of<ValueError>([&] { prune::search_ratios(f.network, ratios, searched, loss, options); });
+  };
+  CHECK(refused(none, {0}, {.most = 1}) ==
+        "prune: ratios up to 1 given, expected between 0 and 1: a layer keeps at least one channel");
+  CHECK(refused({0, 0}, {0}, {}) ==
+        "prune: 2 ratios given, the network has 12 groups of channels that can be removed");
+  CHECK(refused(none, {12}, {}) == "prune: group 12 given, the network has 12");
+  CHECK(refused(none, {0}, {.guided_points = -5}) ==
+        "prune: 5 random and -5 guided points given, expected 0 or more");
+  CHECK(refused(std::vector<double>(12, std::nan("")), {0}, {}) == "prune: a ratio of nan given");
+  CHECK_THROWS_AS(f.network.mask({}), ValueError);
+  CHECK_THROWS_AS(RatioMasks(*f.net, f.masks, {}, {}), ValueError);
+  std::vector<double> some = none;
+  some[0] = 0.5;
+  f.network.mask(some);
+  CHECK_THROWS_AS(RatioMasks(*f.net, f.masks, f.switches, {}), ValueError);
+}
+
+TEST_CASE("prune: a loss that is not finite is a bad one") {
+  SearchedNetwork f;
+  const auto loss = [&] { return f.masks.kept()[1].size() < 16 ? std::nan("") : 1.0; };
+  const RatioTrial found =
+      prune::search_ratios(f.network, std::vector<double>(f.network.size(), 0), f.all(), loss, {.budget = 0.8});
+  CHECK(found.loss == 1);
 }

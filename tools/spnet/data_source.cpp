@@ -122,6 +122,13 @@ data::LoaderOptions loader_options(const RunConfig& config, bool training) {
           .augmentation = training ? a : a.evaluation()};
 }
 
+data::LoaderOptions recalibration_options(const RunConfig& config) {
+  data::LoaderOptions options = loader_options(config, /*training=*/false);
+  options.shuffle = true;  // classes must not come one after the other
+  options.batch_size = 128;
+  return options;
+}
+
 void report_faults(const data::Dataset& dataset) {
   for (const auto& fault : dataset.faults())
     std::fprintf(stderr, "skipped %s: %s\n", fault.name.c_str(), fault.reason.c_str());

@@ -6,13 +6,6 @@
 
 namespace spnet::program {
 
-namespace {
-
-// Whatever batches a command evaluates, the statistics are the same.
-constexpr std::int64_t kRecalibrationBatch = 128;
-
-}  // namespace
-
 runtime::Graph pack_run(LoadedRun& run, const std::vector<Precision>& switches) {
   const RunConfig& config = run.config;
   const data::Augmentation images = loader_options(config, /*training=*/false).augmentation;
@@ -30,10 +23,7 @@ void recalibrate(LoadedRun& run, const runtime::Graph& graph, const runtime::Nam
                  const data::DataSplits& splits, std::int64_t images) {
   pack::LayerSetter set(*run.model, graph);
   set(configuration.layers);
-  data::LoaderOptions options = loader_options(run.config, /*training=*/false);
-  options.shuffle = true;  // classes must not come one after the other
-  options.batch_size = kRecalibrationBatch;
-  data::Loader loader(training_set(run.config, splits), options);
+  data::Loader loader(training_set(run.config, splits), recalibration_options(run.config));
   train::recalibrate_norms(*run.model, loader, images);
 }
 

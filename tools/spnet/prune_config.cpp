@@ -30,6 +30,7 @@ void for_each_prune_entry(Config& c, const Visit& visit) {
   visit("retrain", c.retrain);
   visit("final", c.final);
   visit("retrain_ratio", c.retrain_ratio);
+  visit("recalibrate", c.recalibrate);
   visit("holdout", c.holdout);
   visit("lr", c.lr);
   visit("seed", c.seed);
@@ -41,12 +42,13 @@ void check_prune_config(const PruneConfig& c) {
   const auto require = [](bool holds, const char* option, const auto& given, const char* expected) {
     check<ValueError>(holds, "prune: --", option, " ", given, " given, expected ", expected);
   };
-  require(c.most > 0 && c.most < 1, "most", c.most, "between 0 and 1");
+  require(c.most > 0 && c.most < 1, "most", c.most, "between 0 and 1: a layer keeps at least one filter");
   require(c.step > 0 && c.step < 1, "step", c.step, "between 0 and 1");
   require(c.alpha >= 0 && c.alpha <= 1e6, "alpha", c.alpha, "0 to 1e6");
   require(c.retrain >= 0 && c.retrain <= 1000000, "retrain", c.retrain, "0 to 1000000");
   require(c.final >= 1 && c.final <= 1000000, "final", c.final, "1 to 1000000");
   require(c.retrain_ratio >= 0 && c.retrain_ratio <= 1, "retrain-ratio", c.retrain_ratio, "0 to 1");
+  require(c.recalibrate >= -1 && c.recalibrate <= 1000000000, "recalibrate", c.recalibrate, "0 to 1e9");
   require(c.holdout > 0, "holdout", c.holdout, "> 0");
   require(c.lr >= 0 && c.lr <= 1000, "lr", c.lr, "0 to 1000");
   require(c.random_points >= -1 && c.random_points != 0 && c.random_points <= 100000, "random-points", c.random_points,

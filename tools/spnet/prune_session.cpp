@@ -20,6 +20,7 @@
 #include "spnet/files/atomic_file.hpp"
 #include "spnet/io/module_file.hpp"
 #include "spnet/prune/ratio_search.hpp"
+#include "spnet/train/recalibrate.hpp"
 
 namespace spnet::program {
 
@@ -71,7 +72,10 @@ class PruneSession {
   std::optional<std::vector<double>> ratios(prune::RatioMasks& network, const std::vector<std::size_t>& searched,
                                             int number, int pass_number);
   bool retrain(int number);
+  std::vector<Precision> precisions() const;
+  void recalibrate();
   double held_out_loss() const;
+  double trial_loss();
   std::vector<std::pair<std::string, double>> top1(const data::DatasetPtr& images) const;
   const PrunedPoint& measure(int pass_number);
   void print_pareto() const;
@@ -98,6 +102,7 @@ void PruneSession::open() {
   check<ValueError>(run_.method != "search", "prune: ", config_.run,
                     " is a search; train what it found, and prune that");
   if (config_.lr == 0) config_.lr = run_.lr / 10;
+  if (config_.recalibrate < 0) config_.recalibrate = config_.search == "greedy" ? 0 : 1024;
   require_reachable();
   splits_ = open_data(run_);
   const std::int64_t all = splits_.train->size();
@@ -138,6 +143,7 @@ void PruneSession::load_start() {
   if (!fs::exists(start)) {
     LoadedRun loaded = load_run(config_.run, /*best=*/false);
     run_ = loaded.config;
+    run_.continues = run_.method == "bit-mixer" && loaded.reached_last_stage;
     model_ = std::move(loaded.model);
     return;
   }
@@ -165,7 +171,6 @@ RunConfig PruneSession::training_config(std::int64_t epochs) const {
   if (!out.stages.empty()) out.stages = {0, 0, epochs};
   out.lr = config_.lr;
   out.seed = config_.seed;
-  out.continues = out.method == "bit-mixer";
   out.warmup_epochs = 0;
   out.schedule = "cosine";
   out.init = config_.run;
@@ -204,6 +209,35 @@ std::vector<std::string> PruneSession::prunable() const {
   return out;
 }
 
+// The switches that the network is evaluated at; a fixed one is at its own.
+std::vector<Precision> PruneSession::precisions() const {
+  return run_.is_fixed() ? std::vector{highest()} : run_.switches;
+}
+
+// Takes the statistics of the norms of all switches anew from images that are trained on.
+void PruneSession::recalibrate() {
+  const data::DatasetPtr images = training_set(run_, splits_);
+  for (const Precision p : precisions()) {
+    if (!run_.is_fixed()) model_->set_precision(p);
+    data::Loader loader(images, recalibration_options(run_));
+    train::recalibrate_norms(*model_, loader, config_.recalibrate);
+  }
+}
+
+// Of the masked network with norms that fit it: without, a loss tells little but how far the statistics are off, which
+// retraining mends at once. They come back as they were, for other masks.
+double PruneSession::trial_loss() {
+  if (config_.recalibrate == 0) return held_out_loss();
+  std::vector<std::pair<Tensor<float>*, Tensor<float>>> before;
+  model_->for_each([&](nn::Module& module) {
+    for (const auto& buffer : module.own_buffers()) before.emplace_back(buffer.tensor, buffer.tensor->clone());
+  });
+  recalibrate();
+  const double loss = held_out_loss();
+  for (auto& [tensor, value] : before) *tensor = std::move(value);
+  return loss;
+}
+
 // The mean over the switches.
 double PruneSession::held_out_loss() const {
   const NoGradGuard no_grad;
@@ -212,7 +246,7 @@ double PruneSession::held_out_loss() const {
   double sum = 0;
   std::int64_t images = 0;
   while (const auto batch = loader.next()) {
-    for (const Precision p : run_.is_fixed() ? std::vector{highest()} : run_.switches) {
+    for (const Precision p : precisions()) {
       if (!run_.is_fixed()) model_->set_precision(p);
       const Variable<float> logits = (*model_)(Variable<float>(batch->images));
       sum += static_cast<double>(cross_entropy(logits, batch->labels).item()) * static_cast<double>(batch->size());
@@ -240,7 +274,7 @@ const PrunedPoint& PruneSession::measure(int pass_number) {
   const PrunedPoint& point = points_.back();
   std::string text;
   for (const auto& [name, value] : point.held_out) text += message("  ", name, " ", value);
-  std::fprintf(stderr, "pass %d: %.4g MiB (%.1f %%), held-out top-1%s\n", pass_number, point.size_mib,
+  std::fprintf(stderr, "pass %d: %.4g MiB at the highest switch (%.1f %%), held-out top-1%s\n", pass_number, point.size_mib,
                100 * point.size_mib / points_.front().size_mib, text.c_str());
   if (pass_number > 0) print_pareto();
   return point;
@@ -276,7 +310,7 @@ std::optional<std::vector<double>> PruneSession::ratios(prune::RatioMasks& netwo
   if (config_.search == "uniform") return prune::uniform_ratios(network, budget, config_.most);
   prune::RatioSearchOptions options{
       .most = config_.most,
-      .alpha = config_.alpha * (greedy ? std::pow(2.0, pass_number - 1) : 1),
+      .alpha = config_.alpha * std::pow(2.0, pass_number - 1),
       .random_points = config_.random_points >= 0 ? config_.random_points
                        : greedy                   ? 5
                                                   : 10,
@@ -305,7 +339,7 @@ std::optional<std::vector<double>> PruneSession::ratios(prune::RatioMasks& netwo
     return !(stopped = stop_requested());
   };
   const prune::RatioTrial found = prune::search_ratios(
-      network, std::vector<double>(network.size(), 0), searched, [this] { return held_out_loss(); }, options);
+      network, std::vector<double>(network.size(), 0), searched, [this] { return trial_loss(); }, options);
   progress.finish();
   if (stopped) return std::nullopt;
   return found.ratios;
@@ -351,6 +385,7 @@ bool PruneSession::step(int number, const std::vector<std::string>& names, int p
     network.mask(*found);
     masks.remove();
     const double largest = *std::max_element(found->begin(), found->end());
+    if (largest > 0 && config_.recalibrate > 0) recalibrate();
     if (largest > 0 && largest >= config_.retrain_ratio && config_.retrain > 0 && !retrain(number)) return false;
   }
   network_file().save(file);
@@ -425,12 +460,15 @@ bool prune_run(const std::string& out, const PruneConfig& config, const SessionO
   check_prune_config(config);
   const fs::path state = state_folder(out);
   RunFolder(out).require_new();
+  std::error_code error;
+  // One that was interrupted before its configuration was kept begins anew.
+  if (!fs::exists(state / "config.json") && !fs::exists(state / "log.jsonl"))
+    fs::remove(state / "network-0.safetensors", error);
   check<FileError>(!fs::exists(state) || fs::is_empty(state), state.string(),
                    ": a pruning was begun here; go on with it by: spnet prune --resume ", out,
                    ", or remove the folder");
   PruneSession session(out, config, options);
   session.open();
-  std::error_code error;
   fs::create_directories(state, error);
   check<FileError>(!error, state.string(), ": cannot make the folder: ", error.message());
   session.begin();

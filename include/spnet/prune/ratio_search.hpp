@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -27,13 +28,18 @@ struct Remaining {
 /// A network whose channels are masked by shares: for every group the channels that the criterion ranks first go first.
 class RatioMasks {
  public:
-  /// Takes the groups without an obstacle and with quantized kernels to rank them by, in the order of the network, none
-  /// of which is masked; there may be no such group. `masks` must live as long.
+  /// Takes the groups without an obstacle and with quantized kernels to rank them by, in the order of the network; there
+  /// may be no such group. `masks` must live as long. Throws ValueError where there are no switches, and where channels
+  /// are masked already.
   RatioMasks(const nn::Module& model, ChannelMasks& masks, const std::vector<Precision>& switches,
              const CriterionOptions& criterion)
       : masks_(masks) {
     const ChannelGraph& graph = masks.graph();
+    check<ValueError>(!switches.empty(), "prune: no switches given");
     for (std::size_t g = 0; g < graph.groups.size(); ++g) {
+      check<ValueError>(std::ssize(masks.kept()[g]) == graph.groups[g].channels, "prune: ", masks.kept()[g].size(),
+                        " of ", graph.groups[g].channels, " channels of ", graph.groups[g].name,
+                        " are kept by a mask, expected all");
       if (!graph.groups[g].obstacle.empty()) continue;
       const std::vector<double> scores = channel_scores(graph, g, switches, criterion);
       if (scores.empty()) continue;
@@ -47,6 +53,15 @@ class RatioMasks {
 
   std::size_t size() const { return groups_.size(); }
   const ChannelGroup& group(std::size_t i) const { return masks_.graph().groups[groups_[i].group]; }
+  /// Whether one layer alone makes these channels: nothing is added to them.
+  bool has_one_maker(std::size_t i) const {
+    std::size_t makers = 0;
+    for (const ChannelTensor& t : masks_.graph().tensors)
+      for (const ChannelAxis& axis : t.axes)
+        makers += axis.role == ChannelRole::kMakes &&
+                  std::find(axis.groups.begin(), axis.groups.end(), groups_[i].group) != axis.groups.end();
+    return makers == 1;
+  }
 
   /// The share of channels that goes where `ratio` is asked for: whole channels, and never the last.
   double possible(std::size_t i, double ratio) const {
@@ -60,18 +75,27 @@ class RatioMasks {
            })
         .bits;
   }
-  /// Masks the share `ratios[i]` of every group.
+  /// Masks the share `ratios[i]` of every group. Throws ValueError on another number of ratios.
   void mask(const std::vector<double>& ratios) {
+    require_ratios(ratios);
     std::vector<Channels> kept = masks_.kept();
     for (std::size_t i = 0; i < groups_.size(); ++i)
-      kept[groups_[i].group] = kept_without(groups_[i].order, removed(i, ratios.at(i)));
+      kept[groups_[i].group] = kept_without(groups_[i].order, removed(i, ratios[i]));
     masks_.keep(std::move(kept));
   }
 
   /// What would be kept of what is there without masks, by the size rule of nn::stored_parameters.
+  /// Throws as `mask`.
   Remaining remaining(const std::vector<double>& ratios) const {
+    require_ratios(ratios);
     std::size_t i = 0;
-    return remaining_of([&](std::int64_t channels) { return channels - removed_of(channels, ratios.at(i++)); });
+    return remaining_of([&](std::int64_t channels) { return channels - removed_of(channels, ratios[i++]); });
+  }
+  /// Throws ValueError unless there is a finite ratio for each group.
+  void require_ratios(const std::vector<double>& ratios) const {
+    check<ValueError>(ratios.size() == size(), "prune: ", ratios.size(), " ratios given, the network has ", size(),
+                      " groups of channels that can be removed");
+    for (const double r : ratios) check<ValueError>(std::isfinite(r), "prune: a ratio of ", r, " given");
   }
 
  private:
@@ -151,12 +175,12 @@ struct RatioTrial {
 
 struct RatioSearchOptions {
   double most = 0.4;      ///< largest share of a group's channels that may go
-  double alpha = 3;       ///< weight of size against loss
+  double alpha = 3;       ///< weight of size against loss, where there is no budget
   int random_points = 5;  ///< trials before the model is asked
   int guided_points = 5;  ///< and after
   Acquisition acquisition = expected_improvement;
   std::uint64_t seed = 1;
-  /// The share of bits that no trial may leave more of; trials are moved onto it.
+  /// The share of bits that no trial may leave more of; trials are moved onto it, and only their loss counts then.
   double budget = std::numeric_limits<double>::infinity();
   /// Called after each trial; false stops, and gives the best so far.
   std::function<bool(const RatioTrial&)> progress = {};
@@ -166,21 +190,34 @@ struct RatioSearchOptions {
 
 namespace detail {
 
-// The least shift of the ratios of all groups in `searched` that keeps the budget; `with` completes them to all groups.
+// Shifts the ratios of all groups in `searched` by as much, in whole channels, until `budget` is kept; then the groups get
+// back single channels in turn for as long as it still is. `with` completes ratios to all groups.
 template <class With>
-std::vector<double> shifted_onto(double budget, double most, std::vector<double> point, const RatioMasks& network,
-                                 const With& with) {
+std::vector<double> fitted_to(double budget, double most, const std::vector<double>& point,
+                              const std::vector<std::size_t>& searched, const RatioMasks& network, const With& with) {
+  const auto keeps = [&](const std::vector<double>& ratios) { return network.remaining(with(ratios)).bits <= budget; };
   const auto shifted = [&](double by) {
     std::vector<double> out = point;
-    for (double& r : out) r = std::clamp(r + by, 0.0, most);
+    for (std::size_t i = 0; i < out.size(); ++i)
+      out[i] = network.possible(searched[i], std::clamp(out[i] + by, 0.0, most));
     return out;
   };
   double low = -most, high = most;
   for (int i = 0; i < 12; ++i) {
     const double middle = (low + high) / 2;
-    (network.remaining(with(shifted(middle))).bits <= budget ? high : low) = middle;
+    (keeps(shifted(middle)) ? high : low) = middle;
   }
-  return shifted(high);
+  std::vector<double> out = shifted(high);
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const double before = out[i];
+      out[i] = network.possible(searched[i], before - 1 / static_cast<double>(network.group(searched[i]).channels));
+      if (before == 0 || !keeps(out)) out[i] = before;
+      changed = changed || out[i] != before;
+    }
+  }
+  return out;
 }
 
 inline void require_groups(const RatioMasks& network) {
@@ -193,50 +230,67 @@ inline void require_reachable(double budget, double most, double least) {
 
 }  // namespace detail
 
-/// The same ratio for every group, the least that keeps `budget` (a share of bits): what a search has to beat. Throws
-/// ValueError where there is no group, and where a ratio of `most` does not keep the budget, naming what it leaves.
+/// The same ratio for every group, to one channel, the least that keeps `budget` (a share of bits): what a search has to
+/// beat. Throws ValueError where there is no group, and where a ratio of `most` does not keep the budget, naming what it
+/// leaves.
 inline std::vector<double> uniform_ratios(const RatioMasks& network, double budget, double most) {
   detail::require_groups(network);
-  const auto with = [&](std::vector<double> point) {
-    for (std::size_t i = 0; i < point.size(); ++i) point[i] = network.possible(i, point[i]);
-    return point;
-  };
-  detail::require_reachable(budget, most, network.remaining(with(std::vector<double>(network.size(), most))).bits);
-  return with(detail::shifted_onto(budget, most, std::vector<double>(network.size(), 0), network, with));
+  const std::vector<double> largest(network.size(), most), none(network.size(), 0);
+  detail::require_reachable(budget, most, network.remaining(largest).bits);
+  std::vector<std::size_t> all(network.size());
+  std::iota(all.begin(), all.end(), std::size_t{0});
+  return detail::fitted_to(budget, most, none, all, network, [](const auto& ratios) { return ratios; });
 }
 
 /// Maximises −(L + α·P + α/4·S) over the ratios of the groups `searched`, those of the others staying at `ratios`, with
 /// one validation pass, `loss()`, a trial (arXiv 2002.00523): one group is the paper's greedy step, several at once are
 /// a joint search. First come ratios of 0, half of the largest and the largest, then random ones, then guided ones.
-/// With a budget every trial removes more, or less, of all searched groups until it just keeps it. The network is left
-/// with the mask that was tried last. Throws ValueError where there is no group, and where the budget cannot be kept,
-/// naming what can.
+/// [ours] With a budget every trial removes more, or less, of all searched groups until it just keeps it, and −log L is
+/// maximised: sizes are the same, and losses spread over decades. First come the same ratio everywhere; the groups alone
+/// that one layer makes; those of the second half. A loss that is not finite counts as a thousand. The network is left
+/// with the mask that was tried last. Throws ValueError where there is no group, on ratios, groups or numbers of points
+/// that there cannot be, and where the budget cannot be kept, naming what can.
 template <class ValidationLoss>
 RatioTrial search_ratios(RatioMasks& network, const std::vector<double>& ratios,
                          const std::vector<std::size_t>& searched, const ValidationLoss& loss,
                          const RatioSearchOptions& options) {
   detail::require_groups(network);
+  network.require_ratios(ratios);
   check<ValueError>(options.most > 0 && options.most < 1, "prune: ratios up to ", options.most,
-                    " given, expected between 0 and 1");
+                    " given, expected between 0 and 1: a layer keeps at least one channel");
+  check<ValueError>(options.random_points >= 0 && options.guided_points >= 0, "prune: ", options.random_points,
+                    " random and ", options.guided_points, " guided points given, expected 0 or more");
+  for (const std::size_t i : searched)
+    check<ValueError>(i < network.size(), "prune: group ", i, " given, the network has ", network.size());
   const auto with = [&](const std::vector<double>& point) {
     std::vector<double> all = ratios;
     for (std::size_t i = 0; i < searched.size(); ++i) all[searched[i]] = network.possible(searched[i], point[i]);
     return all;
   };
-  const bool limited = options.budget < std::numeric_limits<double>::infinity();
-  if (limited)
-    detail::require_reachable(options.budget, options.most,
-                              network.remaining(with(std::vector<double>(searched.size(), options.most))).bits);
-  const auto snap = [&](std::vector<double> point) {
-    if (limited) point = detail::shifted_onto(options.budget, options.most, std::move(point), network, with);
-    for (std::size_t i = 0; i < point.size(); ++i) point[i] = network.possible(searched[i], point[i]);
-    return point;
+  const auto where = [&](const auto& holds) {
+    std::vector<double> out(searched.size(), 0);
+    for (std::size_t i = 0; i < searched.size(); ++i)
+      if (holds(i)) out[i] = options.most;
+    return out;
   };
-
+  const std::vector<double> largest(searched.size(), options.most), none(searched.size(), 0);
   BayesianOptions bayesian{
-      .random_points = options.random_points, .acquisition = options.acquisition, .seed = options.seed, .snap = snap};
-  for (const double share : {0.0, 0.5, 1.0})
-    bayesian.probes.push_back(std::vector<double>(searched.size(), share * options.most));
+      .random_points = options.random_points, .acquisition = options.acquisition, .seed = options.seed};
+  const bool limited = options.budget < std::numeric_limits<double>::infinity();
+  if (limited) {
+    detail::require_reachable(options.budget, options.most, network.remaining(with(largest)).bits);
+    bayesian.probes = {none, where([&](std::size_t i) { return network.has_one_maker(searched[i]); }),
+                       where([&](std::size_t i) { return i >= searched.size() / 2; })};
+    bayesian.snap = [&](const std::vector<double>& point) {
+      return detail::fitted_to(options.budget, options.most, point, searched, network, with);
+    };
+  } else {
+    bayesian.probes = {none, std::vector<double>(searched.size(), options.most / 2), largest};
+    bayesian.snap = [&](std::vector<double> point) {
+      for (std::size_t i = 0; i < point.size(); ++i) point[i] = network.possible(searched[i], point[i]);
+      return point;
+    };
+  }
   BayesianOptimization search(std::vector<BayesianOptimization::Range>(searched.size(), {0.0, options.most}), bayesian);
   RatioTrial best;
   best.objective = -std::numeric_limits<double>::infinity();
@@ -254,8 +308,10 @@ RatioTrial search_ratios(RatioMasks& network, const std::vector<double>& ratios,
     RatioTrial trial{with(*point), 0, 0};
     network.mask(trial.ratios);
     trial.loss = loss();
+    if (!std::isfinite(trial.loss)) trial.loss = 1e3;
     const Remaining left = network.remaining(trial.ratios);
-    trial.objective = -(trial.loss + options.alpha * left.parameters + options.alpha / 4 * left.bits);
+    trial.objective = limited ? -std::log(std::max(trial.loss, 1e-12))
+                              : -(trial.loss + options.alpha * left.parameters + options.alpha / 4 * left.bits);
     consider(trial);
     if (options.progress && !options.progress(trial)) break;
   }
