@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -73,6 +74,25 @@ TEST_CASE("pack: layers at any precisions have the module's logits, whatever nor
         CHECK(testing::bit_equal(engine.run(x), (*net)(Variable<float>(x)).value()));
       }
     }
+  }
+}
+
+TEST_CASE("pack: a transition is told the layers on both of its sides, at joins, too") {
+  for (const char* name : {"resnet20", "resnet18", "resnet34", "resnet50", "mobilenet_v2"}) {
+    CAPTURE(std::string(name));
+    const auto net = network(name, nn::NormKind::kTransitional);
+    const runtime::Graph graph = pack::pack(*net, {16, 16, 3}, kSwitches, {.mixed = true});
+    std::vector<std::size_t> sides;
+    for (const auto& node : graph.nodes)
+      if (const auto* n = std::get_if<runtime::Normalize>(&node.op); n && !n->layers.empty())
+        sides.push_back(n->layers.size());
+    std::size_t norms = 0;
+    net->for_each([&](nn::Module& module) { norms += dynamic_cast<nn::TransitionalBatchNorm*>(&module) != nullptr; });
+    REQUIRE(sides.size() == norms);
+    // The first norm has nothing but a float layer before it, the last one behind it.
+    CHECK(sides.front() == 1);
+    CHECK(sides.back() == 1);
+    CHECK(std::count(sides.begin(), sides.end(), 2) == std::ssize(sides) - 2);
   }
 }
 

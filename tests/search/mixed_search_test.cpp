@@ -124,4 +124,11 @@ TEST_CASE("search: random configurations have the average asked for and are not 
   CHECK(std::count(uneven.begin(), uneven.end(), 1) == 2);  // 3.2 is nearer than 2.6
   CHECK(search::random_configuration(5, {2, 8}, 8, random) == Configuration(5, 1));
   CHECK_THROWS_AS(search::random_configuration(5, {2, 8}, 1.5, random), ValueError);
+  // Several precisions of the same width are passed over on the way to another.
+  for (const double average : {2.4, 3.8}) {
+    const std::vector<int> widths = {2, 4, 2, 4};
+    double bits = 0;
+    for (const auto p : search::random_configuration(20, widths, average, random)) bits += widths[p];
+    CHECK(bits == 20 * average);
+  }
 }

@@ -181,7 +181,9 @@ TEST_CASE("search: constraints that cannot be met are refused with what can be")
     CAPTURE(budget);
     constraints[0].constraint.budget = budget;
     CHECK_THROWS_WITH_AS(search::check_constraints(constraints),
-                         message("search: bitops:", budget, " cannot be met, the candidates allow 14 to 17").c_str(),
+                         message("search: bitops:", budget, budget < 14 ? " cannot be met" : " is no limit",
+                                 ", the candidates allow 14 to 17")
+                             .c_str(),
                          ValueError);
   }
   // At either end, sums may be rounded.
@@ -193,6 +195,10 @@ TEST_CASE("search: constraints that cannot be met are refused with what can be")
   constraints[0].constraint.table = {{{1, 2}, {3, 5}}, 10};
   constraints[0].constraint.budget = 14;
   CHECK_NOTHROW(search::check_constraints(constraints));
+  // One that everything meets may stand beside another.
+  constraints.push_back({"wide", {{{{1, 2}, {3, 5}}, 10}, 100}});
+  CHECK_NOTHROW(search::check_constraints(constraints));
+  constraints.pop_back();
   // What is cheap by one is dear by the other.
   constraints.push_back({"other", {{{{2, 1}, {5, 3}}, 10}, 14}});
   CHECK_THROWS_WITH_AS(search::check_constraints(constraints),

@@ -105,6 +105,14 @@ class Program(ProgramCase):
         self.assertTrue(json.loads((self.folder / "more" / "config.json").read_text())["continues"])
         self.ok(*more[:stages], "0,1,1", *more[stages:], "--init", run, "--out", self.folder / "other")
         self.assertFalse(json.loads((self.folder / "other" / "config.json").read_text())["continues"])
+        # Nor from one that had not begun it.
+        early = self.folder / "early"
+        self.begin_and_kill("train", run, early, (9,))
+        self.ok(*more[:stages], "0,0,1", *more[stages:], "--init", early, "--out", self.folder / "late")
+        self.assertFalse(json.loads((self.folder / "late" / "config.json").read_text())["continues"])
+        at_random = ["--mixed", "random", "--average", "3", "--count", "1"]
+        self.assertIn("has not begun its last stage", self.ok("eval", "--run", early, *at_random).stderr)
+        self.assertNotIn("last stage", self.ok("eval", "--run", run, *at_random).stderr)
 
         found, packed = self.folder / "found.json", self.folder / "model.spn"
         search = ["--mixed", "search", "--search-images", "48", "--evaluations", "5", "--threads", "1"]
@@ -117,8 +125,12 @@ class Program(ProgramCase):
         self.assertGreater(latency["budgets"]["latency-ms"]["cost"], 0)
         self.fails(2, "there is no such folder", "eval", "--run", run, *search, "--budget", "bits:3", "--out", self.folder / "no" / "x.json")
         # A latency that nothing has is refused with what was measured, before or after the search.
-        self.fails(1, "latency-ms", "eval", "--run", run, *search, "--budget", "latency-ms:0.0001")
-        self.fails(1, "bytes cannot be kept; the least is", "eval", "--run", run, *search, "--budget", "bytes:10")
+        told = self.fails(1, "latency-ms", "eval", "--run", run, *search, "--budget", "latency-ms:0.0001")
+        self.assertRegex(told, r"the least is [0-9]|searches takes [0-9]")
+        # The least that an error names is kept.
+        for kind in ("bytes", "bitops"):
+            told = self.fails(1, f"{kind} cannot be kept; the least is", "eval", "--run", run, *search, "--budget", f"{kind}:10")
+            self.ok("eval", "--run", run, *search, "--budget", f"{kind}:{told.split()[-1]}")
         self.fails(1, "bits cannot be kept; the least is 2", "eval", "--run", run, *search, "--budget", "bits:1.5")
         self.fails(1, "expected 2 to 4", "eval", "--run", run, "--mixed", "random", "--average", "5")
 
@@ -150,12 +162,15 @@ class Program(ProgramCase):
         first = next(iter(layers))
         for change, text in [({first: "w5a5"}, f"layer '{first}': w5a5 given, the network has w2a2, w3a3, w4a4"),
                              ({first: "much"}, f"layer '{first}': precision: 'much' given"),
+                             ({first: 4}, f"layer '{first}': 4 given, expected a precision"),
                              ({"head": "w2a2"}, "layer 'head' is not one of the network's")]:
             bad = self.folder / "bad.json"
             bad.write_text(json.dumps({"layers": {**layers, **change}}))
             self.fails(1, text, "run", packed, "--config", bad, self.folder / "0.png")
         bad.write_text(json.dumps({"layers": {name: p for name, p in layers.items() if name != first}}))
         self.fails(1, f"layer '{first}' is missing", "eval", "--run", run, "--config", bad)
+        bad.write_text(f'{{"layers": {{"{first}": "w2a2", "{first}": "w3a3"}}}}')
+        self.fails(1, f"layer '{first}' is there twice", "eval", "--run", run, "--config", bad)
         bad.write_text("[1")
         self.fails(1, "not a configuration", "pack", run, "--config", bad, "--out", packed)
         self.fails(1, "none.json", "run", packed, "--config", self.folder / "none.json", self.folder / "0.png")
@@ -234,7 +249,7 @@ class Program(ProgramCase):
 
         # What cannot be is refused before the first epoch, with what can.
         never = ["--out", self.folder / "never.json"]
-        self.fails(1, "size-mib:5 cannot be met, the candidates allow", *search, *never, "--constraint", "size-mib:5")
+        self.fails(1, "size-mib:5 is no limit, the candidates allow", *search, *never, "--constraint", "size-mib:5")
         self.fails(1, "avg-weight-bits:0.5 cannot be met, the candidates allow 1 to 4", *search, *never, "--constraint", "avg-bits:0.5")
         self.fails(2, "but the candidates are", *search, *never, "--constraint", "bitops-g:w3a3")
         self.fails(2, "--decide-every", *search, *never, "--search-warmup", "4")
@@ -512,8 +527,14 @@ class Program(ProgramCase):
             (["train", *out, "--switch-weights", "w3a3:0.5"], "not among the switches"),
             (["train", *out, "--method", "bit-mixer", "--bits", "2,3"], "needs --stages"),
             (["train", *out, "--method", "bit-mixer", "--stages", "1,2"], "three stages"),
-            (["train", *out, "--method", "bit-mixer", "--stages", "0,0,0"], "epochs"),
+            (["train", *out, "--method", "bit-mixer", "--stages", "0,0,0"], "not all 0"),
             (["train", *out, "--method", "bit-mixer", "--stages", "1,1,x"], "'x' given, expected a number"),
+            (["train", *out, "--method", "bit-mixer", "--stages", "9223372036854775807,1,1"], "--stages with 9223372036854775807"),
+            (["train", *out, "--lowest"], "are of --method bit-mixer"),
+            (["train", *out, "--norm", "transitional"], "is of --method bit-mixer"),
+            (["eval", "--run", "x", "--budget", "bits:3"], "--budget is of --mixed search"),
+            (["eval", "--run", "x", "--mixed", "search", "--budget", "bits:3", "--average", "3"], "--average is of --mixed random"),
+            (["eval", "--run", "x", "--seed", "3"], "--seed is of --mixed"),
             (["train", *out, "--stages", "1,1,1"], "are of --method bit-mixer"),
             (["train", *out, "--bits", "2,9"], "expected 1..8 or 32"),
             (["train", *out, "--bits", "2,2"], "names 2 twice"),

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "packed_model.hpp"
 #include "spnet/files/atomic_file.hpp"
@@ -27,9 +28,20 @@ File load_file(const std::string& path) {
   const std::string text = files::read_text(path);
   File out{std::filesystem::path(path).stem().string(), {}};
   try {
-    const auto json = nlohmann::json::parse(text);
+    // A layer that is named twice would be whatever comes last.
+    std::set<std::string> seen;
+    const auto once = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
+      check<FileError>(depth != 2 || event != nlohmann::json::parse_event_t::key || seen.insert(parsed).second, path,
+                       ": layer '", parsed.is_string() ? parsed.get<std::string>() : "", "' is there twice");
+      return true;
+    };
+    const auto json = nlohmann::json::parse(text, once);
     out.name = json.value("name", out.name);
-    json.at("layers").get_to(out.layers);
+    for (const auto& [layer, precision] : json.at("layers").get_ref<const nlohmann::json::object_t&>()) {
+      check<FileError>(precision.is_string(), path, ": layer '", layer, "': ", precision.dump(),
+                       " given, expected a precision as \"w2a2\"");
+      out.layers[layer] = precision;
+    }
   } catch (const nlohmann::json::exception& error) {
     throw FileError(
         message(path, ": not a configuration, {\"layers\": {\"layer\": \"w2a2\", …}} (", error.what(), ")"));

@@ -131,10 +131,11 @@ int evaluate_found(const EvalArguments& arguments, Subject& subject) {
     for (std::size_t i = 0; i < graph.layers.size(); ++i)
       std::printf("  %-28s %s\n", graph.layers[i].c_str(),
                   to_string(graph.precisions[found.configuration.layers[i]]).c_str());
-    std::printf("loss %.4f on %lld images of the training set, the least of %d configurations\n", found.loss,
-                static_cast<long long>(arguments.search.images), found.measured);
+    std::printf("loss %.4f on %lld images of the training set, the least within the budget; %d configurations measured\n",
+                found.loss, static_cast<long long>(found.images), found.measured);
   } else {
-    nlohmann::json line = {{"mixed", "search"}, {"loss", found.loss}, {"measured", found.measured}};
+    nlohmann::json line = {
+        {"mixed", "search"}, {"loss", found.loss}, {"images", found.images}, {"measured", found.measured}};
     for (std::size_t k = 0; k < found.budgets.size(); ++k)
       line["budgets"][found.budgets[k]] = {{"limit", found.limits[k]}, {"cost", found.costs[k]}};
     for (std::size_t i = 0; i < graph.layers.size(); ++i)
@@ -169,7 +170,9 @@ int evaluate_file(EvalArguments& arguments) {
   chosen_switches(model->graph(), arguments.switches);  // refuse before data is read
   RunConfig config;
   config.skip_bad = arguments.skip_bad;
-  return evaluate_subject(arguments, {model, open_data(config, arguments.data), {}});
+  const data::DataSplits splits = open_data(config, arguments.data);
+  require_classes(model->graph(), splits);
+  return evaluate_subject(arguments, {model, splits, {}});
 }
 
 int evaluate_run(EvalArguments& arguments) {
@@ -186,6 +189,9 @@ int evaluate_run(EvalArguments& arguments) {
   check<FileError>(splits.test->classes().size() == run.config.classes.size(), "eval: the data has ",
                    splits.test->classes().size(), " classes, the network has ", run.config.classes.size());
   if (arguments.is_mixed()) {
+    if (!run.reached_last_stage)
+      std::fprintf(stderr, "warning: %s has not begun its last stage: norms between two precisions are as at the beginning\n",
+                   arguments.run.c_str());
     const auto model = std::make_shared<const runtime::Model>(pack_run(run, run.config.switches));
     return evaluate_subject(arguments, {model, splits, std::move(run)});
   }
@@ -215,6 +221,17 @@ void check_arguments(const EvalArguments& arguments) {
   if (arguments.mixed == "search" && arguments.search.budgets.empty())
     throw UsageError("eval: --mixed search needs --budget, as bitops:w3a3");
 }
+// Refuses what would have no effect.
+void require_mode(const CLI::App& command, const std::string& mixed) {
+  const auto require = [&](const char* mode, std::initializer_list<const char*> options) {
+    for (const char* option : options)
+      if (mixed != mode && command.count(option) > 0)
+        throw UsageError(message("eval: ", option, " is of --mixed ", mode));
+  };
+  require("random", {"--average", "--count"});
+  require("search", {"--budget", "--search-images", "--evaluations", "--out"});
+  if (mixed.empty() && command.count("--seed") > 0) throw UsageError("eval: --seed is of --mixed");
+}
 
 }  // namespace
 
@@ -227,14 +244,13 @@ void add_eval_command(CLI::App& app, std::function<int()>& chosen) {
   auto* switches = command->add_option("--switch,--switches", arguments->switches, "only these, as w2a2 or w1a1,w2a2");
   auto* files = command->add_option("--config", arguments->configurations,
                                     "precisions for each layer: files, or names of what a packed network carries");
-  auto* mixed = command
-                    ->add_option("--mixed", arguments->mixed,
-                                 "configurations at random, or the best within --budget, found without training")
-                    ->check(CLI::IsMember({"random", "search"}))
-                    ->excludes(switches)
-                    ->excludes(files);
-  command->add_option("--average", arguments->average, "of --mixed random: the mean bits of weights over layers")
-      ->needs(mixed);
+  command
+      ->add_option("--mixed", arguments->mixed,
+                   "configurations at random, or the best within --budget, found without training")
+      ->check(CLI::IsMember({"random", "search"}))
+      ->excludes(switches)
+      ->excludes(files);
+  command->add_option("--average", arguments->average, "of --mixed random: the mean bits of weights over layers");
   command->add_option("--count", arguments->count, "of --mixed random: how many")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
@@ -264,7 +280,8 @@ void add_eval_command(CLI::App& app, std::function<int()>& chosen) {
   command->add_flag("--skip-bad", arguments->skip_bad, "go on without images that cannot be read");
   command->add_flag("--json", arguments->json, "a JSON object a line");
   command->callback([=, &chosen] {
-    chosen = [arguments] {
+    chosen = [arguments, command] {
+      require_mode(*command, arguments->mixed);
       check_arguments(*arguments);
       require_folder_of(arguments->out);
       set_num_threads(arguments->threads);

@@ -47,12 +47,16 @@ data::Augmentation preparation(const runtime::Graph& graph) {
   return out;
 }
 
+void require_classes(const runtime::Graph& graph, const data::DataSplits& splits) {
+  check<FileError>(splits.test->classes().size() == graph.classes.size(), "eval: the data has ",
+                   splits.test->classes().size(), " classes, the network has ", graph.classes.size());
+}
+
 std::vector<train::Evaluation> evaluate_packed(const std::shared_ptr<const runtime::Model>& model,
                                                const std::vector<runtime::NamedConfiguration>& configurations,
                                                const data::DataSplits& splits, std::int64_t batch) {
   const runtime::Graph& graph = model->graph();
-  check<FileError>(splits.test->classes().size() == graph.classes.size(), "eval: the data has ",
-                   splits.test->classes().size(), " classes, the network has ", graph.classes.size());
+  require_classes(graph, splits);
   data::Loader loader(splits.test, {.batch_size = batch, .shuffle = false, .augmentation = preparation(graph)});
   runtime::Engine engine(model, {.threads = num_threads()});
   std::vector<std::string> names;

@@ -25,6 +25,9 @@ std::vector<Precision> chosen_switches(const runtime::Graph& graph, const std::s
 /// How images become the network's input.
 data::Augmentation preparation(const runtime::Graph& graph);
 
+/// Throws FileError where the data have another number of classes than the network.
+void require_classes(const runtime::Graph& graph, const data::DataSplits& splits);
+
 /// The accuracy of each configuration on the test set of `splits`, a few images at a time, shown as it goes. Throws
 /// FileError where the data has other classes.
 std::vector<train::Evaluation> evaluate_packed(const std::shared_ptr<const runtime::Model>& model,

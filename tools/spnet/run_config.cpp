@@ -94,9 +94,28 @@ void for_each_later_entry(Config& c, const Visit& visit) {
   visit("out", c.search.out);
 }
 
+// Of Bit-Mixer, or that there is nothing of it.
+void check_bit_mixer(const RunConfig& c) {
+  if (c.method != "bit-mixer") {
+    check<ValueError>(c.stages.empty() && !c.lowest && c.draws == 1 && c.redraws == RunConfig{}.redraws,
+                      "train: --stages, --lowest, --draws and --redraws are of --method bit-mixer");
+    check<ValueError>(c.norm != "transitional", "train: --norm transitional is of --method bit-mixer");
+    return;
+  }
+  std::int64_t epochs = 0;
+  for (const std::int64_t stage : c.stages) {
+    check<ValueError>(stage >= 0 && stage <= 1000000, "train: --stages with ", stage,
+                      " epochs given, expected 0 to 1000000");
+    epochs += stage;
+  }
+  check<ValueError>(c.stages.size() == 3 && epochs > 0 && epochs == c.epochs, "train: --stages ",
+                    join(c.stages, {}, ","), " given, expected the epochs of three stages, not all 0");
+}
+
 }  // namespace
 
 void check_config(const RunConfig& c) {
+  check_bit_mixer(c);
   struct Range {
     const char* option;
     double value, low, high;
@@ -141,18 +160,6 @@ void check_config(const RunConfig& c) {
   for (const auto& [bits, rate] : c.scale_rates)
     check<ValueError>(bits >= 1 && bits <= 8 && rate >= 0 && rate <= 1000, "train: --scale-rates ", bits, ":", rate,
                       " given, expected widths 1 to 8 and factors 0 to 1000");
-  if (c.method == "bit-mixer") {
-    std::int64_t epochs = 0;
-    for (const std::int64_t stage : c.stages) {
-      check<ValueError>(stage >= 0 && stage <= 1000000, "train: --stages with ", stage,
-                        " epochs given, expected 0 to 1000000");
-      epochs += stage;
-    }
-    check<ValueError>(c.stages.size() == 3 && epochs == c.epochs, "train: --stages ", join(c.stages, {}, ","),
-                      " given, expected the epochs of three stages, not all 0");
-  } else {
-    check<ValueError>(c.stages.empty(), "train: --stages are of --method bit-mixer");
-  }
   check<ValueError>((c.method == "fixed") != c.layers.empty(), "train: --method fixed and a precision for each layer "
                     "belong together");
   for (const auto& [layer, precision] : c.layers) {

@@ -111,6 +111,15 @@ void report(const io::CheckpointFolder::Loaded& loaded) {
     std::fprintf(stderr, "warning: falling back to %s\n", loaded.path.string().c_str());
 }
 
+bool reached_last_stage(const RunConfig& config, const nlohmann::json& progress) {
+  if (config.method != "bit-mixer" || config.continues) return true;
+  if (!progress.contains("epoch")) return true;  // the best: only the last stage's are kept
+  const std::int64_t epoch = progress.value("epoch", std::int64_t{0}), batch = progress.value("batch", std::int64_t{0});
+  const std::int64_t before = config.stages[0] + config.stages[1];
+  // Where there is no last stage, the end of the second counts.
+  return epoch > before || (epoch == before && (batch > 0 || config.stages[2] == 0));
+}
+
 LoadedRun load_run(const fs::path& path, bool best) {
   RunFolder::Stored stored = RunFolder(path).load(best);
   check<FileError>(stored.checkpoint.has_value(), path.string(), ": no checkpoint here yet");
@@ -127,6 +136,7 @@ LoadedRun load_run(const fs::path& path, bool best) {
   out.model->eval();
   const auto progress = parse_json(loaded.file.metadata("progress"), loaded.path.string());
   out.step = progress.value("step", std::uint64_t{0});
+  out.reached_last_stage = reached_last_stage(out.config, progress);
   return out;
 }
 

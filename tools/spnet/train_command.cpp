@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
-#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -59,7 +58,10 @@ void validate(TrainArguments& arguments) {
     parse_numbers("--stages", arguments.stages, c.stages);
     check<ValueError>(c.method != "bit-mixer" || !c.stages.empty(),
                       "train: --method bit-mixer needs --stages, as 40,40,80");
-    if (c.method == "bit-mixer") c.epochs = std::accumulate(c.stages.begin(), c.stages.end(), std::int64_t{0});
+    if (c.method == "bit-mixer") {
+      c.epochs = 0;
+      for (const std::int64_t stage : c.stages) c.epochs += std::clamp<std::int64_t>(stage, 0, 1000000);
+    }
     if (arguments.label_weight >= 0) c.distillation.label_weight = static_cast<float>(arguments.label_weight);
     complete(arguments);
   } catch (const ValueError& error) {

@@ -39,16 +39,19 @@ void take_over(const io::TensorFile& start, RunConfig& config) {
   const auto stored = start.metadata().find("config");
   if (stored == start.metadata().end()) return;
   RunConfig from;
+  bool reached = false;
   try {
     from = config_from_json(nlohmann::json::parse(stored->second), config.init);
+    reached = reached_last_stage(from, nlohmann::json::parse(start.metadata("progress")));
   } catch (const nlohmann::json::exception&) {
     return;  // another program's
   } catch (const FileError&) {
     return;
   }
   if (from.classes == config.classes) config.init_images = from.seen_images();
-  config.continues = config.method == "bit-mixer" && from.method == "bit-mixer" && config.stages.at(0) == 0 &&
-                     config.stages.at(1) == 0;
+  config.continues = config.method == "bit-mixer" && from.method == "bit-mixer" && reached &&
+                     config.stages.at(0) == 0 && config.stages.at(1) == 0 && config.norm == from.norm &&
+                     config.switches == from.switches;
 }
 
 class TrainSession {
@@ -107,6 +110,8 @@ TrainSession::TrainSession(RunFolder folder, RunConfig config, SessionOptions op
   build();
   if (!init.empty()) initialise(start);
   folder_.create(config_);
+  // What it starts from may be another by the time it is resumed.
+  if (!init.empty()) save();
 }
 
 TrainSession::TrainSession(RunFolder folder, RunConfig config, SessionOptions options, const io::TensorFile& start)

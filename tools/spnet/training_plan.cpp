@@ -88,7 +88,8 @@ std::size_t StagePlan::of(std::int64_t epoch) const {
 
 double StagePlan::learning_rate(std::uint64_t step, std::int64_t epoch) const {
   const Stage& now = stages_[of(epoch)];
-  return now.schedule(step - now.first_step);
+  // Where whole batches were passed over, fewer steps were made.
+  return now.schedule(step - std::min(step, now.first_step));
 }
 
 }  // namespace spnet::program

@@ -1,6 +1,7 @@
 // Errors that name the operator, what was given and what was expected.
 #pragma once
 
+#include <charconv>
 #include <functional>
 #include <sstream>
 #include <stdexcept>
@@ -49,6 +50,13 @@ std::string message(const Args&... args) {
   std::ostringstream out;
   (out << ... << args);
   return out.str();
+}
+
+/// With twelve digits, where `message` has six: for limits that will be typed in.
+inline std::string precise(double value) {
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof text, value, std::chars_format::general, 12).ptr;
+  return {text, end};
 }
 
 /// The elements of `range`, or `part` of each (a function or a member), as `operator<<` prints them, with `separator` between.

@@ -154,8 +154,8 @@ inline std::string joint_obstacle(const std::vector<Constraint>& constraints, co
     const CostTable& table = constraints[k].table;
     const auto cheapest = solve_knapsack(table.layers, others);
     if (!cheapest) continue;
-    out += message(out.empty() ? "" : "; ", names[k], " ", constraints[k].budget, " given, at least ",
-                   table.of(*cheapest), " where the others are kept");
+    out += message(out.empty() ? "" : "; ", names[k], " ", precise(constraints[k].budget), " given, at least ",
+                   precise(table.of(*cheapest)), " where the others are kept");
   }
   return out.empty() ? "not even all but one" : out;
 }

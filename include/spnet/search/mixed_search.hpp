@@ -36,6 +36,12 @@ inline Configuration random_configuration(std::size_t layers, const std::vector<
   std::iota(order.begin(), order.end(), std::uint8_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::uint8_t a, std::uint8_t b) { return widths[a] < widths[b]; });
   const auto width = [&](std::size_t place) { return widths[order[place]]; };
+  // The next place of another width; the same one where there is none.
+  const auto next = [&](std::size_t place, bool up) {
+    std::size_t out = place;
+    while (out != (up ? widths.size() - 1 : 0) && width(out) == width(place)) out += up ? 1 : std::size_t(-1);
+    return width(out) == width(place) ? place : out;
+  };
   std::vector<std::size_t> places(layers);  // in that order
   double sum = 0;
   for (std::size_t& place : places) {
@@ -48,14 +54,13 @@ inline Configuration random_configuration(std::size_t layers, const std::vector<
     const bool up = sum < target;
     std::vector<std::size_t> movable;
     for (std::size_t l = 0; l < layers; ++l) {
-      if (places[l] == (up ? widths.size() - 1 : 0)) continue;
-      const double moved = sum + width(up ? places[l] + 1 : places[l] - 1) - width(places[l]);
+      const double moved = sum + width(next(places[l], up)) - width(places[l]);
       if (std::abs(moved - target) < std::abs(sum - target)) movable.push_back(l);
     }
     if (movable.empty()) break;
     const std::size_t l = movable[random.below(static_cast<std::uint32_t>(movable.size()))];
     sum -= width(places[l]);
-    places[l] += up ? 1 : std::size_t(-1);
+    places[l] = next(places[l], up);
     sum += width(places[l]);
   }
   Configuration out;
@@ -107,8 +112,8 @@ class MixedSearch {
                       " precisions");
     for (std::size_t k = 0; k < constraints_.size(); ++k)
       check<ValueError>(constraints_[k].table.least() <= constraints_[k].limit(), "search: a budget of ",
-                        constraints_[k].budget, " ", names[k], " cannot be kept; the least is ",
-                        constraints_[k].table.least());
+                        precise(constraints_[k].budget), " ", names[k], " cannot be kept; the least is ",
+                        precise(constraints_[k].table.least()));
     cheapest_ = solve_knapsack(std::vector(layers, std::vector<double>(precisions, 0)), constraints_);
     if (!cheapest_)
       throw ValueError(message("search: each budget can be kept, but not all of them together: ",

@@ -26,14 +26,19 @@ struct NamedConstraint {
   Constraint constraint;
 };
 
-/// Throws ValueError, with the range from the least to the most that there is, where a budget is outside of it, and
-/// where each budget, but not all together, can be kept, with what each needs then.
+/// Throws ValueError, with the range from the least to the most that there is, where a budget is below it, or all are
+/// above it, and where each budget, but not all together, can be kept, with what each needs then.
 inline void check_constraints(const std::vector<NamedConstraint>& constraints) {
   std::vector<Constraint> all;
+  const auto limits = [](const Constraint& c) { return c.budget <= c.table.most() + 1e-9 * std::abs(c.table.most()); };
+  const bool is_limited = std::any_of(constraints.begin(), constraints.end(),
+                                      [&](const NamedConstraint& named) { return limits(named.constraint); });
   for (const auto& [name, c] : constraints) {
     const double least = c.table.least(), most = c.table.most();
-    check<ValueError>(c.budget > 0 && least <= c.limit() && c.budget <= most + 1e-9 * std::abs(most), "search: ", name,
-                      ':', c.budget, " cannot be met, the candidates allow ", least, " to ", most);
+    const bool can = c.budget > 0 && least <= c.limit();
+    check<ValueError>(can && is_limited, "search: ", name, ':', precise(c.budget),
+                      can ? " is no limit" : " cannot be met", ", the candidates allow ", precise(least), " to ",
+                      precise(most));
     all.push_back(c);
   }
   if (all.empty()) return;

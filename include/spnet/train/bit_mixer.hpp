@@ -43,7 +43,8 @@ struct BitMixerOptions {
 /// step. Where the distillation has teachers, the whole network at its highest precision learns from the labels in the
 /// same step and teaches what was drawn; with "none" what was drawn learns alone, as published. What is drawn is a
 /// function of the seed and the number of the step, so that a run can go on from any step. Of several draws that share
-/// a result it is the last one's.
+/// a result it is the last one's. Transitional norms start from the norms of whole widths when the last stage begins, or
+/// at the end where it has no steps.
 class BitMixerTrainer final : public TrainingMethod {
  public:
   /// Throws as TrainingMethod; ValueError where there are no steps, no layers, no draws, several draws or
@@ -110,7 +111,10 @@ class BitMixerTrainer final : public TrainingMethod {
       }
       teach(lesson, result, x, labels, step);
     }
-    return finish(lr, step);
+    const auto& trained = finish(lr, step);
+    // Without a last stage the network can be had at any mixture all the same.
+    if (options_.stage_steps[2] == 0 && step + 1 == end(BitMixerStage::kNetworkWide)) start_transitions();
+    return trained;
   }
 
   void restored(std::uint64_t steps) override {
@@ -129,12 +133,14 @@ class BitMixerTrainer final : public TrainingMethod {
   // Makes the network ready for the stage of a step.
   void enter(std::uint64_t step) {
     const BitMixerStage now = stage(step);
-    if (!options_.continues && now == BitMixerStage::kLayerWide && step == end(BitMixerStage::kNetworkWide)) {
-      model().for_each([](nn::Module& module) {
-        if (auto* norm = dynamic_cast<nn::TransitionalBatchNorm*>(&module)) norm->start_transitions();
-      });
-    }
+    if (now == BitMixerStage::kLayerWide && step == end(BitMixerStage::kNetworkWide)) start_transitions();
     set_stage(now);
+  }
+  void start_transitions() {
+    if (options_.continues) return;
+    model().for_each([](nn::Module& module) {
+      if (auto* norm = dynamic_cast<nn::TransitionalBatchNorm*>(&module)) norm->start_transitions();
+    });
   }
   void set_stage(BitMixerStage now) {
     if (now == entered_) return;
