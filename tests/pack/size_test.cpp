@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "spnet/models/resnet.hpp"
+#include "spnet/nn/size.hpp"
 #include "spnet/pack/pack.hpp"
+#include "spnet/prune/ratio_search.hpp"
 #include "spnet/runtime/packed_file.hpp"
 
 using namespace spnet;
@@ -20,6 +22,15 @@ double resnet18_bytes(const std::string& quantizer, const std::vector<Precision>
                    .stem = "imagenet",
                    .quantization = {.switches = switches, .weight_quantizer = quantizer}});
   return static_cast<double>(runtime::pack_bytes(pack::pack(*net, {32, 32, 3}, switches)).size());
+}
+
+// By the size rule, and in a packed file.
+struct Sizes {
+  double rule, file;
+};
+Sizes sizes_of(nn::Classifier& net, Precision p) {
+  return {static_cast<double>(nn::model_size_bits(net, p)) / 8,
+          static_cast<double>(runtime::pack_bytes(pack::pack(net, {32, 32, 3}, {p})).size())};
 }
 
 }  // namespace
@@ -37,5 +48,20 @@ TEST_CASE("pack: with nested weights four widths take at most 3 % more than the 
                  all = resnet18_bytes(quantizer, {{8, 8}, {6, 6}, {4, 4}, {2, 2}});
     CHECK(all <= 1.03 * widest);
     CHECK(all > widest);
+  }
+}
+
+TEST_CASE("pack: a pruned network is smaller on disk by what the size rule says") {
+  for (const Precision p : {Precision{1, 1}, Precision{2, 2}}) {
+    CAPTURE(to_string(p));
+    const auto net = models::make_model("resnet18", {.stem = "cifar", .quantization = {.switches = {p}}});
+    const Sizes before = sizes_of(*net, p);
+    prune::ChannelMasks masks(prune::channel_graph(*net, {32, 32, 3}, {p}));
+    prune::RatioMasks network(*net, masks, {p}, {});
+    network.mask(prune::uniform_ratios(network, 0.75, 0.4));
+    masks.remove();
+    const Sizes after = sizes_of(*net, p);
+    CHECK(after.rule < 0.76 * before.rule);
+    CHECK(before.file - after.file == doctest::Approx(before.rule - after.rule).epsilon(0.02));
   }
 }

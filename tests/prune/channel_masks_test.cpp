@@ -115,6 +115,61 @@ TEST_CASE("prune: a masked network has the outputs of one whose channels are sil
   }
 }
 
+TEST_CASE("prune: so it has at additions, at depthwise filters and with scales of filters") {
+  const auto switches = parse_switches("w1a2,w2a2,w4a8");
+  for (const char* name : {"resnet20", "mobilenet_v2"}) {
+    CAPTURE(std::string(name));
+    // Scales of their own do not depend on what goes.
+    const auto build = [&] {
+      auto net = models::make_model(name, {.width = 0.5,
+                                           .quantization = {.switches = switches,
+                                                            .weight_quantizer = "lsq",
+                                                            .activation_quantizer = "lsq",
+                                                            .per_channel = true}});
+      test::settle(*net, switches, {4, 16, 16, 3});
+      return net;
+    };
+    const auto silenced = build(), masked = build();
+    ChannelMasks masks(prune::channel_graph(*masked, {16, 16, 3}, switches));
+    const prune::ChannelGraph& graph = masks.graph();
+    std::vector<Channels> kept = thinned(graph);
+    // The classifier adds floats up, in another order where there are fewer.
+    for (const prune::ChannelTensor& t : graph.tensors)
+      if (t.parameter.defined() && t.parameter.shape().rank() == 2)
+        for (const std::size_t g : t.axes.at(0).groups) kept[g] = masks.kept()[g];
+    const auto parameters = silenced->parameters();
+    std::size_t zeros = 0;
+    for (const prune::ChannelTensor& t : graph.tensors) {
+      const auto p = std::find_if(parameters.begin(), parameters.end(), [&](const auto& q) { return q.name == t.name; });
+      if (p == parameters.end() || p->kind != nn::ParameterKind::kNorm) continue;
+      const std::size_t g = t.axes.at(0).groups.at(0);
+      for (std::int64_t c = 0; c < graph.groups[g].channels; ++c) {
+        if (std::binary_search(kept[g].begin(), kept[g].end(), c)) continue;
+        Variable<float>(p->variable).value()(c) = 0;
+        ++zeros;
+      }
+    }
+    CHECK(zeros > 100);
+    masks.keep(kept);
+    const Tensor<float> x = testing::random_normal<float>({3, 16, 16, 3}, 6);
+    const auto expected = outputs(*silenced, switches, x), found = outputs(*masked, switches, x);
+    for (std::size_t i = 0; i < switches.size(); ++i) {
+      CAPTURE(to_string(switches[i]));
+      CHECK(testing::bit_equal(found[i], expected[i]));
+    }
+    // Each scale is that of the filter it was with.
+    const auto whole = silenced->parameters(), part = masked->parameters();
+    for (const prune::ChannelTensor& t : graph.tensors) {
+      const auto at = std::find_if(whole.begin(), whole.end(), [&](const auto& q) { return q.name == t.name; });
+      if (at == whole.end() || at->kind != nn::ParameterKind::kScale || at->variable.shape().rank() != 1) continue;
+      const Tensor<float> before = at->variable.value(), after = part[static_cast<std::size_t>(at - whole.begin())].variable.value();
+      const Channels& channels = kept[t.axes.at(0).groups.at(0)];
+      REQUIRE(after.size() == std::ssize(channels));
+      for (std::int64_t i = 0; i < after.size(); ++i) CHECK(after(i) == before(channels[static_cast<std::size_t>(i)]));
+    }
+  }
+}
+
 TEST_CASE("prune: removal keeps the masked network's outputs, bit for bit, in memory, in files and in the runtime") {
   for (const auto& [name, quantizer, per_channel] : {std::tuple{"resnet20", "dorefa", false},
                                                      {"resnet20", "lsq", true},
