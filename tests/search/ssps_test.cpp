@@ -96,6 +96,22 @@ TEST_CASE("search: ssps warms up, decides in rounds and ends on its budget") {
   }
 }
 
+TEST_CASE("search: decisions are spread over all rounds, also where these are more than the operands") {
+  const auto net = test::make_supernet();
+  optim::SGD optimizer(train::parameter_groups(*net), {});
+  search::SspsTrainer trainer(*net, search::Architecture(*net, kCandidates), bit_operations(*net, 0.4), optimizer,
+                              {.steps = 102, .decide_every = 1});
+  const std::size_t all = trainer.architecture().undecided();
+  REQUIRE(all < 50);
+  const Tensor<float> images = testing::random_normal<float>({2, 8, 8, 3}, 5);
+  const auto labels = Tensor<std::int32_t>::from({2}, {0, 1});
+  for (std::uint64_t s = 0; s < 102; ++s) {
+    trainer.step(images, labels, 0.01, s);
+    const std::size_t expected = all - std::min(all, (all * s + 100) / 101);
+    CHECK(trainer.architecture().undecided() == expected);
+  }
+}
+
 TEST_CASE("search: the expected cost falls below its budget where the penalty asks for it") {
   Run run("softmax", 0.2);
   const double before = run.trainer.progress()[1].second;

@@ -15,11 +15,13 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Before long work whose result goes into the file that `--out` names: throws UsageError where its folder is not there.
+/// Before long work whose result goes into the file that `--out` names: throws UsageError where its folder is not there,
+/// or a folder has its name.
 inline void require_folder_of(const std::string& out) {
   const std::filesystem::path folder = std::filesystem::path(out).parent_path();
   if (!folder.empty() && !std::filesystem::is_directory(folder))
     throw UsageError("--out '" + out + "' given: there is no such folder");
+  if (std::filesystem::is_directory(out)) throw UsageError("--out '" + out + "' given: this is a folder");
 }
 
 /// Each adds its subcommand to `app`; parsing sets `chosen` to what is to be done, which returns the exit code.

@@ -216,6 +216,8 @@ RunConfig config_from_json(const nlohmann::json& json, const std::string& source
     check_config(config);
   } catch (const nlohmann::json::exception& error) {
     throw FileError(message(source, ": entry '", entry, "' is missing or has a wrong type (", error.what(), ")"));
+  } catch (const FileError& error) {
+    throw FileError(message(source, ": ", error.what()));
   } catch (const ValueError& error) {
     throw FileError(*entry ? message(source, ": entry '", entry, "': ", error.what()) : message(source, ": ", error.what()));
   }

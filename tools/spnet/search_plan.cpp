@@ -121,6 +121,8 @@ void check_latency(const LatencyTable& table, const std::string& source) {
   const auto require = [&](bool condition, const std::string& layer) {
     check<FileError>(condition, source, ": the latency of ", layer, " is no number of milliseconds");
   };
+  check<FileError>(table.threads >= 0 && table.threads <= 1024, source, ": ", table.threads,
+                   " threads, expected 0 to 1024");
   require(std::isfinite(table.fixed) && table.fixed >= 0, "what is no layer");
   for (const auto& [layer, row] : table.layers)
     for (const auto& [pair, ms] : row) require(std::isfinite(ms) && ms > 0, layer);
@@ -157,6 +159,8 @@ void complete_search(RunConfig& config) {
   SearchConfig& s = config.search;
   const bool needs = std::any_of(s.constraints.begin(), s.constraints.end(),
                                  [](const std::string& text) { return parse_constraint(text).kind == "latency-ms"; });
+  check<ValueError>(needs || s.latency_file.empty(), "search: --latency ", s.latency_file,
+                    " given, but no --constraint latency-ms:");
   if (!needs) return;
   s.latency = s.latency_file.empty() ? profile_latency(config, candidates_of(config), num_threads())
                                      : load_latency(s.latency_file, config);

@@ -192,8 +192,15 @@ class Architecture {
     }
   }
 
-  /// The most likely configuration, as places of pairs, with what is decided, within constraints: see plan_within. The
-  /// last that was decided by stands in where none is found. Throws ValueError where there is none.
+  /// Before anything is decided: a configuration, as places of pairs, that keeps the constraints there will be.
+  void begin(const Configuration& possible) {
+    check<ValueError>(possible.size() == layers_.size(), "search: a configuration of ", possible.size(),
+                      " layers given, the network has ", layers_.size());
+    std::copy(possible.begin(), possible.end(), plan_.data());
+  }
+  /// The most likely configuration, as places of pairs, with what is decided, within constraints: see plan_within. Where
+  /// none is found, the last that was decided by stands in, or what the search began with. Throws ValueError where that
+  /// does not keep the constraints.
   Configuration plan(const std::vector<Constraint>& constraints, double fill) const {
     std::vector<std::vector<double>> losses;
     for (std::size_t l = 0; l < layers_.size(); ++l) {
@@ -205,8 +212,7 @@ class Architecture {
     if (auto found = plan_within(losses, constraints, fill)) return std::move(*found);
     Configuration last;
     for (const float pair : plan_.span()) last.push_back(static_cast<std::uint8_t>(pair));
-    check<ValueError>(undecided() < operands_.size() && hold(constraints, last),
-                      "search: nothing keeps the constraints");
+    check<ValueError>(hold(constraints, last), "search: nothing keeps the constraints");
     return last;
   }
   /// Decides the `count` operands of the highest certainty that are not decided, as `plan` has them.

@@ -27,8 +27,9 @@ struct NamedConstraint {
 };
 
 /// Throws ValueError, with the range from the least to the most that there is, where a budget is below it, or all are
-/// above it, and where each budget, but not all together, can be kept, with what each needs then.
-inline void check_constraints(const std::vector<NamedConstraint>& constraints) {
+/// above it, and where each budget, but not all together, can be kept, with what each needs then. Returns a configuration
+/// that keeps them, where there are any.
+inline std::optional<Configuration> check_constraints(const std::vector<NamedConstraint>& constraints) {
   std::vector<Constraint> all;
   const auto limits = [](const Constraint& c) { return c.budget <= c.table.most() + 1e-9 * std::abs(c.table.most()); };
   const bool is_limited = std::any_of(constraints.begin(), constraints.end(),
@@ -41,10 +42,10 @@ inline void check_constraints(const std::vector<NamedConstraint>& constraints) {
                       precise(most));
     all.push_back(c);
   }
-  if (all.empty()) return;
+  if (all.empty()) return std::nullopt;
   std::vector<std::vector<double>> losses;
   for (const auto& layer : all.front().table.layers) losses.emplace_back(layer.size(), 0.0);
-  if (solve_knapsack(losses, all)) return;
+  if (auto possible = solve_knapsack(losses, all)) return possible;
   std::vector<std::string> names;
   for (const NamedConstraint& c : constraints) names.push_back(c.name);
   throw ValueError(
@@ -85,6 +86,7 @@ class SspsTrainer final : public train::TrainingMethod {
         constraints_(std::move(constraints)),
         options_(options),
         cell_(find_cell(options.cell)),
+        choices_(architecture_.undecided()),
         alphas_(groups(architecture_)) {
     check<ValueError>(options.temperature > 0 && options.last_temperature > 0, "SspsTrainer: temperatures ",
                       options.temperature, " and ", options.last_temperature, " given, expected > 0");
@@ -93,7 +95,7 @@ class SspsTrainer final : public train::TrainingMethod {
     check<ValueError>(options.steps > 0 && options.decide_every > 0 && rounds() > 0, "SspsTrainer: ", options.steps,
                       " steps, of them ", options.warmup_steps, " to warm up, and decisions every ",
                       options.decide_every, " given: expected room for two intervals after the warm-up");
-    check_constraints(constraints_);
+    if (const auto possible = check_constraints(constraints_)) architecture_.begin(*possible);
   }
 
   const std::vector<train::SwitchResult>& step(const Tensor<float>& images, const Tensor<std::int32_t>& labels,
@@ -158,14 +160,16 @@ class SspsTrainer final : public train::TrainingMethod {
     if (step <= options_.warmup_steps || (step - options_.warmup_steps) % options_.decide_every != 0) return 0;
     const std::uint64_t round = (step - options_.warmup_steps) / options_.decide_every;
     if (round > rounds()) return 0;
-    const std::uint64_t left = rounds() - round + 1, undecided = architecture_.undecided();
-    return static_cast<std::size_t>((undecided + left - 1) / left);
+    const std::uint64_t wanted = (choices_ * round + rounds() - 1) / rounds(),
+                        decided = choices_ - architecture_.undecided();
+    return static_cast<std::size_t>(wanted - std::min(wanted, decided));
   }
 
   Architecture architecture_;
   std::vector<NamedConstraint> constraints_;
   SspsOptions options_;
   const Cell& cell_;
+  std::uint64_t choices_;  // operands that have several widths
   optim::Adam alphas_;
 };
 
