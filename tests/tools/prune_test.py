@@ -109,6 +109,38 @@ class Prune(ProgramCase):
         self.assertLess(float(told.splitlines()[-1].split()[1]), 0.3 * self.size)
         self.assertNotIn(", no", told)
 
+    def losses(self, out):
+        """What each pass lost of the held-out top-1, at the switch that lost the most."""
+        lines = [json.loads(line) for line in (self.folder / f"{out}.prune" / "log.jsonl").read_text().splitlines()]
+        passes = [dict(line["held_out"]) for line in lines if "pass" in line]
+        return [max(0, *(passes[0][switch] - after[switch] for switch in after)) for after in passes]
+
+    def test_drop_refuses_a_pass(self):
+        drop = ["--search", "uniform", "--order", "random", "--step", "0.5", "--most", "0.6", "--retrain", "0"]
+        late = early = None
+        for seed in range(1, 9):
+            self.ok(*self.prune(f"all-{seed}", "--budget", "drop:100", "--seed", seed, *drop))
+            lost = self.losses(f"all-{seed}")
+            worse = [i for i in range(2, len(lost)) if lost[i] > max(lost[:i])]
+            if worse and late is None:
+                late = seed, worse[0], (lost[worse[0]] + max(lost[:worse[0]])) / 2
+            if lost[1] > 0 and early is None:
+                early = seed, lost[1] / 2
+            if late and early:
+                break
+        seed, last, most = late
+        # The pass that loses more is left out, also where it was interrupted.
+        told = self.ok(*self.prune("late", "--budget", f"drop:{most}", "--seed", seed, *drop)).stdout
+        self.assertIn(f"pass {last}, no", told)
+        sizes = dict(re.findall(r"^(pass \d+|final)\S*(?:, no)? +([\d.]+)", told, re.MULTILINE))
+        self.assertEqual(sizes["final"], sizes[f"pass {last - 1}"])
+        part = self.prune("part", "--budget", f"drop:{most}", "--seed", seed, *drop)
+        self.interrupt(part, (self.folder / "part.prune" / f"network-{last}.safetensors").exists, signal.SIGKILL)
+        self.assertEqual(self.ok("prune", "--resume", self.folder / "part").stdout, told)
+        self.assertEqual(self.checkpoint("part").read_bytes(), self.checkpoint("late").read_bytes())
+        seed, most = early
+        self.fails(1, "% removed in the first pass lose", *self.prune("early", "--budget", f"drop:{most}", "--seed", seed, *drop))
+
     def test_damaged_state(self):
         process = subprocess.Popen([SPNET, *map(str, self.prune("x"))], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         state = self.folder / "x.prune"

@@ -142,8 +142,10 @@ inline Channels pruning_order(const std::vector<double>& scores, const Criterion
   return order;
 }
 
-/// The channels that stay, ascending, where the first `count` in the order go.
+/// The channels that stay, ascending, where the first `count` in the order go. Throws ValueError where there are fewer.
 inline Channels kept_without(Channels order, std::int64_t count) {
+  check<ValueError>(count >= 0 && count <= std::ssize(order), "prune: ", count, " channels are to go, there are ",
+                    order.size());
   order.erase(order.begin(), order.begin() + count);
   std::sort(order.begin(), order.end());
   return order;
