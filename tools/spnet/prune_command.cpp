@@ -119,7 +119,7 @@ void add_prune_command(CLI::App& app, std::function<int()>& chosen) {
       command->add_option("--alpha", c.alpha, "weight of size against loss in greedy passes, each of which doubles it"),
       command->add_option("--step", c.step, "share of the size that one pass removes, where not greedy"),
       command->add_option("--random-points", c.random_points, "random trials of a search; 5, or 10 of a joint one"),
-      command->add_option("--guided-points", c.guided_points, "and guided ones; 5, or 20"),
+      command->add_option("--guided-points", c.guided_points, "and guided ones; 5, or 50"),
       command->add_option("--retrain", c.retrain, "epochs after each step"),
       command->add_option("--retrain-ratio", c.retrain_ratio, "least ratio after which a step is retrained"),
       command->add_option("--final", c.final, "epochs at the end"),

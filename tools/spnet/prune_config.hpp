@@ -20,7 +20,7 @@ struct PruneConfig {
   double most = 0.4;                           ///< largest share of a layer's filters that one pass removes
   double alpha = 3;                            ///< weight of size in the objective of the first pass, where greedy
   double step = 0.1;                           ///< share of the size that one pass removes, where not greedy
-  int random_points = -1, guided_points = -1;  ///< trials of a search; negative: 5 and 5, of a joint one 10 and 20
+  int random_points = -1, guided_points = -1;  ///< trials of a search; negative: 5 and 5, of a joint one 10 and 50
   std::int64_t retrain = 5, final = 10;        ///< epochs
   double retrain_ratio = 0.05;                 ///< least ratio after which a layer is retrained
   std::int64_t recalibrate = -1;               ///< images that norms are set by in a trial; negative: 0 where greedy, else 1024

@@ -316,7 +316,7 @@ std::optional<std::vector<double>> PruneSession::ratios(prune::RatioMasks& netwo
                                                   : 10,
       .guided_points = config_.guided_points >= 0 ? config_.guided_points
                        : greedy                   ? 5
-                                                  : 20,
+                                                  : 50,
       .acquisition = config_.acquisition == "ucb" ? prune::upper_confidence_bound() : prune::expected_improvement,
       .seed = config_.seed + static_cast<std::uint64_t>(number),
       .budget = budget};
@@ -331,11 +331,14 @@ std::optional<std::vector<double>> PruneSession::ratios(prune::RatioMasks& netwo
   bool stopped = false;
   const auto total = static_cast<std::int64_t>(3 + options.random_points + options.guided_points);
   std::int64_t done = std::ssize(options.known);
+  double least = std::numeric_limits<double>::infinity();
+  for (const prune::RatioTrial& trial : options.known) least = std::min(least, trial.loss);
   Progress progress(message("step ", number), total, "trials", done);
   options.progress = [&](const prune::RatioTrial& trial) {
     log_.add({{"step", number},
               {"trial", {{"ratios", trial.ratios}, {"loss", trial.loss}, {"objective", trial.objective}}}});
-    progress.update(++done, message("loss ", trial.loss));
+    least = std::min(least, trial.loss);
+    progress.update(++done, message("loss ", trial.loss, ", least ", least));
     return !(stopped = stop_requested());
   };
   const prune::RatioTrial found = prune::search_ratios(

@@ -121,7 +121,7 @@ class DoubleRoundingWeights : public NestedWeights {
 
 /// Bit-Mixer's weights (arXiv 2103.17267, as later papers give them): at b bits clamp(⌊w/(s·2^Δ)⌋, ±(2^(b−1) − 1)), so
 /// that b bit-planes of one master decide. Values are code·s·2^Δ, without an offset of half a step [open]: at 2 bits
-/// most weights then become 0 or negative, which trains badly; see MidriseNestedWeights.
+/// most weights then become 0 or negative (not measured what that costs); see MidriseNestedWeights.
 class FloorNestedWeights : public NestedWeights {
  public:
   explicit FloorNestedWeights(const QuantizerOptions& options = {}) : NestedWeights("floor_nested weights", options) {}
