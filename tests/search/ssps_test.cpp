@@ -31,11 +31,11 @@ std::vector<search::NamedConstraint> bit_operations(nn::Classifier& net, double 
 }
 
 struct Run {
-  explicit Run(const char* cell = "softmax", double share = 0.3)
+  explicit Run(const char* cell = "softmax", double share = 0.3, double penalty = 1)
       : net(test::make_supernet()),
         optimizer(train::parameter_groups(*net), {}),
         trainer(*net, search::Architecture(*net, kCandidates), bit_operations(*net, share), optimizer,
-                {.cell = cell, .last_temperature = 0.5, .learning_rate = 0.05, .steps = 14, .warmup_steps = 2, .decide_every = 3},
+                {.cell = cell, .last_temperature = 0.5, .penalty = penalty, .learning_rate = 0.05, .steps = 14, .warmup_steps = 2, .decide_every = 3},
                 {.name = "none"}, 7),
         images(testing::random_normal<float>({8, 8, 8, 3}, 5)),
         labels({8}) {
@@ -74,15 +74,18 @@ TEST_CASE("search: ssps warms up, decides in rounds and ends on its budget") {
     CAPTURE(std::string(cell));
     Run run(cell);
     const std::size_t all = run.trainer.architecture().undecided();
+    const auto alphas = [&] {
+      std::vector<float> out;
+      for (const auto& o : run.trainer.architecture().operands())
+        for (const float alpha : o.logits.value().span()) out.push_back(alpha);
+      return out;
+    };
+    const auto before = alphas();
     run.steps(0, 2);
-    for (const auto& o : run.trainer.architecture().operands())
-      for (const float alpha : o.logits.value().span()) CHECK(alpha == 0.0f);
+    CHECK(alphas() == before);
     run.steps(2, 5);
     CHECK(run.trainer.architecture().undecided() == all);
-    bool moved = false;
-    for (const auto& o : run.trainer.architecture().operands())
-      for (const float alpha : o.logits.value().span()) moved = moved || alpha != 0.0f;
-    CHECK(moved);
+    CHECK(alphas() != before);
     // Three rounds, after steps 5, 8 and 11, leave one interval.
     run.steps(5, 6);
     CHECK(run.trainer.architecture().undecided() == all - (all + 2) / 3);
@@ -112,11 +115,31 @@ TEST_CASE("search: decisions are spread over all rounds, also where these are mo
   }
 }
 
-TEST_CASE("search: the expected cost falls below its budget where the penalty asks for it") {
-  Run run("softmax", 0.2);
-  const double before = run.trainer.progress()[1].second;
-  run.steps(0, 5);
-  CHECK(run.trainer.progress()[1].second < before);
+TEST_CASE("search: it begins on its budget, and the penalty brings it back there") {
+  const double budget = bit_operations(*test::make_supernet(), 0.2)[0].constraint.budget;
+  std::vector<double> costs;
+  for (const double penalty : {0.0, 5.0}) {
+    Run run("softmax", 0.2, penalty);
+    CHECK(run.trainer.progress()[1].second <= budget);
+    CHECK(run.trainer.progress()[1].second > 0.97 * budget);
+    for (const auto& o : run.trainer.architecture().operands()) test::logits_of(o).fill(0);
+    REQUIRE(run.trainer.progress()[1].second > 1.3 * budget);
+    run.steps(0, 5);
+    costs.push_back(run.trainer.progress()[1].second);
+  }
+  CHECK(costs[1] < costs[0]);
+}
+
+TEST_CASE("search: operands whose widths do not count begin with all alike") {
+  const auto net = test::make_supernet();
+  search::Architecture architecture(*net, kCandidates);
+  const search::Constraint size{search::size_bits_table(*net, architecture)};
+  const double least = size.table.least(), most = size.table.most();
+  architecture.begin({{size.table, least + 0.2 * (most - least)}}, search::Configuration(architecture.layers().size(), 0));
+  const auto p = architecture.operands()[0].probabilities(), q = architecture.operands()[1].probabilities();
+  CHECK(p[0] > p[2]);
+  for (const double share : q) CHECK(share == doctest::Approx(1.0 / 3));
+  CHECK_THROWS_AS(architecture.begin({}, {}), ValueError);
 }
 
 TEST_CASE("search: one that goes on from a copied state ends with the same bits, with any number of threads") {

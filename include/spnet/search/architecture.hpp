@@ -50,7 +50,7 @@ inline void check_candidates(const Candidates& candidates, const char* op) {
 struct Operand {
   std::string name;         ///< "layer1.0.conv1.weight" or "layer1.0.conv1.input"
   std::vector<int> widths;  ///< K candidates
-  Variable<float> logits;   ///< [K], the architecture parameters α; they begin at 0
+  Variable<float> logits;   ///< [K], the architecture parameters α; 0 until the search begins
   Tensor<float> decision;   ///< [1], the place of the width that was decided for; −1: none yet
 
   bool is_decided() const { return decision.data()[0] >= 0; }
@@ -192,11 +192,21 @@ class Architecture {
     }
   }
 
-  /// Before anything is decided: a configuration, as places of pairs, that keeps the constraints there will be.
-  void begin(const Configuration& possible) {
+  /// Before anything is decided: `possible`, as places of pairs, keeps the constraints that there will be, and operands
+  /// whose widths count in them begin with p(b) ~ exp(−κ·(log₂ b − m)²), κ = 1.5, the one m for which the expected costs
+  /// just keep them [ours]. From all widths alike, a search at few bits would spend its time on getting there, and
+  /// decide by what a width costs rather than by what it is worth.
+  void begin(const std::vector<Constraint>& constraints, const Configuration& possible) {
     check<ValueError>(possible.size() == layers_.size(), "search: a configuration of ", possible.size(),
                       " layers given, the network has ", layers_.size());
     std::copy(possible.begin(), possible.end(), plan_.data());
+    // From more than the largest width down to where nearly all is at the smallest.
+    for (double m = std::log2(kFloatBits) + 1; m > -4; m -= 0.01) {
+      begin_around(constraints, m);
+      if (std::all_of(constraints.begin(), constraints.end(),
+                      [&](const Constraint& c) { return expected(c.table) <= c.budget; }))
+        return;
+    }
   }
   /// The most likely configuration, as places of pairs, with what is decided, within constraints: see plan_within. Where
   /// none is found, the last that was decided by stands in, or what the search began with. Throws ValueError where that
@@ -239,6 +249,24 @@ class Architecture {
   }
 
  private:
+  void begin_around(const std::vector<Constraint>& constraints, double m) {
+    constexpr double kappa = 1.5;
+    for (std::size_t i = 0; i < operands_.size(); ++i) {
+      const auto counts = [&](const Constraint& c) { return depends_on(c.table.layers[i / 2], i % 2 == 0); };
+      if (std::none_of(constraints.begin(), constraints.end(), counts)) continue;
+      for (std::size_t k = 0; k < operands_[i].widths.size(); ++k) {
+        const double distance = std::log2(operands_[i].widths[k]) - m;
+        operands_[i].logits.value().data()[k] = static_cast<float>(-kappa * distance * distance);
+      }
+    }
+  }
+  // Whether a layer's costs are others at another width of its weights, or of its input.
+  bool depends_on(const std::vector<double>& costs, bool of_weights) const {
+    const std::size_t inputs = candidates_.activations.size();
+    for (std::size_t pair = 0; pair < costs.size(); ++pair)
+      if (costs[pair] != costs[of_weights ? pair % inputs : pair / inputs * inputs]) return true;
+    return false;
+  }
   static int likeliest(const Operand& o) {
     const auto p = o.probabilities();
     return o.widths[static_cast<std::size_t>(std::max_element(p.begin(), p.end()) - p.begin())];

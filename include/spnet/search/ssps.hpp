@@ -66,7 +66,8 @@ struct SspsOptions {
 
 /// The training step of the search: weights and architecture parameters α learn from the same batch, loss
 /// cross-entropy + λ·Σ max(0, E[C]/C_target − 1), where the expected cost E[C] = Σ p·p·C is exact for every table
-/// [open: SSPS's own formulas are not established]. After a warm-up with all widths alike, every so many steps the
+/// [open: SSPS's own formulas are not established]. It begins on its budget, see Architecture::begin. After a warm-up in
+/// which α stays as it is, every so many steps the
 /// operands of the highest certainty 1 − H(p)/log K are fixed for good, as many each time as leave nothing undecided
 /// one interval before the end; what they are fixed to is the most likely configuration that still keeps the
 /// constraints, so that these hold at the end whatever happens. A decided operand is quantized once, and a layer with
@@ -95,7 +96,7 @@ class SspsTrainer final : public train::TrainingMethod {
     check<ValueError>(options.steps > 0 && options.decide_every > 0 && rounds() > 0, "SspsTrainer: ", options.steps,
                       " steps, of them ", options.warmup_steps, " to warm up, and decisions every ",
                       options.decide_every, " given: expected room for two intervals after the warm-up");
-    if (const auto possible = check_constraints(constraints_)) architecture_.begin(*possible);
+    if (const auto possible = check_constraints(constraints_)) architecture_.begin(budgets(), *possible);
   }
 
   const std::vector<train::SwitchResult>& step(const Tensor<float>& images, const Tensor<std::int32_t>& labels,
