@@ -41,16 +41,26 @@ purposes=(tests)
 tools/setup.sh "${purposes[@]}"
 
 logs=()
+times=()
+# took WHAT BEGIN: keeps the seconds since BEGIN for the end.
+took() { times+=("$(($(date +%s) - $2)) s to $1"); }
 # run_tests FOLDER LOG ARGUMENT…: a failing test is counted, and the rest goes on. LOG is what Meson calls it.
 run_tests() {
-  local folder=$1 log=$1/meson-logs/$2.json
+  local folder=$1 log=$1/meson-logs/$2.json begin
+  begin=$(date +%s)
   shift 2
   rm -f -- "$log"
   meson test -C "$folder" --no-rebuild --print-errorlogs "$@" < /dev/null || true
   logs+=("$log")
+  took "test $(basename -- "$log" .json) of $folder" "$begin"
 }
 # After an error of the compiler the rest is compiled and tested, too; it counts as a failed test.
-compile() { ninja -k 0 -C "$@" || logs+=("$1: compiling it failed"); }
+compile() {
+  local begin
+  begin=$(date +%s)
+  ninja -k 0 -C "$@" || logs+=("$1: compiling it failed")
+  took "compile $1" "$begin"
+}
 
 # A room in one translation unit compiles in a third of the time; for work on single files, leave it out.
 unity=(-Dunity=on -Dunity_size=16)
@@ -99,4 +109,5 @@ if [ "$fuzz" = true ]; then
   run_tests build-fuzz testlog --suite spnet:fuzz
 fi
 
+printf '%s\n' "${times[@]}"
 python3 tools/count_tests.py "${logs[@]}"
