@@ -121,11 +121,11 @@ TEST_CASE("prune: so it has at additions, at depthwise filters and with scales o
     CAPTURE(std::string(name));
     // Scales of their own do not depend on what goes.
     const auto build = [&] {
-      auto net = models::make_model(name, {.width = 0.5,
-                                           .quantization = {.switches = switches,
-                                                            .weight_quantizer = "lsq",
-                                                            .activation_quantizer = "lsq",
-                                                            .per_channel = true}});
+      auto net = models::make_model(
+          name,
+          {.width = 0.5,
+           .quantization = {
+               .switches = switches, .weight_quantizer = "lsq", .activation_quantizer = "lsq", .per_channel = true}});
       test::settle(*net, switches, {4, 16, 16, 3});
       return net;
     };
@@ -140,7 +140,8 @@ TEST_CASE("prune: so it has at additions, at depthwise filters and with scales o
     const auto parameters = silenced->parameters();
     std::size_t zeros = 0;
     for (const prune::ChannelTensor& t : graph.tensors) {
-      const auto p = std::find_if(parameters.begin(), parameters.end(), [&](const auto& q) { return q.name == t.name; });
+      const auto p =
+          std::find_if(parameters.begin(), parameters.end(), [&](const auto& q) { return q.name == t.name; });
       if (p == parameters.end() || p->kind != nn::ParameterKind::kNorm) continue;
       const std::size_t g = t.axes.at(0).groups.at(0);
       for (std::int64_t c = 0; c < graph.groups[g].channels; ++c) {
@@ -162,7 +163,8 @@ TEST_CASE("prune: so it has at additions, at depthwise filters and with scales o
     for (const prune::ChannelTensor& t : graph.tensors) {
       const auto at = std::find_if(whole.begin(), whole.end(), [&](const auto& q) { return q.name == t.name; });
       if (at == whole.end() || at->kind != nn::ParameterKind::kScale || at->variable.shape().rank() != 1) continue;
-      const Tensor<float> before = at->variable.value(), after = part[static_cast<std::size_t>(at - whole.begin())].variable.value();
+      const Tensor<float> before = at->variable.value(),
+                          after = part[static_cast<std::size_t>(at - whole.begin())].variable.value();
       const Channels& channels = kept[t.axes.at(0).groups.at(0)];
       REQUIRE(after.size() == std::ssize(channels));
       for (std::int64_t i = 0; i < after.size(); ++i) CHECK(after(i) == before(channels[static_cast<std::size_t>(i)]));

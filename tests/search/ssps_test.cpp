@@ -35,7 +35,13 @@ struct Run {
       : net(test::make_supernet()),
         optimizer(train::parameter_groups(*net), {}),
         trainer(*net, search::Architecture(*net, kCandidates), bit_operations(*net, share), optimizer,
-                {.cell = cell, .last_temperature = 0.5, .penalty = penalty, .learning_rate = 0.05, .steps = 14, .warmup_steps = 2, .decide_every = 3},
+                {.cell = cell,
+                 .last_temperature = 0.5,
+                 .penalty = penalty,
+                 .learning_rate = 0.05,
+                 .steps = 14,
+                 .warmup_steps = 2,
+                 .decide_every = 3},
                 {.name = "none"}, 7),
         images(testing::random_normal<float>({8, 8, 8, 3}, 5)),
         labels({8}) {
@@ -135,7 +141,8 @@ TEST_CASE("search: operands whose widths do not count begin with all alike") {
   search::Architecture architecture(*net, kCandidates);
   const search::Constraint size{search::size_bits_table(*net, architecture)};
   const double least = size.table.least(), most = size.table.most();
-  architecture.begin({{size.table, least + 0.2 * (most - least)}}, search::Configuration(architecture.layers().size(), 0));
+  architecture.begin({{size.table, least + 0.2 * (most - least)}},
+                     search::Configuration(architecture.layers().size(), 0));
   const auto p = architecture.operands()[0].probabilities(), q = architecture.operands()[1].probabilities();
   CHECK(p[0] > p[2]);
   for (const double share : q) CHECK(share == doctest::Approx(1.0 / 3));

@@ -15,8 +15,8 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Before long work whose result goes into the file that `--out` names: throws UsageError where its folder is not there,
-/// or a folder has its name.
+/// Before long work whose result goes into the file that `--out` names: throws UsageError where its folder is not
+/// there, or a folder has its name.
 inline void require_folder_of(const std::string& out) {
   const std::filesystem::path folder = std::filesystem::path(out).parent_path();
   if (!folder.empty() && !std::filesystem::is_directory(folder))

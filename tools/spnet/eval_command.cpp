@@ -131,8 +131,9 @@ int evaluate_found(const EvalArguments& arguments, Subject& subject) {
     for (std::size_t i = 0; i < graph.layers.size(); ++i)
       std::printf("  %-28s %s\n", graph.layers[i].c_str(),
                   to_string(graph.precisions[found.configuration.layers[i]]).c_str());
-    std::printf("loss %.4f on %lld images of the training set, the least within the budget; %d configurations measured\n",
-                found.loss, static_cast<long long>(found.images), found.measured);
+    std::printf(
+        "loss %.4f on %lld images of the training set, the least within the budget; %d configurations measured\n",
+        found.loss, static_cast<long long>(found.images), found.measured);
   } else {
     nlohmann::json line = {
         {"mixed", "search"}, {"loss", found.loss}, {"images", found.images}, {"measured", found.measured}};
@@ -190,7 +191,8 @@ int evaluate_run(EvalArguments& arguments) {
                    splits.test->classes().size(), " classes, the network has ", run.config.classes.size());
   if (arguments.is_mixed()) {
     if (!run.reached_last_stage)
-      std::fprintf(stderr, "warning: %s has not begun its last stage: norms between two precisions are as at the beginning\n",
+      std::fprintf(stderr,
+                   "warning: %s has not begun its last stage: norms between two precisions are as at the beginning\n",
                    arguments.run.c_str());
     const auto model = std::make_shared<const runtime::Model>(pack_run(run, run.config.switches));
     return evaluate_subject(arguments, {model, splits, std::move(run)});

@@ -31,8 +31,8 @@ void require_free_layers(const runtime::Graph& graph) {
 struct Budget {
   std::string kind;
   search::Constraint constraint;
-  double limit = 0;                           ///< of the cost; latencies as they are measured
-  std::optional<runtime::Configuration> like; ///< that costs the limit
+  double limit = 0;                            ///< of the cost; latencies as they are measured
+  std::optional<runtime::Configuration> like;  ///< that costs the limit
 };
 
 Budget parse_budget(const std::string& text, const std::shared_ptr<const runtime::Model>& model, int threads) {

@@ -98,9 +98,10 @@ void add_prune_command(CLI::App& app, std::function<int()>& chosen) {
   const std::vector<CLI::Option*> defining = {
       command->add_option("--run", c.run, "the run to prune"),
       command->add_option("--out", arguments->out, "folder for the pruned run"),
-      command->add_option("--budget", c.budget,
-                          "size-mib: and the size to reach, at the highest switch, or drop: and the points of top-1 that "
-                          "may be lost at any switch, on held-out images"),
+      command->add_option(
+          "--budget", c.budget,
+          "size-mib: and the size to reach, at the highest switch, or drop: and the points of top-1 that "
+          "may be lost at any switch, on held-out images"),
       command
           ->add_option(
               "--search", c.search,
@@ -123,9 +124,10 @@ void add_prune_command(CLI::App& app, std::function<int()>& chosen) {
       command->add_option("--retrain", c.retrain, "epochs after each step"),
       command->add_option("--retrain-ratio", c.retrain_ratio, "least ratio after which a step is retrained"),
       command->add_option("--final", c.final, "epochs at the end"),
-      command->add_option("--recalibrate", c.recalibrate,
-                          "training images that the norms' statistics are taken from anew before a trial is judged, and "
-                          "after a removal; 0, as published, for greedy, else 1024"),
+      command->add_option(
+          "--recalibrate", c.recalibrate,
+          "training images that the norms' statistics are taken from anew before a trial is judged, and "
+          "after a removal; 0, as published, for greedy, else 1024"),
       command->add_option(
           "--holdout", c.holdout,
           "images of the training set that ratios are judged by, and that are not retrained on; the run should not "
@@ -137,7 +139,8 @@ void add_prune_command(CLI::App& app, std::function<int()>& chosen) {
     option->capture_default_str();
     option->excludes(resume);
   }
-  for (const char* name : {"--lr", "--random-points", "--guided-points", "--recalibrate"}) command->get_option(name)->default_str("");
+  for (const char* name : {"--lr", "--random-points", "--guided-points", "--recalibrate"})
+    command->get_option(name)->default_str("");
   command->add_option("--threads", arguments->threads, "0: one for each processor; no result depends on it")
       ->check(CLI::Range(0, 1024));
   command->add_option("--save-every", arguments->session.save_every, "steps between checkpoints within an epoch")

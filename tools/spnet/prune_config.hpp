@@ -23,7 +23,7 @@ struct PruneConfig {
   int random_points = -1, guided_points = -1;  ///< trials of a search; negative: 5 and 5, of a joint one 10 and 50
   std::int64_t retrain = 5, final = 10;        ///< epochs
   double retrain_ratio = 0.05;                 ///< least ratio after which a layer is retrained
-  std::int64_t recalibrate = -1;               ///< images that norms are set by in a trial; negative: 0 where greedy, else 1024
+  std::int64_t recalibrate = -1;  ///< images that norms are set by in a trial; negative: 0 where greedy, else 1024
   std::int64_t holdout = 5000;                 ///< images of the training set that ratios are judged by
   double lr = 0;                               ///< of retraining; 0: a tenth of the run's
   std::uint64_t seed = 1;                      ///< of the search, and of order and augmentation in retraining

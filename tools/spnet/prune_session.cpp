@@ -274,8 +274,8 @@ const PrunedPoint& PruneSession::measure(int pass_number) {
   const PrunedPoint& point = points_.back();
   std::string text;
   for (const auto& [name, value] : point.held_out) text += message("  ", name, " ", value);
-  std::fprintf(stderr, "pass %d: %.4g MiB at the highest switch (%.1f %%), held-out top-1%s\n", pass_number, point.size_mib,
-               100 * point.size_mib / points_.front().size_mib, text.c_str());
+  std::fprintf(stderr, "pass %d: %.4g MiB at the highest switch (%.1f %%), held-out top-1%s\n", pass_number,
+               point.size_mib, 100 * point.size_mib / points_.front().size_mib, text.c_str());
   if (pass_number > 0) print_pareto();
   return point;
 }

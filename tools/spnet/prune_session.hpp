@@ -15,8 +15,8 @@ namespace spnet::program {
 /// held-out top-1 at some switch (drop); then the last network that keeps the budget is trained to the end. What it
 /// needs to go on after an interruption is in `out`.prune: config.json, log.jsonl (trials, ratios, passes), the network
 /// after each step, and the runs of retraining. Returns false where it was stopped. Throws ValueError, before any
-/// training, where the budget cannot be met, and later where a greedy pass finds nothing more to remove or the first pass
-/// loses too much.
+/// training, where the budget cannot be met, and later where a greedy pass finds nothing more to remove or the first
+/// pass loses too much.
 bool prune_run(const std::string& out, const PruneConfig& config, const SessionOptions& options);
 /// Goes on with it.
 bool resume_prune(const std::string& out, const SessionOptions& options);

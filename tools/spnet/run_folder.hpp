@@ -71,8 +71,8 @@ struct LoadedRun {
   bool reached_last_stage = true;             ///< see reached_last_stage
   std::optional<search::Architecture> found;  ///< of a search
 };
-/// Whether a run of Bit-Mixer, whose checkpoint has this "progress", has begun its last stage: before, transitions between
-/// precisions are as they were at the beginning. True of other methods.
+/// Whether a run of Bit-Mixer, whose checkpoint has this "progress", has begun its last stage: before, transitions
+/// between precisions are as they were at the beginning. True of other methods.
 bool reached_last_stage(const RunConfig& config, const nlohmann::json& progress);
 
 LoadedRun load_run(const std::filesystem::path& path, bool best);

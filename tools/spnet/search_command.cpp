@@ -97,7 +97,8 @@ void write_found(const std::string& folder, const std::string& elsewhere) {
   const double expected = json["costs"]["latency-ms"]["cost"], off = 100 * (measured / expected - 1);
   std::printf("latency-ms of the packed network %.5g, %+.1f %% off\n", measured, off);
   if (std::abs(off) > 10)
-    std::fprintf(stderr, "warning: more than a tenth off: the machine may not be as it was when the layers were measured\n");
+    std::fprintf(stderr,
+                 "warning: more than a tenth off: the machine may not be as it was when the layers were measured\n");
   write();
 }
 

@@ -28,9 +28,9 @@ struct Remaining {
 /// A network whose channels are masked by shares: for every group the channels that the criterion ranks first go first.
 class RatioMasks {
  public:
-  /// Takes the groups without an obstacle and with quantized kernels to rank them by, in the order of the network; there
-  /// may be no such group. `masks` must live as long. Throws ValueError where there are no switches, and where channels
-  /// are masked already.
+  /// Takes the groups without an obstacle and with quantized kernels to rank them by, in the order of the network;
+  /// there may be no such group. `masks` must live as long. Throws ValueError where there are no switches, and where
+  /// channels are masked already.
   RatioMasks(const nn::Module& model, ChannelMasks& masks, const std::vector<Precision>& switches,
              const CriterionOptions& criterion)
       : masks_(masks) {
@@ -190,8 +190,8 @@ struct RatioSearchOptions {
 
 namespace detail {
 
-// Shifts the ratios of all groups in `searched` by as much, in whole channels, until `budget` is kept; then the groups get
-// back single channels in turn for as long as it still is. `with` completes ratios to all groups.
+// Shifts the ratios of all groups in `searched` by as much, in whole channels, until `budget` is kept; then the groups
+// get back single channels in turn for as long as it still is. `with` completes ratios to all groups.
 template <class With>
 std::vector<double> fitted_to(double budget, double most, const std::vector<double>& point,
                               const std::vector<std::size_t>& searched, const RatioMasks& network, const With& with) {
@@ -230,9 +230,9 @@ inline void require_reachable(double budget, double most, double least) {
 
 }  // namespace detail
 
-/// The same ratio for every group, to one channel, the least that keeps `budget` (a share of bits): what a search has to
-/// beat. Throws ValueError where there is no group, and where a ratio of `most` does not keep the budget, naming what it
-/// leaves.
+/// The same ratio for every group, to one channel, the least that keeps `budget` (a share of bits): what a search has
+/// to beat. Throws ValueError where there is no group, and where a ratio of `most` does not keep the budget, naming
+/// what it leaves.
 inline std::vector<double> uniform_ratios(const RatioMasks& network, double budget, double most) {
   detail::require_groups(network);
   const std::vector<double> largest(network.size(), most), none(network.size(), 0);
@@ -246,10 +246,10 @@ inline std::vector<double> uniform_ratios(const RatioMasks& network, double budg
 /// one validation pass, `loss()`, a trial (arXiv 2002.00523): one group is the paper's greedy step, several at once are
 /// a joint search. First come ratios of 0, half of the largest and the largest, then random ones, then guided ones.
 /// [ours] With a budget every trial removes more, or less, of all searched groups until it just keeps it, and −log L is
-/// maximised: sizes are the same, and losses spread over decades. First come the same ratio everywhere; the groups alone
-/// that one layer makes; those of the second half. A loss that is not finite counts as a thousand. The network is left
-/// with the mask that was tried last. Throws ValueError where there is no group, on ratios, groups or numbers of points
-/// that there cannot be, and where the budget cannot be kept, naming what can.
+/// maximised: sizes are the same, and losses spread over decades. First come the same ratio everywhere; the groups
+/// alone that one layer makes; those of the second half. A loss that is not finite counts as a thousand. The network is
+/// left with the mask that was tried last. Throws ValueError where there is no group, on ratios, groups or numbers of
+/// points that there cannot be, and where the budget cannot be kept, naming what can.
 template <class ValidationLoss>
 RatioTrial search_ratios(RatioMasks& network, const std::vector<double>& ratios,
                          const std::vector<std::size_t>& searched, const ValidationLoss& loss,

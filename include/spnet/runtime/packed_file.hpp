@@ -309,8 +309,9 @@ inline Graph parse_packed(const std::string& source, const Bytes& file, const Lo
   require(header.graph == kSection && header.graph_bytes <= kMaxGraphBytes && header.graph_bytes <= size - kSection &&
               header.data == section_up(kSection + header.graph_bytes) && header.data <= size &&
               header.data_bytes == size - header.data,
-          "its parts do not fit together: a graph of ", header.graph_bytes, " bytes from ", header.graph, " on, expected ",
-          kSection, ", and ", header.data_bytes, " bytes of data from ", header.data, " on, in ", size, " bytes");
+          "its parts do not fit together: a graph of ", header.graph_bytes, " bytes from ", header.graph,
+          " on, expected ", kSection, ", and ", header.data_bytes, " bytes of data from ", header.data, " on, in ",
+          size, " bytes");
   if (options.verify_checksum) {
     const std::uint64_t found = packed_checksum(file.span);
     require(found == header.checksum, "damaged: its bytes have the checksum ", found, ", it says ", header.checksum);

@@ -193,9 +193,9 @@ class Architecture {
   }
 
   /// Before anything is decided: `possible`, as places of pairs, keeps the constraints that there will be, and operands
-  /// whose widths count in them begin with p(b) ~ exp(−κ·(log₂ b − m)²), κ = 1.5, the one m for which the expected costs
-  /// just keep them [ours]. From all widths alike, a search at few bits would spend its time on getting there, and
-  /// decide by what a width costs rather than by what it is worth.
+  /// whose widths count in them begin with p(b) ~ exp(−κ·(log₂ b − m)²), κ = 1.5, the one m for which the expected
+  /// costs just keep them [ours]. From all widths alike, a search at few bits would spend its time on getting there,
+  /// and decide by what a width costs rather than by what it is worth.
   void begin(const std::vector<Constraint>& constraints, const Configuration& possible) {
     check<ValueError>(possible.size() == layers_.size(), "search: a configuration of ", possible.size(),
                       " layers given, the network has ", layers_.size());
@@ -208,9 +208,9 @@ class Architecture {
         return;
     }
   }
-  /// The most likely configuration, as places of pairs, with what is decided, within constraints: see plan_within. Where
-  /// none is found, the last that was decided by stands in, or what the search began with. Throws ValueError where that
-  /// does not keep the constraints.
+  /// The most likely configuration, as places of pairs, with what is decided, within constraints: see plan_within.
+  /// Where none is found, the last that was decided by stands in, or what the search began with. Throws ValueError
+  /// where that does not keep the constraints.
   Configuration plan(const std::vector<Constraint>& constraints, double fill) const {
     std::vector<std::vector<double>> losses;
     for (std::size_t l = 0; l < layers_.size(); ++l) {

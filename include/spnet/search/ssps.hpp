@@ -27,8 +27,8 @@ struct NamedConstraint {
 };
 
 /// Throws ValueError, with the range from the least to the most that there is, where a budget is below it, or all are
-/// above it, and where each budget, but not all together, can be kept, with what each needs then. Returns a configuration
-/// that keeps them, where there are any.
+/// above it, and where each budget, but not all together, can be kept, with what each needs then. Returns a
+/// configuration that keeps them, where there are any.
 inline std::optional<Configuration> check_constraints(const std::vector<NamedConstraint>& constraints) {
   std::vector<Constraint> all;
   const auto limits = [](const Constraint& c) { return c.budget <= c.table.most() + 1e-9 * std::abs(c.table.most()); };
@@ -66,12 +66,12 @@ struct SspsOptions {
 
 /// The training step of the search: weights and architecture parameters α learn from the same batch, loss
 /// cross-entropy + λ·Σ max(0, E[C]/C_target − 1), where the expected cost E[C] = Σ p·p·C is exact for every table
-/// [open: SSPS's own formulas are not established]. It begins on its budget, see Architecture::begin. After a warm-up in
-/// which α stays as it is, every so many steps the
-/// operands of the highest certainty 1 − H(p)/log K are fixed for good, as many each time as leave nothing undecided
-/// one interval before the end; what they are fixed to is the most likely configuration that still keeps the
-/// constraints, so that these hold at the end whatever happens. A decided operand is quantized once, and a layer with
-/// both decided runs on integer kernels: steps get cheaper as the space shrinks.
+/// [open: SSPS's own formulas are not established]. It begins on its budget, see Architecture::begin. After a warm-up
+/// in which α stays as it is, every so many steps the operands of the highest certainty 1 − H(p)/log K are fixed for
+/// good, as many each time as leave nothing undecided one interval before the end; what they are fixed to is the most
+/// likely configuration that still keeps the constraints, so that these hold at the end whatever happens. A decided
+/// operand is quantized once, and a layer with both decided runs on integer kernels: steps get cheaper as the space
+/// shrinks.
 ///
 /// What is drawn is a function of the seed and the number of the step, and `state` holds all else, so that a run can go
 /// on from any step.

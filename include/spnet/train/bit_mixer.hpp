@@ -43,8 +43,8 @@ struct BitMixerOptions {
 /// step. Where the distillation has teachers, the whole network at its highest precision learns from the labels in the
 /// same step and teaches what was drawn; with "none" what was drawn learns alone, as published. What is drawn is a
 /// function of the seed and the number of the step, so that a run can go on from any step. Of several draws that share
-/// a result it is the last one's. Transitional norms start from the norms of whole widths when the last stage begins, or
-/// at the end where it has no steps.
+/// a result it is the last one's. Transitional norms start from the norms of whole widths when the last stage begins,
+/// or at the end where it has no steps.
 class BitMixerTrainer final : public TrainingMethod {
  public:
   /// Throws as TrainingMethod; ValueError where there are no steps, no layers, no draws, several draws or
