@@ -182,9 +182,9 @@ TEST_CASE("prune: what a search cannot begin with is refused") {
   CHECK(refused(none, {0}, {.most = 1}) ==
         "prune: ratios up to 1 given, expected between 0 and 1: a layer keeps at least one channel");
   CHECK(refused({0, 0}, {0}, {}) == "prune: 2 ratios given, the network has 12 groups of channels that can be removed");
-  CHECK(refused(none, {12}, {}) == "prune: group 12 given, the network has 12");
+  CHECK(refused(none, {12}, {}) == "prune: group 12 given, expected 0 to 11");
   CHECK(refused(none, {0}, {.guided_points = -5}) == "prune: 5 random and -5 guided points given, expected 0 or more");
-  CHECK(refused(std::vector<double>(12, std::nan("")), {0}, {}) == "prune: a ratio of nan given");
+  CHECK(refused(std::vector<double>(12, std::nan("")), {0}, {}) == "prune: a ratio of nan given, expected a number");
   CHECK_THROWS_AS(f.network.mask({}), ValueError);
   CHECK_THROWS_AS(RatioMasks(*f.net, f.masks, {}, {}), ValueError);
   std::vector<double> some = none;

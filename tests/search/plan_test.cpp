@@ -55,6 +55,28 @@ TEST_CASE("search: a plan within a budget spends nearly all of it, and what is l
   }
 }
 
+TEST_CASE("search: what cannot reach its budget is planned by its losses alone, beside what can") {
+  // Two operands a layer: the costs of one depend on the first of nine pairs' widths, of the other on the second.
+  Random random(4);
+  std::vector<std::vector<double>> losses, first, second;
+  for (int l = 0; l < 8; ++l) {
+    const double cheap = random.uniform(), dear = random.uniform();
+    for (auto* table : {&losses, &first, &second}) table->emplace_back();
+    for (int i = 0; i < 3; ++i)
+      for (int j = 0; j < 3; ++j) {
+        losses.back().push_back(cheap * i + dear * j);
+        first.back().push_back(1 << i);
+        second.back().push_back(1 << j);
+      }
+  }
+  search::Constraint slack{{first, 0}, 100, 1}, tight{{second, 0}, 16, 1};
+  const auto plan = search::plan_within(losses, {slack, tight}, 0.98);
+  REQUIRE(plan.has_value());
+  CHECK(slack.table.of(*plan) == slack.table.least());
+  CHECK(tight.table.of(*plan) <= 16);
+  CHECK(tight.table.of(*plan) >= 0.98 * 16);
+}
+
 TEST_CASE("search: choices of infinite loss are not planned, whatever that costs") {
   Ladder ladder = random_ladder(6, 0.5, 3);
   for (std::size_t l = 0; l < 3; ++l) ladder.losses[l] = {kNever, 0, kNever};

@@ -107,11 +107,11 @@ class Program(ProgramCase):
         self.assertFalse(json.loads((self.folder / "other" / "config.json").read_text())["continues"])
         # Nor from one that had not begun it.
         early = self.folder / "early"
-        self.begin_and_kill("train", run, early, (9,))
+        self.begin_and_kill("train", run, early, (1,))
         self.ok(*more[:stages], "0,0,1", *more[stages:], "--init", early, "--out", self.folder / "late")
         self.assertFalse(json.loads((self.folder / "late" / "config.json").read_text())["continues"])
         at_random = ["--mixed", "random", "--average", "3", "--count", "1"]
-        self.assertIn("has not begun its last stage", self.ok("eval", "--run", early, *at_random).stderr)
+        self.assertIn("has not begun its last stage", spnet("eval", "--run", early, *at_random).stderr)
         self.assertNotIn("last stage", self.ok("eval", "--run", run, *at_random).stderr)
 
         found, packed = self.folder / "found.json", self.folder / "model.spn"
@@ -180,7 +180,7 @@ class Program(ProgramCase):
         network = ["--model", "resnet20", "--width", "0.25", "--activation-quantizer", "lsq"]
         search = ["search", *network, "--data", DATA, "--batch", "16", "--epochs", "5", "--seed", "5", "--candidates", "4,1,2",
                   "--input-candidates", "2,8"]
-        budget = ["--constraint", "bitops-g:w2a2"]
+        budget = ["--constraint", "bitops-g:w1a8"]
         told = self.ok(*search, *budget, "--out", found).stdout
         self.assertIn("bitops-g 0.00", told)
         written = json.loads(found.read_text())
@@ -531,7 +531,7 @@ class Program(ProgramCase):
             (["train", *out, "--method", "bit-mixer", "--stages", "1,1,x"], "'x' given, expected a number"),
             (["train", *out, "--method", "bit-mixer", "--stages", "9223372036854775807,1,1"], "--stages with 9223372036854775807"),
             (["train", *out, "--lowest"], "are of --method bit-mixer"),
-            (["train", *out, "--norm", "transitional"], "is of --method bit-mixer"),
+            (["train", *out, "--norm", "transitional"], "transitional is of --method bit-mixer"),
             (["eval", "--run", "x", "--budget", "bits:3"], "--budget is of --mixed search"),
             (["eval", "--run", "x", "--mixed", "search", "--budget", "bits:3", "--average", "3"], "--average is of --mixed random"),
             (["eval", "--run", "x", "--seed", "3"], "--seed is of --mixed"),

@@ -128,6 +128,8 @@ class Prune(ProgramCase):
                 early = seed, lost[1] / 2
             if late and early:
                 break
+        self.assertIsNotNone(late, lost)
+        self.assertIsNotNone(early, lost)
         seed, last, most = late
         # The pass that loses more is left out, also where it was interrupted.
         told = self.ok(*self.prune("late", "--budget", f"drop:{most}", "--seed", seed, *drop)).stdout
@@ -140,6 +142,17 @@ class Prune(ProgramCase):
         self.assertEqual(self.checkpoint("part").read_bytes(), self.checkpoint("late").read_bytes())
         seed, most = early
         self.fails(1, "% removed in the first pass lose", *self.prune("early", "--budget", f"drop:{most}", "--seed", seed, *drop))
+
+    def test_killed_before_it_began(self):
+        state = self.folder / "x.prune"
+        state.mkdir()
+        for name in ("network-0.safetensors", ".network-0.safetensors.123-1.tmp", ".config.json.123-2.tmp"):
+            (state / name).write_text("half")
+        self.ok(*self.prune("x", "--retrain", "0"))
+        state = self.folder / "y.prune"
+        state.mkdir()
+        (state / "mine").write_text("a user's")
+        self.fails(1, "a pruning was begun here", *self.prune("y"))
 
     def test_damaged_state(self):
         process = subprocess.Popen([SPNET, *map(str, self.prune("x"))], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -201,6 +214,10 @@ class Prune(ProgramCase):
         self.fails(1, "--holdout", *self.prune("never", "--holdout", "96"))
         self.fails(1, "no pruning was begun", "prune", "--resume", self.folder / "never")
         self.assertFalse((self.folder / "never.prune").exists())
+        shared = self.folder / "shared"
+        self.ok(*TRAIN, "--norm", "shared", "--train-images", "64", "--out", shared)
+        self.fails(1, "share their norms", *self.prune("never", "--run", shared, "--recalibrate", "64"))
+        self.ok(*self.prune("of-shared", "--run", shared, "--retrain", "0"))
         # What it was trained on says nothing of what is lost.
         seen = self.folder / "seen"
         self.ok(*TRAIN, "--out", seen)

@@ -169,6 +169,16 @@ TEST_CASE("train: in the first stage weights are float, in the last each layer h
   CHECK_FALSE(testing::bit_equal(run.parameter(transition), entered));
 }
 
+TEST_CASE("train: without a last stage, transitions start from what the second one learned") {
+  Run run({.stage_steps = {2, 2, 0}});
+  const std::string transition = "layer2.1.bn1.w2a2-w4a4.running_mean";
+  for (std::uint64_t i = 0; i < 3; ++i) run.step(i);
+  CHECK(testing::bit_equal(run.parameter(transition), Tensor<float>::zeros({8})));
+  run.step(3);
+  CHECK(testing::bit_equal(run.parameter(transition), run.parameter("layer2.1.bn1.w4a4.running_mean")));
+  CHECK_FALSE(testing::bit_equal(run.parameter(transition), Tensor<float>::zeros({8})));
+}
+
 TEST_CASE("train: Bit-Mixer goes on from any step as if it had never stopped") {
   const train::BitMixerOptions options{.stage_steps = {2, 2, 6}};
   Run whole(options);

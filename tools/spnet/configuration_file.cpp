@@ -28,11 +28,16 @@ File load_file(const std::string& path) {
   const std::string text = files::read_text(path);
   File out{std::filesystem::path(path).stem().string(), {}};
   try {
-    // A layer that is named twice would be whatever comes last.
+    // What is named twice would be whatever comes last.
+    std::string section;
     std::set<std::string> seen;
     const auto once = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
-      check<FileError>(depth != 2 || event != nlohmann::json::parse_event_t::key || seen.insert(parsed).second, path,
-                       ": layer '", parsed.is_string() ? parsed.get<std::string>() : "", "' is there twice");
+      if (event != nlohmann::json::parse_event_t::key) return true;
+      const auto key = parsed.get<std::string>();
+      if (depth == 1) section = key;
+      if (depth == 1 || (depth == 2 && section == "layers"))
+        check<FileError>(seen.insert(message(depth, key)).second, path, ": ", depth == 1 ? "entry" : "layer", " '", key,
+                         "' is there twice");
       return true;
     };
     const auto json = nlohmann::json::parse(text, once);
@@ -110,7 +115,9 @@ std::vector<runtime::NamedConfiguration> uniform_configurations(const std::vecto
 std::vector<runtime::NamedConfiguration> chosen_configurations(const runtime::Graph& graph, const std::string& switches,
                                                                const std::vector<std::string>& files) {
   std::vector<runtime::NamedConfiguration> out;
-  if (!switches.empty() || files.empty()) out = uniform_configurations(chosen_switches(graph, switches), graph);
+  // A network with fixed layers has one way to run, even where all of them are alike.
+  if (!switches.empty() || (files.empty() && !graph.is_fixed))
+    out = uniform_configurations(chosen_switches(graph, switches), graph);
   for (const std::string& file : files) out.push_back(load_configuration(file, graph));
   if (switches.empty() && files.empty())
     out.insert(out.end(), graph.configurations.begin(), graph.configurations.end());

@@ -14,6 +14,7 @@
 #include "spnet/core/parallel.hpp"
 #include "spnet/nn/size.hpp"
 #include "spnet/runtime/model.hpp"
+#include "spnet/train/recalibrate.hpp"
 #include "table.hpp"
 
 namespace spnet::program {
@@ -85,8 +86,7 @@ void print_summary(const EvalArguments& arguments, const std::vector<train::Eval
 std::vector<train::Evaluation> evaluate_recalibrated(const EvalArguments& arguments, Subject& subject,
                                                      const std::vector<runtime::NamedConfiguration>& configurations) {
   LoadedRun& run = *subject.run;
-  std::vector<Tensor<float>> before;
-  for (const auto& b : run.model->buffers()) before.push_back(b.tensor.clone());
+  const train::KeptBuffers before(*run.model);
   data::Loader tests(subject.splits.test, loader_options(run.config, /*training=*/false));
   std::vector<train::Evaluation> results;
   Progress progress("evaluating", std::ssize(configurations), "configurations");
@@ -96,8 +96,7 @@ std::vector<train::Evaluation> evaluate_recalibrated(const EvalArguments& argume
     const NoGradGuard no_grad;
     const auto logits = [&](std::size_t, const Tensor<float>& x) { return (*run.model)(Variable<float>(x)).value(); };
     results.push_back(train::evaluate_logits(logits, {c.name + " recalibrated"}, tests).front());
-    const auto buffers = run.model->buffers();
-    for (std::size_t i = 0; i < buffers.size(); ++i) Tensor<float>(buffers[i].tensor).copy_from(before[i]);
+    before.restore();
     progress.update(std::ssize(results));
   }
   return results;
@@ -190,10 +189,7 @@ int evaluate_run(EvalArguments& arguments) {
   check<FileError>(splits.test->classes().size() == run.config.classes.size(), "eval: the data has ",
                    splits.test->classes().size(), " classes, the network has ", run.config.classes.size());
   if (arguments.is_mixed()) {
-    if (!run.reached_last_stage)
-      std::fprintf(stderr,
-                   "warning: %s has not begun its last stage: norms between two precisions are as at the beginning\n",
-                   arguments.run.c_str());
+    if (!arguments.mixed.empty() || !arguments.configurations.empty()) warn_of_transitions(run, arguments.run);
     const auto model = std::make_shared<const runtime::Model>(pack_run(run, run.config.switches));
     return evaluate_subject(arguments, {model, splits, std::move(run)});
   }

@@ -33,7 +33,7 @@ struct SearchRequest {
 struct FoundConfiguration {
   runtime::NamedConfiguration configuration;
   double loss = 0;
-  int measured = 0;         ///< configurations, those over the budget among them that tell what one layer costs
+  int measured = 0;         ///< configurations, also those over the budget that tell what a layer costs
   std::int64_t images = 0;  ///< that losses were measured on
   std::vector<std::string> budgets;
   std::vector<double> costs, limits;

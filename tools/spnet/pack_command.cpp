@@ -34,6 +34,7 @@ int pack(const PackArguments& arguments) {
                       " has a precision of its own");
     switches.clear();
   }
+  if (!arguments.configurations.empty()) warn_of_transitions(run, arguments.run);
   runtime::Graph graph = pack_run(run, switches);
   data::DataSplits splits;
   if (!arguments.no_eval || arguments.recalibrate > 0)

@@ -1,5 +1,7 @@
 #include "packed_run.hpp"
 
+#include <cstdio>
+
 #include "data_source.hpp"
 #include "spnet/pack/pack.hpp"
 #include "spnet/train/recalibrate.hpp"
@@ -17,6 +19,13 @@ runtime::Graph pack_run(LoadedRun& run, const std::vector<Precision>& switches) 
       .mixed = true};
   if (config.is_fixed()) return pack::pack_fixed(*run.model, image, "mixed", options);
   return pack::pack(*run.model, image, switches, options);
+}
+
+void warn_of_transitions(const LoadedRun& run, const std::string& path) {
+  if (run.config.norm == "transitional" && !run.reached_last_stage)
+    std::fprintf(stderr,
+                 "warning: %s has not begun its last stage: norms between two precisions are as at the beginning\n",
+                 path.c_str());
 }
 
 void recalibrate(LoadedRun& run, const runtime::Graph& graph, const runtime::NamedConfiguration& configuration,

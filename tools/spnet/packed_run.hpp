@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "run_folder.hpp"
@@ -12,6 +13,10 @@ namespace spnet::program {
 
 /// The packed network of a run at `switches`, each of whose layers may be at any of them. Throws as pack::pack.
 runtime::Graph pack_run(LoadedRun& run, const std::vector<Precision>& switches);
+
+/// Before layers of the run in the folder `path` are set to precisions of their own: warns where its transitional norms
+/// were not started yet.
+void warn_of_transitions(const LoadedRun& run, const std::string& path);
 
 /// Sets the layers of a run's network to a configuration of its packed `graph` and recalibrates the batch norms that
 /// are then in use by `images` training images: see train::recalibrate_norms.

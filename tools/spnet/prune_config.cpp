@@ -30,7 +30,6 @@ void for_each_prune_entry(Config& c, const Visit& visit) {
   visit("retrain", c.retrain);
   visit("final", c.final);
   visit("retrain_ratio", c.retrain_ratio);
-  visit("recalibrate", c.recalibrate);
   visit("holdout", c.holdout);
   visit("lr", c.lr);
   visit("seed", c.seed);
@@ -70,6 +69,7 @@ void check_prune_config(const PruneConfig& c) {
 nlohmann::json to_json(const PruneConfig& config) {
   nlohmann::json json;
   for_each_prune_entry(config, [&](const char* name, const auto& value) { json[name] = value; });
+  json["recalibrate"] = config.recalibrate;
   return json;
 }
 
@@ -78,6 +78,7 @@ PruneConfig prune_config_from_json(const std::string& text, const std::string& s
   try {
     const auto json = nlohmann::json::parse(text);
     for_each_prune_entry(config, [&](const char* name, auto& value) { json.at(name).get_to(value); });
+    config.recalibrate = json.value("recalibrate", std::int64_t{0});  // of before there was a choice
     check_prune_config(config);
   } catch (const nlohmann::json::exception& error) {
     throw FileError(message(source, ": not the configuration of a pruning (", error.what(), ")"));

@@ -102,7 +102,10 @@ void PruneSession::open() {
   check<ValueError>(run_.method != "search", "prune: ", config_.run,
                     " is a search; train what it found, and prune that");
   if (config_.lr == 0) config_.lr = run_.lr / 10;
-  if (config_.recalibrate < 0) config_.recalibrate = config_.search == "greedy" ? 0 : 1024;
+  const bool shares_norms = run_.norm == "shared" && !run_.is_fixed() && run_.switches.size() > 1;
+  check<ValueError>(!shares_norms || config_.recalibrate <= 0, "prune: --recalibrate ", config_.recalibrate,
+                    " given, but the switches of ", config_.run, " share their norms: expected 0");
+  if (config_.recalibrate < 0) config_.recalibrate = config_.search == "greedy" || shares_norms ? 0 : 1024;
   require_reachable();
   splits_ = open_data(run_);
   const std::int64_t all = splits_.train->size();
@@ -131,10 +134,11 @@ void PruneSession::require_reachable() {
   check<ValueError>(least < before, "prune: --most ", config_.most, " given, which removes no filter of any layer");
   if (budget_.kind != "size-mib") return;
   check<ValueError>(budget_.amount < before, "prune: --budget ", config_.budget, " given, but ", config_.run, " has ",
-                    before, " MiB as it is");
+                    precise(before), " MiB as it is");
   check<ValueError>(budget_.amount >= least, "prune: --budget ", config_.budget,
                     " given, but where all filters are gone that passes of --most ", config_.most,
-                    " remove there are still ", least, " MiB: float layers, norms, the last filters of each layer");
+                    " remove there are still ", precise(least),
+                    " MiB: float layers, norms, the last filters of each layer");
 }
 
 // The run's network and configuration, or what was kept of them when the pruning began.
@@ -143,7 +147,9 @@ void PruneSession::load_start() {
   if (!fs::exists(start)) {
     LoadedRun loaded = load_run(config_.run, /*best=*/false);
     run_ = loaded.config;
-    run_.continues = run_.method == "bit-mixer" && loaded.reached_last_stage;
+    check<ValueError>(loaded.reached_last_stage, "prune: ", config_.run,
+                      " has not begun its last stage; train it further, and prune it then");
+    run_.continues = run_.method == "bit-mixer";
     model_ = std::move(loaded.model);
     return;
   }
@@ -228,13 +234,10 @@ void PruneSession::recalibrate() {
 // retraining mends at once. They come back as they were, for other masks.
 double PruneSession::trial_loss() {
   if (config_.recalibrate == 0) return held_out_loss();
-  std::vector<std::pair<Tensor<float>*, Tensor<float>>> before;
-  model_->for_each([&](nn::Module& module) {
-    for (const auto& buffer : module.own_buffers()) before.emplace_back(buffer.tensor, buffer.tensor->clone());
-  });
+  const train::KeptBuffers before(*model_);
   recalibrate();
   const double loss = held_out_loss();
-  for (auto& [tensor, value] : before) *tensor = std::move(value);
+  before.restore();
   return loss;
 }
 
@@ -415,7 +418,8 @@ std::optional<bool> PruneSession::pass(int number) {
   if (budget_.kind == "size-mib") {
     if (meets_size()) return false;
     check<ValueError>(may_go_on, "prune: nothing more is removed at ", now.size_mib, " MiB, above --budget ",
-                      config_.budget, "; a larger --alpha or --most may help");
+                      config_.budget, "; a larger ", config_.search == "greedy" ? "--alpha or --most" : "--most",
+                      " may help");
     return true;
   }
   double lost = 0;
@@ -425,7 +429,7 @@ std::optional<bool> PruneSession::pass(int number) {
   if (lost > budget_.amount) {
     check<ValueError>(number > 1, "prune: ", 100 * (1 - now.size_mib / points_.front().size_mib),
                       " % removed in the first pass lose ", lost, " points of held-out top-1, above --budget ",
-                      config_.budget, "; a smaller --step or --alpha may help");
+                      config_.budget, "; a smaller ", config_.search == "greedy" ? "--alpha" : "--step", " may help");
     points_.pop_back();
     last_steps_.pop_back();
   }
@@ -465,8 +469,10 @@ bool prune_run(const std::string& out, const PruneConfig& config, const SessionO
   RunFolder(out).require_new();
   std::error_code error;
   // One that was interrupted before its configuration was kept begins anew.
-  if (!fs::exists(state / "config.json") && !fs::exists(state / "log.jsonl"))
+  if (!fs::exists(state / "config.json") && !fs::exists(state / "log.jsonl")) {
+    for (const char* name : {"network-0.safetensors", "config.json"}) files::remove_abandoned_temporaries(state / name);
     fs::remove(state / "network-0.safetensors", error);
+  }
   check<FileError>(!fs::exists(state) || fs::is_empty(state), state.string(),
                    ": a pruning was begun here; go on with it by: spnet prune --resume ", out,
                    ", or remove the folder");

@@ -99,7 +99,8 @@ void check_bit_mixer(const RunConfig& c) {
   if (c.method != "bit-mixer") {
     check<ValueError>(c.stages.empty() && !c.lowest && c.draws == 1 && c.redraws == RunConfig{}.redraws,
                       "train: --stages, --lowest, --draws and --redraws are of --method bit-mixer");
-    check<ValueError>(c.norm != "transitional", "train: --norm transitional is of --method bit-mixer");
+    check<ValueError>(c.norm != "transitional" || c.method == "fixed", "train: --norm transitional is of --method ",
+                      "bit-mixer, and of --config");
     return;
   }
   std::int64_t epochs = 0;

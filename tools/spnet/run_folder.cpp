@@ -113,7 +113,6 @@ void report(const io::CheckpointFolder::Loaded& loaded) {
 
 bool reached_last_stage(const RunConfig& config, const nlohmann::json& progress) {
   if (config.method != "bit-mixer" || config.continues) return true;
-  if (!progress.contains("epoch")) return true;  // the best: only the last stage's are kept
   const std::int64_t epoch = progress.value("epoch", std::int64_t{0}), batch = progress.value("batch", std::int64_t{0});
   const std::int64_t before = config.stages[0] + config.stages[1];
   // Where there is no last stage, the end of the second counts.

@@ -139,6 +139,11 @@ search::Candidates parse_candidates(const std::vector<std::string>& weights, con
   return out;
 }
 
+static bool limits_latency(const SearchConfig& s) {
+  return std::any_of(s.constraints.begin(), s.constraints.end(),
+                     [](const std::string& text) { return parse_constraint(text).kind == "latency-ms"; });
+}
+
 void check_search(const RunConfig& config) {
   const SearchConfig& s = config.search;
   const search::Candidates candidates = candidates_of(config);
@@ -149,6 +154,8 @@ void check_search(const RunConfig& config) {
     check<ValueError>(!wanted.like || std::find(pairs.begin(), pairs.end(), *wanted.like) != pairs.end(),
                       "--constraint '", text, "' given, but the candidates are ", join(pairs));
   }
+  check<ValueError>(s.latency_file.empty() || limits_latency(s), "--latency ", s.latency_file,
+                    " given, but no --constraint latency-ms:");
   search::find_cell(s.cell);
   check<ValueError>(s.warmup_epochs + 2 * s.decide_epochs <= static_cast<double>(config.epochs), "--epochs ",
                     config.epochs, " given: expected --search-warmup ", s.warmup_epochs,
@@ -157,11 +164,7 @@ void check_search(const RunConfig& config) {
 
 void complete_search(RunConfig& config) {
   SearchConfig& s = config.search;
-  const bool needs = std::any_of(s.constraints.begin(), s.constraints.end(),
-                                 [](const std::string& text) { return parse_constraint(text).kind == "latency-ms"; });
-  check<ValueError>(needs || s.latency_file.empty(), "search: --latency ", s.latency_file,
-                    " given, but no --constraint latency-ms:");
-  if (!needs) return;
+  if (!limits_latency(s)) return;
   s.latency = s.latency_file.empty() ? profile_latency(config, candidates_of(config), num_threads())
                                      : load_latency(s.latency_file, config);
 }

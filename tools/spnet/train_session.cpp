@@ -39,19 +39,21 @@ void take_over(const io::TensorFile& start, RunConfig& config) {
   const auto stored = start.metadata().find("config");
   if (stored == start.metadata().end()) return;
   RunConfig from;
-  bool reached = false;
   try {
     from = config_from_json(nlohmann::json::parse(stored->second), config.init);
-    reached = reached_last_stage(from, nlohmann::json::parse(start.metadata("progress")));
   } catch (const nlohmann::json::exception&) {
     return;  // another program's
   } catch (const FileError&) {
     return;
   }
   if (from.classes == config.classes) config.init_images = from.seen_images();
-  config.continues = config.method == "bit-mixer" && from.method == "bit-mixer" && reached &&
-                     config.stages.at(0) == 0 && config.stages.at(1) == 0 && config.norm == from.norm &&
-                     config.switches == from.switches;
+  if (config.method != "bit-mixer" || from.method != "bit-mixer") return;
+  const auto text = start.metadata().find("progress");
+  if (text == start.metadata().end()) return;
+  const auto progress = nlohmann::json::parse(text->second, nullptr, /*allow_exceptions=*/false);
+  config.continues = progress.is_object() && reached_last_stage(from, progress) &&
+                     (from.continues || from.stages.at(2) > 0) && config.stages.at(0) == 0 &&
+                     config.stages.at(1) == 0 && config.norm == from.norm && config.switches == from.switches;
 }
 
 class TrainSession {
@@ -350,7 +352,7 @@ void TrainSession::keep_if_best(const std::vector<train::Evaluation>& evaluation
   if (mean <= best_mean_) return;
   best_mean_ = mean;
   io::TensorFile file = network_file();
-  file.set_metadata("progress", nlohmann::json{{"step", step_}, {"mean_top1", mean}}.dump());
+  file.set_metadata("progress", nlohmann::json{{"epoch", epoch_}, {"step", step_}, {"mean_top1", mean}}.dump());
   file.set_metadata("config", to_json(config_).dump());
   file.save(folder_.best());
 }

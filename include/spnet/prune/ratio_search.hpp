@@ -95,7 +95,8 @@ class RatioMasks {
   void require_ratios(const std::vector<double>& ratios) const {
     check<ValueError>(ratios.size() == size(), "prune: ", ratios.size(), " ratios given, the network has ", size(),
                       " groups of channels that can be removed");
-    for (const double r : ratios) check<ValueError>(std::isfinite(r), "prune: a ratio of ", r, " given");
+    for (const double r : ratios)
+      check<ValueError>(std::isfinite(r), "prune: a ratio of ", r, " given, expected a number");
   }
 
  private:
@@ -230,8 +231,8 @@ inline void require_reachable(double budget, double most, double least) {
 
 }  // namespace detail
 
-/// The same ratio for every group, to one channel, the least that keeps `budget` (a share of bits): what a search has
-/// to beat. Throws ValueError where there is no group, and where a ratio of `most` does not keep the budget, naming
+/// The same ratio for every group, to a channel or two, the least that keeps `budget` (a share of bits): what a search
+/// has to beat. Throws ValueError where there is no group, and where a ratio of `most` does not keep the budget, naming
 /// what it leaves.
 inline std::vector<double> uniform_ratios(const RatioMasks& network, double budget, double most) {
   detail::require_groups(network);
@@ -261,7 +262,7 @@ RatioTrial search_ratios(RatioMasks& network, const std::vector<double>& ratios,
   check<ValueError>(options.random_points >= 0 && options.guided_points >= 0, "prune: ", options.random_points,
                     " random and ", options.guided_points, " guided points given, expected 0 or more");
   for (const std::size_t i : searched)
-    check<ValueError>(i < network.size(), "prune: group ", i, " given, the network has ", network.size());
+    check<ValueError>(i < network.size(), "prune: group ", i, " given, expected 0 to ", network.size() - 1);
   const auto with = [&](const std::vector<double>& point) {
     std::vector<double> all = ratios;
     for (std::size_t i = 0; i < searched.size(); ++i) all[searched[i]] = network.possible(searched[i], point[i]);

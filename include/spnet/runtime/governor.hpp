@@ -110,10 +110,10 @@ class Governor {
   /// How many times slower than measured the last images were, the median of them; 1 before the first.
   double load() const {
     if (seen_ == 0) return 1;
-    double sorted[kWindow];
-    std::copy_n(window_, seen_, sorted);
-    std::nth_element(sorted, sorted + seen_ / 2, sorted + seen_);
-    return sorted[seen_ / 2];
+    double loads[kWindow];
+    std::copy_n(window_, seen_, loads);
+    std::nth_element(loads, loads + seen_ / 2, loads + seen_);
+    return loads[seen_ / 2];
   }
   /// False where the last images broke the latency budget and nothing faster is left.
   bool meets_budget() const { return rung_ > 0 || ladder_[0].latency_ms * load() <= budget_.latency_ms; }

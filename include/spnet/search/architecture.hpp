@@ -194,8 +194,8 @@ class Architecture {
 
   /// Before anything is decided: `possible`, as places of pairs, keeps the constraints that there will be, and operands
   /// whose widths count in them begin with p(b) ~ exp(−κ·(log₂ b − m)²), κ = 1.5, the one m for which the expected
-  /// costs just keep them [ours]. From all widths alike, a search at few bits would spend its time on getting there,
-  /// and decide by what a width costs rather than by what it is worth.
+  /// costs just keep them, or the least tried where none does [ours]. From all widths alike, a search at few bits would
+  /// spend its time on getting there, and decide by what a width costs rather than by what it is worth.
   void begin(const std::vector<Constraint>& constraints, const Configuration& possible) {
     check<ValueError>(possible.size() == layers_.size(), "search: a configuration of ", possible.size(),
                       " layers given, the network has ", layers_.size());
@@ -205,8 +205,9 @@ class Architecture {
       begin_around(constraints, m);
       if (std::all_of(constraints.begin(), constraints.end(),
                       [&](const Constraint& c) { return expected(c.table) <= c.budget; }))
-        return;
+        break;
     }
+    apply_choice();
   }
   /// The most likely configuration, as places of pairs, with what is decided, within constraints: see plan_within.
   /// Where none is found, the last that was decided by stands in, or what the search began with. Throws ValueError

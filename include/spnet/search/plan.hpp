@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -15,13 +16,18 @@ namespace search {
 
 /// The configuration of least Σ losses[layer][choice] that keeps all constraints and spends at least `fill` (0..1) of
 /// the budget that it comes nearest to, in all its parts; where that much cannot be spent, nearly as much as can be. To
-/// that end spending is rewarded, as little as it takes. Infinite losses exclude a choice. None where nothing keeps the
-/// constraints, or, of several, nothing was found that does.
+/// that end spending is rewarded, as little as it takes; beside others, budgets that nothing reaches are left alone.
+/// Infinite losses exclude a choice. None where nothing keeps the constraints, or, of several, nothing was found that
+/// does.
 inline std::optional<Configuration> plan_within(const std::vector<std::vector<double>>& losses,
                                                 const std::vector<Constraint>& constraints, double fill) {
+  std::vector<Constraint> limits;
+  std::copy_if(constraints.begin(), constraints.end(), std::back_inserter(limits),
+               [](const Constraint& c) { return c.budget <= c.table.most(); });
+  if (limits.empty()) limits = constraints;
   const auto solve = [&](double reward) {
     auto rewarded = losses;
-    for (const Constraint& c : constraints)
+    for (const Constraint& c : limits)
       for (std::size_t l = 0; l < rewarded.size(); ++l)
         for (std::size_t p = 0; p < rewarded[l].size(); ++p)
           rewarded[l][p] -= reward * c.table.layers[l][p] / c.budget;
@@ -30,12 +36,11 @@ inline std::optional<Configuration> plan_within(const std::vector<std::vector<do
   const auto is_filled = [&](const std::optional<Configuration>& configuration) {
     const auto is_spent = [&](const Constraint& c) { return c.table.of(*configuration) >= fill * c.budget; };
     const auto is_wholly_spent = [&](const Constraint& c) {
-      return is_spent(c) && std::all_of(constraints.begin(), constraints.end(), [&](const Constraint& other) {
+      return is_spent(c) && std::all_of(limits.begin(), limits.end(), [&](const Constraint& other) {
                return c.part_of < 0 || other.part_of != c.part_of || is_spent(other);
              });
     };
-    return configuration &&
-           (constraints.empty() || std::any_of(constraints.begin(), constraints.end(), is_wholly_spent));
+    return configuration && (limits.empty() || std::any_of(limits.begin(), limits.end(), is_wholly_spent));
   };
   std::optional<Configuration> best = solve(0);
   if (!best || is_filled(best)) return best;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,7 +29,7 @@ struct NamedConstraint {
 
 /// Throws ValueError, with the range from the least to the most that there is, where a budget is below it, or all are
 /// above it, and where each budget, but not all together, can be kept, with what each needs then. Returns a
-/// configuration that keeps them, where there are any.
+/// configuration that keeps them; nothing where there are no constraints.
 inline std::optional<Configuration> check_constraints(const std::vector<NamedConstraint>& constraints) {
   std::vector<Constraint> all;
   const auto limits = [](const Constraint& c) { return c.budget <= c.table.most() + 1e-9 * std::abs(c.table.most()); };

@@ -12,6 +12,24 @@ namespace spnet {
 inline namespace v0 {
 namespace train {
 
+/// The buffers of a network as they were.
+class KeptBuffers {
+ public:
+  /// `model` must live as long.
+  explicit KeptBuffers(nn::Module& model) {
+    model.for_each([this](nn::Module& module) {
+      for (const auto& buffer : module.own_buffers()) kept_.emplace_back(buffer.tensor, buffer.tensor->clone());
+    });
+  }
+  /// Puts them back, of whatever shape they have become.
+  void restore() const {
+    for (const auto& [tensor, value] : kept_) *tensor = value.clone();
+  }
+
+ private:
+  std::vector<std::pair<Tensor<float>*, Tensor<float>>> kept_;
+};
+
 /// Replaces the running statistics of the batch norms that are in use at the network's present precisions by the mean
 /// of those of the batches of `loader`'s current epoch, until `images` were seen (RFQuant does so instead of keeping
 /// norms for every pair of widths). Everything else stays: affine parameters, norms that are not in use, quantizers.
