@@ -68,6 +68,22 @@ TEST_CASE("prune: the size that ratios leave is that of the masked network") {
   CHECK(f.network.possible(1, 0.999) == doctest::Approx(15.0 / 16));
 }
 
+TEST_CASE("prune: what is kept is a multiple of what kernels handle at once, or all") {
+  SearchedNetwork f;
+  RatioMasks network(*f.net, f.masks, f.switches, {}, 16);
+  CHECK(network.possible(0, 0.9) == 0);  // one multiple is there
+  std::size_t wide = 0;
+  while (network.group(wide).channels < 64) ++wide;
+  CHECK(network.possible(wide, 0.2) == 0);
+  CHECK(network.possible(wide, 0.3) == doctest::Approx(0.25));
+  CHECK(network.possible(wide, 0.99) == doctest::Approx(0.75));
+  network.mask(prune::uniform_ratios(network, 0.7, 0.6));
+  CHECK(f.remaining_bits() <= 0.7);
+  for (std::size_t g = 0; g < f.masks.kept().size(); ++g)
+    if (f.masks.graph().groups[g].obstacle.empty()) CHECK(f.masks.kept()[g].size() % 16 == 0);
+  CHECK_THROWS_AS(RatioMasks(*f.net, f.masks, f.switches, {}, 0), ValueError);
+}
+
 TEST_CASE("prune: one layer's ratio is found where loss and size balance") {
   SearchedNetwork f;
   // The loss rises by what the third group loses beyond a quarter.

@@ -117,6 +117,10 @@ void add_prune_command(CLI::App& app, std::function<int()>& chosen) {
       command->add_option("--acquisition", c.acquisition, "expected improvement (ei) or upper confidence bound (ucb)")
           ->check(CLI::IsMember({"ei", "ucb"})),
       command->add_option("--most", c.most, "largest share of a layer's filters that one pass removes"),
+      command->add_option(
+          "--multiple", c.multiple,
+          "filters that are kept of a layer are a multiple of this: kernels handle them by vectors of 16 "
+          "and more, and what ends within one is smaller, but no faster"),
       command->add_option("--alpha", c.alpha, "weight of size against loss in greedy passes, each of which doubles it"),
       command->add_option("--step", c.step, "share of the size that one pass removes, where not greedy"),
       command->add_option("--random-points", c.random_points, "random trials of a search; 5, or 10 of a joint one"),

@@ -48,6 +48,7 @@ void check_prune_config(const PruneConfig& c) {
   require(c.final >= 1 && c.final <= 1000000, "final", c.final, "1 to 1000000");
   require(c.retrain_ratio >= 0 && c.retrain_ratio <= 1, "retrain-ratio", c.retrain_ratio, "0 to 1");
   require(c.recalibrate >= -1 && c.recalibrate <= 1000000000, "recalibrate", c.recalibrate, "0 to 1e9");
+  require(c.multiple >= 1 && c.multiple <= 1000000, "multiple", c.multiple, "1 to 1000000");
   require(c.holdout > 0, "holdout", c.holdout, "> 0");
   require(c.lr >= 0 && c.lr <= 1000, "lr", c.lr, "0 to 1000");
   require(c.random_points >= -1 && c.random_points != 0 && c.random_points <= 100000, "random-points", c.random_points,
@@ -70,6 +71,7 @@ nlohmann::json to_json(const PruneConfig& config) {
   nlohmann::json json;
   for_each_prune_entry(config, [&](const char* name, const auto& value) { json[name] = value; });
   json["recalibrate"] = config.recalibrate;
+  json["multiple"] = config.multiple;
   return json;
 }
 
@@ -79,6 +81,7 @@ PruneConfig prune_config_from_json(const std::string& text, const std::string& s
     const auto json = nlohmann::json::parse(text);
     for_each_prune_entry(config, [&](const char* name, auto& value) { json.at(name).get_to(value); });
     config.recalibrate = json.value("recalibrate", std::int64_t{0});  // of before there was a choice
+    config.multiple = json.value("multiple", std::int64_t{1});
     check_prune_config(config);
   } catch (const nlohmann::json::exception& error) {
     throw FileError(message(source, ": not the configuration of a pruning (", error.what(), ")"));

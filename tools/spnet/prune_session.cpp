@@ -128,7 +128,7 @@ void PruneSession::open() {
 void PruneSession::require_reachable() {
   const std::vector<Precision> switches = run_.switches;
   prune::ChannelMasks masks(prune::channel_graph(*model_, image(), switches));
-  const prune::RatioMasks network(*model_, masks, switches, criterion());
+  const prune::RatioMasks network(*model_, masks, switches, criterion(), config_.multiple);
   prune::detail::require_groups(network);
   const double before = size_mib(), least = before * network.least_bits(config_.most);
   check<ValueError>(least < before, "prune: --most ", config_.most, " given, which removes no filter of any layer");
@@ -209,7 +209,7 @@ prune::CriterionOptions PruneSession::criterion() const {
 
 std::vector<std::string> PruneSession::prunable() const {
   prune::ChannelMasks masks(prune::channel_graph(*model_, image(), run_.switches));
-  const prune::RatioMasks network(*model_, masks, run_.switches, criterion());
+  const prune::RatioMasks network(*model_, masks, run_.switches, criterion(), config_.multiple);
   std::vector<std::string> out;
   for (std::size_t i = 0; i < network.size(); ++i) out.push_back(network.group(i).name);
   return out;
@@ -374,7 +374,7 @@ bool PruneSession::step(int number, const std::vector<std::string>& names, int p
     return true;
   }
   prune::ChannelMasks masks(prune::channel_graph(*model_, image(), run_.switches));
-  prune::RatioMasks network(*model_, masks, run_.switches, criterion());
+  prune::RatioMasks network(*model_, masks, run_.switches, criterion(), config_.multiple);
   std::vector<std::size_t> searched;
   for (std::size_t i = 0; i < network.size(); ++i)
     if (std::find(names.begin(), names.end(), network.group(i).name) != names.end()) searched.push_back(i);
