@@ -143,6 +143,18 @@ TEST_CASE("train: a step of Bit-Mixer with the lowest precision teaches it every
   CHECK(results[0].loss == without.trainer.results()[0].loss);
 }
 
+TEST_CASE("train: a step of Bit-Mixer with all precisions teaches each, and a mixture beside them") {
+  Run run({.stage_steps = {0, 10, 10}, .most_redraws = 1, .draws = 2, .all_widths = true});
+  for (std::uint64_t i = 0; i < 10; ++i)
+    CHECK(trained(run.step(i)) == std::vector<std::string>{"w4a4", "w3a3", "w2a2"});
+  for (std::uint64_t i = 10; i < 20; ++i) {
+    auto names = trained(run.step(i));
+    if (names.back() == "mixed") names.pop_back();
+    CHECK(names == std::vector<std::string>{"w4a4", "w3a3", "w2a2"});
+  }
+  CHECK(trained(run.trainer.results()).back() == "mixed");
+}
+
 TEST_CASE("train: in the first stage weights are float, in the last each layer has a width of its own") {
   Run run({.stage_steps = {2, 2, 30}});
   const std::string scale = "layer2.1.conv1.weight_quantizer.scale", transition = "layer2.1.bn1.w2a2-w4a4.running_mean";
@@ -242,6 +254,7 @@ TEST_CASE("train: what Bit-Mixer cannot train is refused") {
   CHECK_THROWS_WITH_AS(Run({.stage_steps = {1, 1, 1}, .draws = 2}, "recursive"),
                        "BitMixerTrainer: several draws with distillation 'recursive' given, expected 'top' or 'none'",
                        ValueError);
+  CHECK_THROWS_AS(Run({.stage_steps = {1, 1, 1}, .all_widths = true}, "recursive"), ValueError);
   CHECK_THROWS_WITH_AS(Run({.stage_steps = {1, 1, 1}, .lowest = true}, "recursive"),
                        "BitMixerTrainer: the lowest precision in every step with distillation 'recursive' given, "
                        "expected 'top' or 'none'",

@@ -70,6 +70,7 @@ void for_each_later_entry(Config& c, const Visit& visit) {
   visit("redraws", c.redraws);
   visit("draws", c.draws);
   visit("lowest", c.lowest);
+  visit("all_widths", c.all_widths);
   visit("norm", c.norm);
   visit("scale_rates", c.scale_rates);
   visit("layers", c.layers);
@@ -97,8 +98,9 @@ void for_each_later_entry(Config& c, const Visit& visit) {
 // Of Bit-Mixer, or that there is nothing of it.
 void check_bit_mixer(const RunConfig& c) {
   if (c.method != "bit-mixer") {
-    check<ValueError>(c.stages.empty() && !c.lowest && c.draws == 1 && c.redraws == RunConfig{}.redraws,
-                      "train: --stages, --lowest, --draws and --redraws are of --method bit-mixer");
+    check<ValueError>(
+        c.stages.empty() && !c.lowest && !c.all_widths && c.draws == 1 && c.redraws == RunConfig{}.redraws,
+        "train: --stages, --lowest, --all-widths, --draws and --redraws are of --method bit-mixer");
     check<ValueError>(c.norm != "transitional" || c.method == "fixed", "train: --norm transitional is of --method ",
                       "bit-mixer, and of --config");
     return;

@@ -54,6 +54,7 @@ struct RunConfig {
   double redraws = 0.5;              ///< of bit-mixer: the largest probability that a layer draws its own width
   std::int64_t draws = 1;            ///< of bit-mixer: configurations drawn in a step
   bool lowest = false;               ///< of bit-mixer: the lowest precision learns in every step, too
+  bool all_widths = false;           ///< of bit-mixer: all precisions learn in every step
   std::string norm = "switchable";   ///< switchable, transitional, shared
   std::vector<Precision> switches;   ///< of fixed and search: those that layers may have
   std::map<std::string, std::string> layers;  ///< of fixed: the precision of each

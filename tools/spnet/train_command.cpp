@@ -124,11 +124,12 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
           ->add_option("--redraws", c.redraws,
                        "of bit-mixer: the probability that a layer draws its own width, at the end")
           ->check(CLI::Range(0.0, 1.0)),
-      command
-          ->add_option("--draws", c.draws, "of bit-mixer: configurations drawn in a step, whose gradients add up")
+      command->add_option("--draws", c.draws, "of bit-mixer: configurations drawn in a step, whose gradients add up")
           ->check(CLI::Range(1, 64)),
       command->add_flag("--lowest", c.lowest,
                         "of bit-mixer: the lowest precision learns in every step, beside what is drawn"),
+      command->add_flag("--all-widths", c.all_widths,
+                        "of bit-mixer: the whole network at each precision learns in every step, beside what is drawn"),
       command
           ->add_option("--norm", c.norm,
                        "batch norms: one for each precision of the layer before (switchable), for each "

@@ -63,6 +63,7 @@ std::unique_ptr<train::TrainingMethod> make_method(const RunConfig& config, nn::
   train::BitMixerOptions options{.most_redraws = config.redraws,
                                  .draws = config.draws,
                                  .lowest = config.lowest,
+                                 .all_widths = config.all_widths,
                                  .continues = config.continues};
   for (std::size_t i = 0; i < options.stage_steps.size(); ++i)
     options.stage_steps[i] = static_cast<std::uint64_t>(config.stages[i]) * steps_per_epoch;

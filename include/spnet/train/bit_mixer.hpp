@@ -34,6 +34,8 @@ struct BitMixerOptions {
   /// The whole network at its lowest precision learns in every step, too, as it does at its highest where that teaches
   /// (the sandwich rule of slimmable networks, arXiv 1903.05134); with "top" or "none".
   bool lowest = false;
+  /// So does the whole network at every other precision, as an SP-Net's; with "top" or "none" [ours].
+  bool all_widths = false;
   /// The network went through the stages before: its transitional norms stay as they are, and layers draw for themselves
   /// with `most_redraws` from the beginning of the last stage.
   bool continues = false;
@@ -47,8 +49,8 @@ struct BitMixerOptions {
 /// or at the end where it has no steps.
 class BitMixerTrainer final : public TrainingMethod {
  public:
-  /// Throws as TrainingMethod; ValueError where there are no steps, no layers, no draws, several draws or
-  /// `lowest` with another distillation than "top" or "none", or a probability outside 0..1.
+  /// Throws as TrainingMethod; ValueError where there are no steps, no layers, no draws, several draws,
+  /// `lowest` or `all_widths` with another distillation than "top" or "none", or a probability outside 0..1.
   BitMixerTrainer(nn::Classifier& model, std::vector<Precision> switches, optim::Optimizer& optimizer,
                   const BitMixerOptions& options, DistillationOptions distillation = {}, std::uint64_t seed = 0)
       : TrainingMethod("BitMixerTrainer", model, std::move(switches), optimizer, std::move(distillation), seed),
@@ -62,11 +64,14 @@ class BitMixerTrainer final : public TrainingMethod {
     check<ValueError>(options.draws >= 1, "BitMixerTrainer: ", options.draws, " draws given, expected at least 1");
     // Plans name switches from the highest down; what is drawn comes in any order.
     const std::string& plan = this->distillation().name;
-    check<ValueError>((options.draws == 1 && !options.lowest) || plan == "top" || plan == "none", "BitMixerTrainer: ",
-                      options.lowest ? "the lowest precision in every step" : "several draws", " with distillation '",
-                      plan, "' given, expected 'top' or 'none'");
+    const char* several = options.all_widths  ? "all precisions in every step"
+                          : options.lowest    ? "the lowest precision in every step"
+                          : options.draws > 1 ? "several draws"
+                                              : nullptr;
+    check<ValueError>(!several || plan == "top" || plan == "none", "BitMixerTrainer: ", several ? several : "",
+                      " with distillation '", plan, "' given, expected 'top' or 'none'");
+    students_.resize(results().size() + static_cast<std::size_t>(options.draws));
     mutable_results().push_back({.mixed = true});
-    students_.resize(static_cast<std::size_t>(options.draws) + 2);
     for (Student& student : students_) student.layers.resize(layers_.size());
   }
 
@@ -90,15 +95,16 @@ class BitMixerTrainer final : public TrainingMethod {
     enter(step);
     const std::size_t switches = results().size() - 1;
     const bool has_teacher = distillation().name != "none";
+    // A precision that learns in every step learns once.
+    const auto always = [&](std::size_t width) {
+      return width < switches &&
+             (options_.all_widths || (has_teacher && width == 0) || (options_.lowest && width == switches - 1));
+    };
     std::size_t count = 0;
-    if (has_teacher) students_[count++].width = 0;
-    if (options_.lowest) students_[count++].width = switches - 1;
-    for (std::int64_t i = 0; i < options_.draws; ++i) {
-      const std::size_t width = draw(step, i, students_[count]);
-      // A precision that learns in every step learns once.
-      const bool learns = (has_teacher && width == 0) || (options_.lowest && width == switches - 1);
-      if (!learns) ++count;
-    }
+    for (std::size_t width = 0; width < switches; ++width)
+      if (always(width)) students_[count++].width = width;
+    for (std::int64_t i = 0; i < options_.draws; ++i)
+      if (!always(draw(step, i, students_[count]))) ++count;
     const Variable<float> x(images);
     for (const Lesson& lesson : begin(step, count)) {
       const Student& student = students_[lesson.student];
@@ -170,7 +176,7 @@ class BitMixerTrainer final : public TrainingMethod {
 
   BitMixerOptions options_;
   std::vector<nn::NamedLayer> layers_;
-  std::vector<Student> students_;  // the teacher, where there is one, the lowest precision and what was drawn
+  std::vector<Student> students_;  // what learns in every step, and what was drawn
   std::optional<BitMixerStage> entered_;
 };
 
