@@ -53,6 +53,15 @@ std::vector<Tensor<float>> outputs(nn::Module& model, const std::vector<Precisio
   return out;
 }
 
+void check_same_outputs(nn::Module& found, nn::Module& expected, const std::vector<Precision>& switches) {
+  const Tensor<float> x = testing::random_normal<float>({3, 16, 16, 3}, 6);
+  const auto a = outputs(found, switches, x), b = outputs(expected, switches, x);
+  for (std::size_t i = 0; i < switches.size(); ++i) {
+    CAPTURE(to_string(switches[i]));
+    CHECK(testing::bit_equal(a[i], b[i]));
+  }
+}
+
 std::unique_ptr<nn::Classifier> make(const std::string& name, const std::string& quantizer = "dorefa",
                                      bool per_channel = false) {
   auto net =
@@ -107,12 +116,7 @@ TEST_CASE("prune: a masked network has the outputs of one whose channels are sil
     kept[g] = some;
   }
   masks.keep(kept);
-  const Tensor<float> x = testing::random_normal<float>({3, 16, 16, 3}, 6);
-  const auto expected = outputs(*silenced, switches, x), found = outputs(*masked, switches, x);
-  for (std::size_t i = 0; i < switches.size(); ++i) {
-    CAPTURE(to_string(switches[i]));
-    CHECK(testing::bit_equal(found[i], expected[i]));
-  }
+  check_same_outputs(*masked, *silenced, switches);
 }
 
 TEST_CASE("prune: so it has at additions, at depthwise filters and with scales of filters") {
@@ -152,12 +156,7 @@ TEST_CASE("prune: so it has at additions, at depthwise filters and with scales o
     }
     CHECK(zeros > 100);
     masks.keep(kept);
-    const Tensor<float> x = testing::random_normal<float>({3, 16, 16, 3}, 6);
-    const auto expected = outputs(*silenced, switches, x), found = outputs(*masked, switches, x);
-    for (std::size_t i = 0; i < switches.size(); ++i) {
-      CAPTURE(to_string(switches[i]));
-      CHECK(testing::bit_equal(found[i], expected[i]));
-    }
+    check_same_outputs(*masked, *silenced, switches);
     // Each scale is that of the filter it was with.
     const auto whole = silenced->parameters(), part = masked->parameters();
     for (const prune::ChannelTensor& t : graph.tensors) {
