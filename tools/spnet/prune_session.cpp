@@ -14,13 +14,12 @@
 #include "data_source.hpp"
 #include "networks.hpp"
 #include "progress.hpp"
+#include "prune_judge.hpp"
 #include "run_folder.hpp"
 #include "signals.hpp"
-#include "spnet/autograd/loss.hpp"
 #include "spnet/files/atomic_file.hpp"
 #include "spnet/io/module_file.hpp"
 #include "spnet/prune/ratio_search.hpp"
-#include "spnet/train/recalibrate.hpp"
 
 namespace spnet::program {
 
@@ -72,11 +71,7 @@ class PruneSession {
   std::optional<std::vector<double>> ratios(prune::RatioMasks& network, const std::vector<std::size_t>& searched,
                                             int number, int pass_number);
   bool retrain(int number);
-  std::vector<Precision> precisions() const;
-  void recalibrate();
-  double held_out_loss() const;
-  double trial_loss();
-  std::vector<std::pair<std::string, double>> top1(const data::DatasetPtr& images) const;
+  PruneJudge judge() const { return {run_, splits_, held_out_, config_.recalibrate}; }
   const PrunedPoint& measure(int pass_number);
   void print_pareto() const;
   bool finish();
@@ -215,63 +210,14 @@ std::vector<std::string> PruneSession::prunable() const {
   return out;
 }
 
-// The switches that the network is evaluated at; a fixed one is at its own.
-std::vector<Precision> PruneSession::precisions() const {
-  return run_.is_fixed() ? std::vector{highest()} : run_.switches;
-}
-
-// Takes the statistics of the norms of all switches anew from images that are trained on.
-void PruneSession::recalibrate() {
-  const data::DatasetPtr images = training_set(run_, splits_);
-  for (const Precision p : precisions()) {
-    if (!run_.is_fixed()) model_->set_precision(p);
-    data::Loader loader(images, recalibration_options(run_));
-    train::recalibrate_norms(*model_, loader, config_.recalibrate);
-  }
-}
-
-// Of the masked network with norms that fit it: without, a loss tells little but how far the statistics are off, which
-// retraining mends at once. They come back as they were, for other masks.
-double PruneSession::trial_loss() {
-  if (config_.recalibrate == 0) return held_out_loss();
-  const train::KeptBuffers before(*model_);
-  recalibrate();
-  const double loss = held_out_loss();
-  before.restore();
-  return loss;
-}
-
-// The mean over the switches.
-double PruneSession::held_out_loss() const {
-  const NoGradGuard no_grad;
-  model_->eval();
-  data::Loader loader(held_out_, loader_options(run_, /*training=*/false));
-  double sum = 0;
-  std::int64_t images = 0;
-  while (const auto batch = loader.next()) {
-    for (const Precision p : precisions()) {
-      if (!run_.is_fixed()) model_->set_precision(p);
-      const Variable<float> logits = (*model_)(Variable<float>(batch->images));
-      sum += static_cast<double>(cross_entropy(logits, batch->labels).item()) * static_cast<double>(batch->size());
-      images += batch->size();
-    }
-  }
-  return sum / static_cast<double>(images);
-}
-
-std::vector<std::pair<std::string, double>> PruneSession::top1(const data::DatasetPtr& images) const {
-  data::Loader loader(images, loader_options(run_, /*training=*/false));
-  std::vector<std::pair<std::string, double>> out;
-  for (const auto& r : evaluate_network(run_, *model_, loader)) out.emplace_back(r.name, r.top1_percent());
-  return out;
-}
-
 // The network after a pass, and says so.
 const PrunedPoint& PruneSession::measure(int pass_number) {
   const auto is_this = [&](const nlohmann::json& line) { return line.contains("pass") && line["pass"] == pass_number; };
   if (std::none_of(log_.lines().begin(), log_.lines().end(), is_this))
-    log_.add(
-        {{"pass", pass_number}, {"size_mib", size_mib()}, {"held_out", top1(held_out_)}, {"test", top1(splits_.test)}});
+    log_.add({{"pass", pass_number},
+              {"size_mib", size_mib()},
+              {"held_out", judge().top1(*model_, held_out_)},
+              {"test", judge().top1(*model_, splits_.test)}});
   points_.push_back(point_from_json(*std::find_if(log_.lines().begin(), log_.lines().end(), is_this)));
   last_steps_.push_back(steps_);
   const PrunedPoint& point = points_.back();
@@ -345,7 +291,8 @@ std::optional<std::vector<double>> PruneSession::ratios(prune::RatioMasks& netwo
     return !(stopped = stop_requested());
   };
   const prune::RatioTrial found = prune::search_ratios(
-      network, std::vector<double>(network.size(), 0), searched, [this] { return trial_loss(); }, options);
+      network, std::vector<double>(network.size(), 0), searched, [this] { return judge().trial_loss(*model_); },
+      options);
   progress.finish();
   if (stopped) return std::nullopt;
   return found.ratios;
@@ -391,7 +338,7 @@ bool PruneSession::step(int number, const std::vector<std::string>& names, int p
     network.mask(*found);
     masks.remove();
     const double largest = *std::max_element(found->begin(), found->end());
-    if (largest > 0 && config_.recalibrate > 0) recalibrate();
+    if (largest > 0 && config_.recalibrate > 0) judge().recalibrate(*model_);
     if (largest > 0 && largest >= config_.retrain_ratio && config_.retrain > 0 && !retrain(number)) return false;
   }
   network_file().save(file);
