@@ -26,6 +26,8 @@ struct Constraint {
 
   /// The budget and what rounding adds to a sum that meets it.
   double limit() const { return budget + 1e-9 * std::abs(budget); }
+  /// Whether some configuration costs as much, but for rounding: what nothing reaches is no limit.
+  bool can_bind() const { return budget <= table.most() + 1e-9 * std::abs(table.most()); }
   bool holds(const Configuration& configuration) const { return table.of(configuration) <= limit(); }
 };
 

@@ -23,7 +23,7 @@ inline std::optional<Configuration> plan_within(const std::vector<std::vector<do
                                                 const std::vector<Constraint>& constraints, double fill) {
   std::vector<Constraint> limits;
   std::copy_if(constraints.begin(), constraints.end(), std::back_inserter(limits),
-               [](const Constraint& c) { return c.budget <= c.table.most(); });
+               [](const Constraint& c) { return c.can_bind(); });
   if (limits.empty()) limits = constraints;
   const auto solve = [&](double reward) {
     auto rewarded = losses;

@@ -32,9 +32,8 @@ struct NamedConstraint {
 /// configuration that keeps them; nothing where there are no constraints.
 inline std::optional<Configuration> check_constraints(const std::vector<NamedConstraint>& constraints) {
   std::vector<Constraint> all;
-  const auto limits = [](const Constraint& c) { return c.budget <= c.table.most() + 1e-9 * std::abs(c.table.most()); };
   const bool is_limited = std::any_of(constraints.begin(), constraints.end(),
-                                      [&](const NamedConstraint& named) { return limits(named.constraint); });
+                                      [](const NamedConstraint& named) { return named.constraint.can_bind(); });
   for (const auto& [name, c] : constraints) {
     const double least = c.table.least(), most = c.table.most();
     const bool can = c.budget > 0 && least <= c.limit();
