@@ -77,6 +77,57 @@ void check_panels(void (*pack)(const kernels::PackWeightsArgs&), std::int64_t la
   }
 }
 
+void check_float_panels(void (*pack)(const kernels::PackFloatsArgs&), std::int64_t lanes) {
+  Random random(7);
+  for (int round = 0; round < 200; ++round) {
+    kernels::PackFloatsArgs a{};
+    a.width = lanes * (1 + random.below(3));
+    a.outputs = 1 + random.below(static_cast<std::uint32_t>(a.width));
+    a.channels = 1 + random.below(100);
+    a.row = a.channels + random.below(5);
+    a.step = 1 + static_cast<std::int32_t>(random.below(2));
+    a.zero_point = static_cast<std::int32_t>(random.below(300));
+    a.scale_step = random.below(2);
+    a.scaled = random.below(2) == 1;
+    a.factor = a.scaled ? static_cast<float>(random.normal()) : 0.0f;  // else nothing may come of it
+    // No weight after the last may be read: sanitizers watch the vectors' ends.
+    const std::int64_t count = (a.outputs - 1) * a.row + a.channels;
+    const auto codes = random_bytes<std::uint8_t>(random, count);
+    std::vector<float> floats, scales;
+    for (std::int64_t i = 0; i < count; ++i)
+      floats.push_back(random.below(9) ? static_cast<float>(random.normal()) : -0.0f);
+    for (std::int64_t o = 0; o <= (a.outputs - 1) * a.scale_step; ++o)
+      scales.push_back(0.01f + static_cast<float>(random.uniform()));
+    a.scales = scales.data();
+    if (random.below(2)) {
+      a.floats = floats.data();
+    } else {
+      a.codes = codes.data();
+    }
+    std::vector<float> panel(static_cast<std::size_t>(a.channels * a.width) + 1, 77.0f);
+    a.panel = panel.data();
+    pack(a);
+    std::int64_t wrong = 0;
+    for (std::int64_t c = 0; c < a.channels; ++c) {
+      for (std::int64_t o = 0; o < a.width; ++o) {
+        float expected = 0;
+        if (o < a.outputs) {
+          const auto at = static_cast<std::size_t>(o * a.row + c);
+          expected = a.floats ? floats[at]
+                              : static_cast<float>(a.step * codes[at] - a.zero_point) *
+                                    scales[static_cast<std::size_t>(o * a.scale_step)];
+          if (a.scaled) expected = a.factor * expected + 0.0f;
+        }
+        const float got = panel[static_cast<std::size_t>(c * a.width + o)];
+        wrong += std::memcmp(&got, &expected, sizeof got) != 0;
+      }
+    }
+    INFO(a.width, " wide, ", a.outputs, " outputs, ", a.channels, " channels of ", a.floats ? "floats" : "codes");
+    REQUIRE(wrong == 0);
+    REQUIRE(panel.back() == 77.0f);
+  }
+}
+
 void check_unpacking(void (*unpack_planes)(const kernels::UnpackPlanesArgs&)) {
   Random random(3);
   for (int round = 0; round < 400; ++round) {
@@ -118,4 +169,13 @@ TEST_CASE("kernels: weights are packed as [unit][output], with zeros beside them
   }
   check_panels<std::int8_t>(kernels::body::pack_weights<WideUnits, std::int8_t>, WideUnits::kLanes);
   check_panels<std::int16_t>(kernels::body::pack_weights<WideUnits, std::int16_t>, WideUnits::kLanes);
+}
+
+TEST_CASE("kernels: panels of floats hold what floats and codes stand for, scaled where asked, bit for bit") {
+  for (const kernels::KernelTable* table : kernels::available()) {
+    INFO(std::string(table->name));
+    check_float_panels(table->codes.pack_floats, table->conv.lanes);
+  }
+  check_float_panels([](const kernels::PackFloatsArgs& a) { kernels::body::pack_floats<WideUnits>(a); },
+                     WideUnits::kLanes);
 }

@@ -103,6 +103,23 @@ struct PackWeightsArgs {
   std::int64_t width, padded;
 };
 
+/// A panel of weights [channel][output] of floats, or of what codes stand for: scale * (step * code - zero_point), as
+/// DecodeArgs; then, where `scaled`, factor * weight + 0. Of `channels` weights of each of `outputs` outputs, `row`
+/// apart; zeros up to `width` outputs, a multiple of ConvKernels::lanes.
+struct PackFloatsArgs {
+  const float* floats;  ///< null: codes
+  const std::uint8_t* codes;
+  std::int64_t row;
+  std::int64_t outputs, channels;
+  std::int32_t step, zero_point;
+  const float* scales;  ///< of output o: scales[o * scale_step]
+  std::int64_t scale_step;
+  bool scaled;
+  float factor;
+  float* panel;
+  std::int64_t width;
+};
+
 /// One way to multiply codes on one instruction set.
 struct IntegerKernels {
   const char* name;
@@ -186,6 +203,7 @@ struct CodeKernels {
   void (*unpack_planes)(const UnpackPlanesArgs&);
   void (*pack_bytes)(const PackWeightsArgs&);  ///< to elements of one byte
   void (*pack_words)(const PackWeightsArgs&);  ///< of two
+  void (*pack_floats)(const PackFloatsArgs&);
   /// Output pixels from which on `small` is faster than `bits`.
   std::int64_t many_pixels = std::numeric_limits<std::int64_t>::max();
 };

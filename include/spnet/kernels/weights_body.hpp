@@ -24,6 +24,14 @@ struct WeightLanes {
   typedef std::uint8_t HalfBytes __attribute__((vector_size(kBytes / 2)));
   typedef std::uint64_t Wide __attribute__((vector_size(kBytes)));
 };
+// As many bytes and words as a vector has floats.
+template <class I>
+struct FloatLanes {
+  typedef float Floats __attribute__((vector_size(4 * I::kLanes)));
+  typedef std::int32_t Integers __attribute__((vector_size(4 * I::kLanes)));
+  typedef std::uint16_t Words __attribute__((vector_size(2 * I::kLanes)));
+  typedef std::uint8_t Bytes __attribute__((vector_size(I::kLanes)));
+};
 
 // Byte i of v becomes its byte i / 8, of those that every 16 bytes repeat.
 template <class Bytes, int... kAt>
@@ -153,6 +161,54 @@ SPNET_INLINE void pack_weights(const PackWeightsArgs& a) {
       std::memcpy(to, unit, sizeof unit);
     }
   }
+}
+
+// Weights of output `o` from channel `c` on.
+template <class I, bool kCodes, class Move>
+SPNET_INLINE void load_weights(typename FloatLanes<I>::Floats& v, const PackFloatsArgs& a, std::int64_t o,
+                               std::int64_t c, const Move& move) {
+  using L = FloatLanes<I>;
+  if constexpr (kCodes) {
+    typename L::Bytes bytes;
+    move.load(bytes, a.codes + o * a.row + c);
+    // By way of 16 bits, as in widen.
+    const auto words = __builtin_convertvector(bytes, typename L::Words);
+    const typename L::Integers codes = __builtin_convertvector(words, typename L::Integers);
+    v = __builtin_convertvector(codes * a.step - a.zero_point, typename L::Floats) * a.scales[o * a.scale_step];
+  } else {
+    move.load(v, a.floats + o * a.row + c);
+  }
+  if (a.scaled) v = a.factor * v + 0.0f;
+}
+
+// The `channels` channels from `c` on of all outputs, to `to`.
+template <class I, bool kCodes, class Move>
+SPNET_INLINE void pack_channels(const PackFloatsArgs& a, std::int64_t c, std::int64_t channels, float* to,
+                                const Move& move) {
+  constexpr int kLanes = I::kLanes;
+  using Floats = typename FloatLanes<I>::Floats;
+  for (std::int64_t o = 0; o < a.width; o += kLanes) {
+    Floats rows[kLanes];
+    SPNET_UNROLL for (int i = 0; i < kLanes; ++i) {
+      rows[i] = Floats{};
+      if (o + i < a.outputs) load_weights<I, kCodes>(rows[i], a, o + i, c, move);
+    }
+    transpose<1>(rows);
+    SPNET_UNROLL for (int i = 0; i < kLanes; ++i) if (i < channels) AllLanes{}.store(to + i * a.width + o, rows[i]);
+  }
+}
+template <class I, bool kCodes>
+SPNET_INLINE void pack_floats(const PackFloatsArgs& a) {
+  std::int64_t c = 0;
+  for (; c + I::kLanes <= a.channels; c += I::kLanes)
+    pack_channels<I, kCodes>(a, c, I::kLanes, a.panel + c * a.width, AllLanes{});
+  if (const std::int64_t rest = a.channels - c; rest > 0)
+    pack_channels<I, kCodes>(a, c, rest, a.panel + c * a.width, FirstLanes{static_cast<std::size_t>(rest)});
+}
+template <class I>
+SPNET_INLINE void pack_floats(const PackFloatsArgs& a) {
+  if (a.floats) return pack_floats<I, false>(a);
+  pack_floats<I, true>(a);
 }
 
 }  // namespace kernels::body

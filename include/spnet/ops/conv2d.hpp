@@ -116,9 +116,9 @@ class PackedConv2d {
   /// The same for row-major weights of `w_shape`, which may go when this returns.
   PackedConv2d(const Shape& x_shape, const Shape& w_shape, const float* w, const Conv2dOptions& options = {},
                std::optional<std::int64_t> largest = {})
-      : PackedConv2d(x_shape, w_shape, floats_in_memory(w), options, largest) {}
+      : PackedConv2d(x_shape, w_shape, WeightReader(w), options, largest) {}
   /// The same for weights that are read now, a panel at a time.
-  PackedConv2d(const Shape& x_shape, const Shape& w_shape, const FloatsReader& w, const Conv2dOptions& options = {},
+  PackedConv2d(const Shape& x_shape, const Shape& w_shape, const WeightReader& w, const Conv2dOptions& options = {},
                std::optional<std::int64_t> largest = {})
       : x_shape_(x_shape), s_(detail::conv_sizes("conv2d", x_shape, w_shape, options)) {
     if (element_count(detail::output_shape(s_)) == 0) return;

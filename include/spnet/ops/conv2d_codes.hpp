@@ -72,33 +72,18 @@ inline bool has_integer_form(const Quantized& x, const Quantized& w) {
 
 namespace detail {
 
-/// Reads the values of codes, times `factor` where there is one, as weights of an engine.
-class CodedWeights {
- public:
-  explicit CodedWeights(const Quantized& w, std::optional<float> factor = {})
-      : codes_(w.codes.contiguous()), decoder_((check_quantized(w, "conv2d"), w.map), codes_.shape()), factor_(factor) {
-    read_ = [this](std::int64_t begin, std::int64_t count, float* scratch) { return values(begin, count, scratch); };
-  }
-  CodedWeights(const CodedWeights&) = delete;
-  CodedWeights& operator=(const CodedWeights&) = delete;
-  WeightSource source() const { return {read_, 0}; }
-
- private:
-  const float* values(std::int64_t begin, std::int64_t count, float* to) const {
-    decoder_(codes_.data() + begin, begin, count, to);
-    for (std::int64_t i = 0; factor_ && i < count; ++i) to[i] = *factor_ * to[i] + 0.0f;  // as affine
-    return to;
-  }
-
-  Tensor<std::uint8_t> codes_;
-  Decoder decoder_;
-  std::optional<float> factor_;
-  FloatsReader read_;
-};
+/// Reads the values of codes, times `factor` where there is one. Throws as check_quantized.
+inline WeightReader weight_reader(const Quantized& w, std::optional<float> factor = {}) {
+  check_quantized(w, "conv2d");
+  CodesReader codes = [codes = w.codes.contiguous()](std::int64_t begin, std::int64_t, std::uint8_t*) {
+    return codes.span().data() + begin;
+  };
+  return WeightReader(std::move(codes), w.map, w.codes.shape(), factor);
+}
 
 // conv2d of codes' integers with floats.
 inline Tensor<float> conv2d_of_codes(const Quantized& x, const AffineCodes& map, const Shape& w_shape,
-                                     const WeightSource& w, const Conv2dOptions& options) {
+                                     const WeightReader& w, const Conv2dOptions& options) {
   const ConvSizes s = conv_sizes("conv2d", x.codes.shape(), w_shape, options);
   Tensor<float> y(output_shape(s));
   if (y.size() == 0) return y;
@@ -114,22 +99,22 @@ inline Tensor<float> conv2d_of_codes(const Quantized& x, const AffineCodes& map,
 inline Tensor<float> conv2d(const Quantized& x, const Tensor<float>& w, const Conv2dOptions& options = {}) {
   const AffineCodes* map = detail::as_source(x);
   if (!map) return conv2d(decode(x), w, options);
-  const Tensor<float> scaled = affine(w, detail::scale_of(*map));
-  return detail::conv2d_of_codes(x, *map, w.shape(), scaled.data(), options);
+  const Tensor<float> dense = w.contiguous();
+  return detail::conv2d_of_codes(x, *map, w.shape(), WeightReader(dense.span().data(), detail::scale_of(*map)),
+                                 options);
 }
 /// conv2d of floats with the values of w, which are decoded a panel at a time, depthwise at once. Throws as conv2d.
 inline Tensor<float> conv2d(const Tensor<float>& x, const Quantized& w, const Conv2dOptions& options = {}) {
   const detail::ConvSizes s = detail::conv_sizes("conv2d", x.shape(), w.codes.shape(), options);
   Tensor<float> y(detail::output_shape(s));
-  if (y.size() > 0) detail::conv2d(s, x.contiguous().data(), detail::CodedWeights(w).source(), y.data());
+  if (y.size() > 0) detail::conv2d(s, x.contiguous().data(), detail::weight_reader(w), y.data());
   return y;
 }
 /// The same where both are codes, multiplied as floats.
 inline Tensor<float> conv2d(const Quantized& x, const Quantized& w, const Conv2dOptions& options = {}) {
   const AffineCodes* map = detail::as_source(x);
   if (!map) return conv2d(decode(x), w, options);
-  const detail::CodedWeights scaled(w, detail::scale_of(*map));
-  return detail::conv2d_of_codes(x, *map, w.codes.shape(), scaled.source(), options);
+  return detail::conv2d_of_codes(x, *map, w.codes.shape(), detail::weight_reader(w, detail::scale_of(*map)), options);
 }
 
 /// The same where w are codes, whose integers are multiplied: those of several scales ask for a gradient that takes the
@@ -161,14 +146,14 @@ Tensor<float> conv2d_backward_data(const Tensor<Gradient>& grad, const Quantized
   const detail::Correlation c = detail::backward_correlation(s);
   const auto parts = detail::bf16_parts(c, false, is_exact);
   if (!is_exact || !parts || detail::is_depthwise(s)) {
-    detail::conv2d_backward_data(s, g.data(), detail::CodedWeights(w).source(), dx.data());
+    detail::conv2d_backward_data(s, g.data(), detail::weight_reader(w), dx.data());
     return dx;
   }
   const Tensor<float> scale = detail::output_scales(*map, s.o);
   const bool has_one_scale = map->scale.size() == 1;
-  const detail::CodedWeights integers({w.codes, detail::without_scale(*map)});
+  const WeightReader integers = detail::weight_reader({w.codes, detail::without_scale(*map)});
   for (std::int64_t i = 0; i < s.groups; ++i)
-    detail::Bf16Correlation(c, integers.source() + i * c.channels * c.w_channel, *parts,
+    detail::Bf16Correlation(c, {integers, i * c.channels * c.w_channel}, *parts,
                             has_one_scale ? nullptr : scale.data() + i * c.channels,
                             has_one_scale ? scale(0) : 1.0f)(g.data() + i * c.channels, dx.data() + i * c.outputs);
   return dx;

@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <iterator>
 #include <mutex>
 #include <optional>
@@ -29,19 +28,11 @@
 #include "spnet/ops/conv2d_weight_form.hpp"
 #include "spnet/ops/conv2d_window_sums.hpp"
 #include "spnet/ops/quantize.hpp"
+#include "spnet/ops/weight_reader.hpp"
 
 namespace spnet {
 inline namespace v0 {
 namespace ops {
-
-/// Gives the `count` codes of weights from number `begin` on, where they are or in `scratch`, which has room for 8
-/// more. Calls come from several threads at once.
-using CodesReader = std::function<const std::uint8_t*(std::int64_t begin, std::int64_t count, std::uint8_t* scratch)>;
-
-/// Of row-major codes, for as long as they are there.
-inline CodesReader codes_in_memory(const std::uint8_t* codes) {
-  return [codes](std::int64_t begin, std::int64_t, std::uint8_t*) { return codes + begin; };
-}
 
 namespace detail {
 

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <iterator>
 #include <span>
 #include <utility>
@@ -12,19 +12,11 @@
 #include "spnet/core/parallel.hpp"
 #include "spnet/kernels/dispatch.hpp"
 #include "spnet/ops/conv2d_geometry.hpp"
+#include "spnet/ops/weight_reader.hpp"
 
 namespace spnet {
 inline namespace v0 {
 namespace ops {
-
-/// Gives the `count` weights from number `begin` on, where they are or in `scratch`, which has room for them. Calls
-/// come from several threads at once.
-using FloatsReader = std::function<const float*(std::int64_t begin, std::int64_t count, float* scratch)>;
-
-/// Of row-major weights, for as long as they are there.
-inline FloatsReader floats_in_memory(const float* w) {
-  return [w](std::int64_t begin, std::int64_t, float*) { return w + begin; };
-}
 
 namespace detail {
 
@@ -60,13 +52,15 @@ struct Panels {
 
 /// The weights of a panel's outputs, numbered from the first output's first weight on.
 struct PanelSource {
-  const float* memory;  ///< where they lie; null where they are read
-  const FloatsReader* read = nullptr;
+  kernels::PackFloatsArgs form{};  ///< where an output's weights follow each other
+  // Else:
+  const float* memory = nullptr;  ///< where they lie; null where they are read
+  const WeightReader* reader = nullptr;
   std::int64_t begin = 0;
 
   /// The `count` from number `at` on, perhaps in `scratch`.
   const float* row(std::int64_t at, std::int64_t count, float* scratch) const {
-    return memory ? memory + at : (*read)(begin + at, count, scratch);
+    return memory ? memory + at : reader->values(begin + at, count, scratch);
   }
 };
 
@@ -74,33 +68,39 @@ struct PanelSource {
 class WeightSource {
  public:
   WeightSource(const float* w) : memory_(w) {}
-  WeightSource(const FloatsReader& read, std::int64_t begin) : read_(&read), begin_(begin) {}
+  WeightSource(const WeightReader& reader, std::int64_t begin = 0)
+      : memory_(reader.in_memory() ? reader.in_memory() + begin : nullptr), reader_(&reader), begin_(begin) {}
   /// Those from number `count` on.
   WeightSource operator+(std::int64_t count) const {
-    return read_ ? WeightSource(*read_, begin_ + count) : WeightSource(memory_ + count);
+    return memory_ ? WeightSource(memory_ + count) : WeightSource(*reader_, begin_ + count);
   }
 
   /// Where they lie; null where they are read.
   const float* memory() const { return memory_; }
   /// Floats of scratch for a panel of `outputs`.
   std::int64_t scratch(const Correlation& c, std::int64_t outputs) const {
-    return memory_ || c.w_output == 1 ? 0 : outputs * c.w_output;
+    constexpr std::int64_t kFloat = sizeof(float);
+    return memory_ || c.w_output == 1 ? 0 : ceil_div(reader_->form_bytes(outputs, c.w_output), kFloat);
   }
   /// Of the `count` outputs from `first` on. Read all at once where those of an output follow each other, else by and by.
   PanelSource panel(const Correlation& c, std::int64_t first, std::int64_t count, float* scratch) const {
     const std::int64_t begin = first * c.w_output;
-    if (memory_) return {memory_ + begin};
-    if (c.w_output == 1) return {nullptr, read_, begin_ + begin};
-    return {(*read_)(begin_ + begin, count * c.w_output, scratch)};
+    if (c.w_output == 1) return {{}, memory_ ? memory_ + begin : nullptr, reader_, begin_ + begin};
+    if (!memory_) return {reader_->form(begin_ + begin, count, c.w_output, reinterpret_cast<std::byte*>(scratch))};
+    PanelSource out;
+    out.form.floats = memory_ + begin;
+    out.form.row = c.w_output;
+    out.form.outputs = count;
+    return out;
   }
   /// The first `count` of all.
   const float* all(std::int64_t count, float* scratch) const {
-    return memory_ ? memory_ : (*read_)(begin_, count, scratch);
+    return memory_ ? memory_ : reader_->values(begin_, count, scratch);
   }
 
  private:
   const float* memory_ = nullptr;
-  const FloatsReader* read_ = nullptr;
+  const WeightReader* reader_ = nullptr;
   std::int64_t begin_ = 0;
 };
 
@@ -116,12 +116,13 @@ inline void pack_tap(const Correlation& c, const Tap& tap, std::int64_t channels
     }
     return;
   }
-  const float* const from = w.memory + tap.weight;
-  // A float is a unit of four bytes.
-  constexpr std::int64_t kBytes = sizeof(float);
-  kernels::active().codes.pack_bytes({reinterpret_cast<const std::uint8_t*>(from), kBytes * c.w_output, valid,
-                                      kBytes * channels, 1, 0, reinterpret_cast<std::byte*>(to), width,
-                                      kBytes * channels});
+  kernels::PackFloatsArgs args = w.form;
+  if (args.floats) args.floats += tap.weight;
+  if (args.codes) args.codes += tap.weight;
+  args.channels = channels;
+  args.panel = to;
+  args.width = width;
+  kernels::active().codes.pack_floats(args);
 }
 /// Those of every tap, as [tap][channel][width of the panel].
 inline void pack_panel(const Correlation& c, const Phase& phase, const PanelSource& w, std::int64_t valid,

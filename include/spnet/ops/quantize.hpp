@@ -97,6 +97,10 @@ class Decoder {
                                          affine_.scale.data()[row % affine_.scale.size()], values + at});
     }
   }
+  /// Null for a table. Its scales lie in a row.
+  const AffineCodes* map() const { return table_ ? nullptr : &affine_; }
+  /// Whether every `row` codes, from the first on, have one scale.
+  bool has_scale_of(std::int64_t row) const { return affine_.scale.size() == 1 || inner_ == row; }
 
  private:
   std::optional<std::array<float, 256>> table_;  // full, so that no code reads outside

@@ -1,8 +1,6 @@
 // A convolution or a linear layer at one precision, its weights expanded for the kernels.
 #pragma once
 
-#include <algorithm>
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -66,30 +64,9 @@ inline ops::CodesReader codes_reader(const Weight& weight, int bits) {
 }
 
 // Reads the values of `weight` at `bits` the same way, times `factor` where there is one.
-inline ops::FloatsReader values_reader(const Weight& weight, int bits, std::optional<float> factor = {}) {
-  // As ops::affine, which the differentiable operators call: signs of zeros are the same.
-  const auto scale = [factor](const float* from, std::int64_t count, float* to) {
-    for (std::int64_t i = 0; i < count; ++i) to[i] = *factor * from[i] + 0.0f;
-  };
-  if (bits == kFloatBits) {
-    const auto* const floats = reinterpret_cast<const float*>(weight.floats.span.data());
-    if (!factor) return ops::floats_in_memory(floats);
-    return [=](std::int64_t begin, std::int64_t count, float* scratch) -> const float* {
-      scale(floats + begin, count, scratch);
-      return scratch;
-    };
-  }
-  return [=, codes = codes_reader(weight, bits), decoder = ops::Decoder(weight.codes.at(bits).map, weight.shape)](
-             std::int64_t begin, std::int64_t count, float* scratch) -> const float* {
-    constexpr std::int64_t kPiece = 2048;  // these stay in the first-level cache
-    std::array<std::uint8_t, kPiece + 8> piece;
-    for (std::int64_t at = 0; at < count; at += kPiece) {
-      const std::int64_t n = std::min(kPiece, count - at);
-      decoder(codes(begin + at, n, piece.data()), begin + at, n, scratch + at);
-      if (factor) scale(scratch + at, n, scratch + at);
-    }
-    return scratch;
-  };
+inline ops::WeightReader weight_reader(const Weight& weight, int bits, std::optional<float> factor) {
+  if (bits == kFloatBits) return ops::WeightReader(reinterpret_cast<const float*>(weight.floats.span.data()), factor);
+  return ops::WeightReader(codes_reader(weight, bits), weight.codes.at(bits).map, weight.shape, factor);
 }
 
 }  // namespace detail
@@ -142,7 +119,7 @@ inline Product make_product(const Graph& graph, const Node& node, const Shape& x
   std::optional<std::int64_t> largest;
   // Floats of codes have the engine of codes where another would round sums at other places.
   if (reads_codes || (codes && ops::detail::cuts_sums(kernels))) largest = ops::detail::IntegerRange(*codes).largest();
-  const ops::FloatsReader values = detail::values_reader(weight, widths.weight_bits, factor);
+  const ops::WeightReader values = detail::weight_reader(weight, widths.weight_bits, factor);
   return finished({ops::PackedConv2d(images, kernels, values, options, largest), reads_codes});
 }
 

@@ -223,6 +223,7 @@ SPNET_AVX2 inline void gather_values(const ValueGatherArgs& a) { body::gather_va
 SPNET_AVX2 inline void unpack_planes(const UnpackPlanesArgs& a) { body::unpack_planes<Units>(a); }
 SPNET_AVX2 inline void pack_bytes(const PackWeightsArgs& a) { body::pack_weights<Units, std::int8_t>(a); }
 SPNET_AVX2 inline void pack_words(const PackWeightsArgs& a) { body::pack_weights<Units, std::int16_t>(a); }
+SPNET_AVX2 inline void pack_floats(const PackFloatsArgs& a) { body::pack_floats<Units>(a); }
 
 constexpr CodeKernels code_kernels() {
   return {
@@ -239,7 +240,8 @@ constexpr CodeKernels code_kernels() {
       gather_values,
       unpack_planes,
       pack_bytes,
-      pack_words};
+      pack_words,
+      pack_floats};
 }
 constexpr CodeKernels vnni_code_kernels(void (*product)(const IntegerProductArgs&)) {
   CodeKernels kernels = code_kernels();

@@ -198,6 +198,7 @@ SPNET_AVX512 inline void gather_values(const ValueGatherArgs& a) { body::gather_
 SPNET_AVX512 inline void unpack_planes(const UnpackPlanesArgs& a) { body::unpack_planes<Units>(a); }
 SPNET_AVX512 inline void pack_bytes(const PackWeightsArgs& a) { body::pack_weights<Units, std::int8_t>(a); }
 SPNET_AVX512 inline void pack_words(const PackWeightsArgs& a) { body::pack_weights<Units, std::int16_t>(a); }
+SPNET_AVX512 inline void pack_floats(const PackFloatsArgs& a) { body::pack_floats<Units>(a); }
 
 constexpr CodeKernels code_kernels() {
   return {{"avx512 maddubs int16", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 32767, byte_elements, short_product},
@@ -213,12 +214,14 @@ constexpr CodeKernels code_kernels() {
           gather_values,
           unpack_planes,
           pack_bytes,
-          pack_words};
+          pack_words,
+          pack_floats};
 }
 constexpr CodeKernels vnni_code_kernels() {
   constexpr IntegerKernels vnni{"avx512 vnni", Units::kLanes, 4 * Units::kLanes, 1, 1, 255, 0, byte_elements, vnni_product};
-  return {{},     vnni,          vnni,          {},         0,         0, vnni_depthwise, sum_pixels, sum_windows,
-          totals, gather_values, unpack_planes, pack_bytes, pack_words};
+  return {
+      {},     vnni,          vnni,          {},         0,          0,          vnni_depthwise, sum_pixels, sum_windows,
+      totals, gather_values, unpack_planes, pack_bytes, pack_words, pack_floats};
 }
 constexpr CodeKernels popcnt_code_kernels(std::int64_t plane_pairs) {
   CodeKernels kernels = vnni_code_kernels();

@@ -134,6 +134,7 @@ inline void gather_values(const ValueGatherArgs& a) { body::gather_values<simd::
 inline void unpack_planes(const UnpackPlanesArgs& a) { body::unpack_planes<Units>(a); }
 inline void pack_bytes(const PackWeightsArgs& a) { body::pack_weights<Units, std::int8_t>(a); }
 inline void pack_words(const PackWeightsArgs& a) { body::pack_weights<Units, std::int16_t>(a); }
+inline void pack_floats(const PackFloatsArgs& a) { body::pack_floats<Units>(a); }
 
 constexpr IntegerKernels byte_kernels(const char* name, std::int64_t largest_code, void (*product)(const IntegerProductArgs&)) {
   return {name, Units::kLanes, 4 * Units::kLanes, 1, 1, largest_code, 0, byte_elements, product};
@@ -152,7 +153,8 @@ constexpr CodeKernels code_kernels() {
           gather_values,
           unpack_planes,
           pack_bytes,
-          pack_words};
+          pack_words,
+          pack_floats};
 }
 constexpr CodeKernels dotprod_code_kernels() {
   CodeKernels kernels = code_kernels();

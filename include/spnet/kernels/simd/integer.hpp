@@ -56,11 +56,13 @@ inline void gather_values(const ValueGatherArgs& a) { body::gather_values<Lanes>
 inline void unpack_planes(const UnpackPlanesArgs& a) { body::unpack_planes<Words>(a); }
 inline void pack_bytes(const PackWeightsArgs& a) { body::pack_weights<Words, std::int8_t>(a); }
 inline void pack_words(const PackWeightsArgs& a) { body::pack_weights<Words, std::int16_t>(a); }
+inline void pack_floats(const PackFloatsArgs& a) { body::pack_floats<Words>(a); }
 
 constexpr CodeKernels code_kernels() {
   constexpr IntegerKernels words{"simd madd", Words::kLanes, 2 * Words::kLanes, 2, 1, 255, 0, word_elements, word_product};
-  return {{},     words,         words,         {},         0,         0, code_depthwise, sum_pixels, sum_windows,
-          totals, gather_values, unpack_planes, pack_bytes, pack_words};
+  return {
+      {},     words,         words,         {},         0,          0,          code_depthwise, sum_pixels, sum_windows,
+      totals, gather_values, unpack_planes, pack_bytes, pack_words, pack_floats};
 }
 
 }  // namespace kernels::simd
