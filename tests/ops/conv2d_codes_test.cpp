@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -55,14 +56,18 @@ struct Conv2dWeights {
   std::int64_t groups;
 };
 
+// What the codes stand for, without their scale.
+std::vector<std::int64_t> integers_of(const Quantized& q) {
+  const auto& map = std::get<AffineCodes>(q.map);
+  std::vector<std::int64_t> integers;
+  for (const std::uint8_t code : q.codes.span()) integers.push_back(std::int64_t{map.step} * code - map.zero_point);
+  return integers;
+}
+
 std::vector<std::int64_t> expected_sums(const Quantized& x, const Quantized& w, const Problem& p) {
   const auto s = ops::detail::conv_sizes("test", p.x, p.w, p.options);
-  const auto &xm = std::get<AffineCodes>(x.map), &wm = std::get<AffineCodes>(w.map);
   std::vector<std::int64_t> sums(static_cast<std::size_t>(s.n * s.oh * s.ow * s.o));
-  kernels::reference::for_each_product(s, [&](std::int64_t y, std::int64_t at, std::int64_t w_at) {
-    sums[static_cast<std::size_t>(y)] += (std::int64_t{xm.step} * x.codes.data()[at] - xm.zero_point) *
-                                         (std::int64_t{wm.step} * w.codes.data()[w_at] - wm.zero_point);
-  });
+  kernels::reference::conv2d(s, integers_of(x).data(), integers_of(w).data(), sums.data());
   return sums;
 }
 
@@ -175,20 +180,24 @@ TEST_CASE("ops: counted bits and multiplied codes have the same sums") {
       for (const int x_bits : {1, 2, 3, 4}) {
         for (const int w_bits : {1, 2, 3, 4}) {
           if (x_bits * w_bits > 4) continue;
-          for (const AffineCodes& x_map : {unsigned_map(x_bits), centered_map(x_bits), shifted_map(x_bits, 1, 1), shifted_map(x_bits, -3, 5)}) {
-            for (const AffineCodes& w_map : {centered_map(w_bits), shifted_map(w_bits, 2, 0), shifted_map(w_bits, -4, 7)}) {
-              const Quantized x = random_codes(p.x, x_map, ++seed), w = random_codes(p.w, w_map, ++seed);
-              INFO(std::string(table->name), " x ", p.x, " w ", p.w, " bits ", x_bits, " and ", w_bits, " steps ", x_map.step, " and ", w_map.step);
-              REQUIRE(ops::detail::WeightForm::has_planes(x_map, w_map, s.c / s.groups));
-              const auto expected = expected_sums(x, w, p);
-              for (const auto& form : {ops::detail::WeightForm::of_planes(x_map, w_map), ops::detail::WeightForm::of_bytes(x_map, w_map)}) {
-                Sums sums{Tensor<std::int32_t>(ops::detail::output_shape(s)), {}};
-                for (std::int64_t g = 0; g < s.groups; ++g)
-                  ops::detail::IntegerCorrelation(c, x_map, ops::codes_in_memory(w.codes.data() + g * c.outputs * c.w_output),
-                                                  w_map, form)(
-                      x.codes.data() + g * c.channels, sums.sums.data() + g * c.outputs);
-                CHECK(count_wrong(sums, expected) == 0);
-              }
+          // In turn, so that all pairs of maps come up.
+          const std::array w_maps{centered_map(w_bits), shifted_map(w_bits, 2, 0), shifted_map(w_bits, -4, 7)};
+          for (const AffineCodes& x_map :
+               {unsigned_map(x_bits), centered_map(x_bits), shifted_map(x_bits, 1, 1), shifted_map(x_bits, -3, 5)}) {
+            const AffineCodes& w_map = w_maps[seed / 2 % w_maps.size()];
+            const Quantized x = random_codes(p.x, x_map, ++seed), w = random_codes(p.w, w_map, ++seed);
+            INFO(std::string(table->name), " x ", p.x, " w ", p.w, " bits ", x_bits, " and ", w_bits, " steps ",
+                 x_map.step, " and ", w_map.step);
+            REQUIRE(ops::detail::WeightForm::has_planes(x_map, w_map, s.c / s.groups));
+            const auto expected = expected_sums(x, w, p);
+            for (const auto& form :
+                 {ops::detail::WeightForm::of_planes(x_map, w_map), ops::detail::WeightForm::of_bytes(x_map, w_map)}) {
+              Sums sums{Tensor<std::int32_t>(ops::detail::output_shape(s)), {}};
+              for (std::int64_t g = 0; g < s.groups; ++g)
+                ops::detail::IntegerCorrelation(
+                    c, x_map, ops::codes_in_memory(w.codes.data() + g * c.outputs * c.w_output), w_map, form)(
+                    x.codes.data() + g * c.channels, sums.sums.data() + g * c.outputs);
+              CHECK(count_wrong(sums, expected) == 0);
             }
           }
         }

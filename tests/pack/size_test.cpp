@@ -15,13 +15,14 @@ using namespace spnet;
 
 namespace {
 
-// Bytes of ResNet-18 with a thousand classes; small images, which the size does not depend on.
-double resnet18_bytes(const std::string& quantizer, const std::vector<Precision>& switches) {
-  const auto net = models::make_model(
-      "resnet18", {.classes = 1000,
-                   .stem = "imagenet",
-                   .quantization = {.switches = switches, .weight_quantizer = quantizer}});
-  return static_cast<double>(runtime::pack_bytes(pack::pack(*net, {32, 32, 3}, switches)).size());
+// ResNet-18 with a thousand classes, and the bytes of its file; small images, which the size does not depend on.
+std::unique_ptr<nn::Classifier> resnet18(const std::string& quantizer, const std::vector<Precision>& switches) {
+  return models::make_model(
+      "resnet18",
+      {.classes = 1000, .stem = "imagenet", .quantization = {.switches = switches, .weight_quantizer = quantizer}});
+}
+double file_bytes(nn::Classifier& net, const std::vector<Precision>& switches) {
+  return static_cast<double>(runtime::pack_bytes(pack::pack(net, {32, 32, 3}, switches)).size());
 }
 
 // By the size rule, and in a packed file.
@@ -35,8 +36,10 @@ Sizes sizes_of(nn::Classifier& net, Precision p) {
 
 }  // namespace
 
+TEST_SUITE_BEGIN("size");  // which no instruction set changes
+
 TEST_CASE("pack: ResNet-18 with 1-bit weights takes at most 3.45 MiB, its first and last layer in float") {
-  const double mib = resnet18_bytes("dorefa", {{1, 1}}) / (1 << 20);
+  const double mib = file_bytes(*resnet18("dorefa", {{1, 1}}), {{1, 1}}) / (1 << 20);
   CHECK(mib <= 3.45);
   CHECK(mib > 3.3);
 }
@@ -44,8 +47,9 @@ TEST_CASE("pack: ResNet-18 with 1-bit weights takes at most 3.45 MiB, its first 
 TEST_CASE("pack: with nested weights four widths take at most 3 % more than the widest") {
   for (const char* quantizer : {"double_rounding", "floor_nested"}) {
     CAPTURE(quantizer);
-    const double widest = resnet18_bytes(quantizer, {{8, 8}}),
-                 all = resnet18_bytes(quantizer, {{8, 8}, {6, 6}, {4, 4}, {2, 2}});
+    const std::vector<Precision> switches{{8, 8}, {6, 6}, {4, 4}, {2, 2}};
+    const auto net = resnet18(quantizer, switches);
+    const double widest = file_bytes(*net, {{8, 8}}), all = file_bytes(*net, switches);
     CHECK(all <= 1.03 * widest);
     CHECK(all > widest);
   }
@@ -54,7 +58,7 @@ TEST_CASE("pack: with nested weights four widths take at most 3 % more than the 
 TEST_CASE("pack: a pruned network is smaller on disk by what the size rule says") {
   for (const Precision p : {Precision{1, 1}, Precision{2, 2}}) {
     CAPTURE(to_string(p));
-    const auto net = models::make_model("resnet18", {.stem = "cifar", .quantization = {.switches = {p}}});
+    const auto net = models::make_model("resnet18", {.width = 0.5, .stem = "cifar", .quantization = {.switches = {p}}});
     const Sizes before = sizes_of(*net, p);
     prune::ChannelMasks masks(prune::channel_graph(*net, {32, 32, 3}, {p}));
     prune::RatioMasks network(*net, masks, {p}, {});
@@ -65,3 +69,5 @@ TEST_CASE("pack: a pruned network is smaller on disk by what the size rule says"
     CHECK(before.file - after.file == doctest::Approx(before.rule - after.rule).epsilon(0.02));
   }
 }
+
+TEST_SUITE_END();

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "spnet/core/random.hpp"
@@ -52,9 +52,9 @@ class StepFinder {
     ask(at);
     for (int round = 0; round < 24; ++round) {
       at.clear();
-      for (auto low = known_.begin(), high = std::next(low); high != known_.end(); low = high++)
-        if (low->second != high->second && high->first - low->first > 1)
-          at.push_back(low->first + (high->first - low->first) / 2);
+      for_each_change([&](std::int64_t low, std::int64_t high) {
+        if (high - low > 1) at.push_back(low + (high - low) / 2);
+      });
       if (at.empty()) break;
       ask(at);
     }
@@ -62,17 +62,22 @@ class StepFinder {
     // while.
     while (known_.size() < kMost) {
       at.clear();
-      for (auto low = known_.begin(), high = std::next(low); high != known_.end(); low = high++)
-        if (low->second != high->second)
-          for (std::int64_t order = low->first - kCalm; order <= high->first + kCalm; ++order)
-            if (!known_.contains(order) && order >= order_of(-kLargest) && order <= order_of(kLargest))
-              at.push_back(order);
+      for_each_change([&](std::int64_t low, std::int64_t high) {
+        std::int64_t order = std::max(low - kCalm, order_of(-kLargest));
+        if (!at.empty()) order = std::max(order, at.back() + 1);
+        for (; order <= std::min(high + kCalm, order_of(kLargest)); ++order) at.push_back(order);
+      });
+      auto known = known_.begin();
+      std::erase_if(at, [&](std::int64_t order) {
+        while (known != known_.end() && known->first < order) ++known;
+        return known != known_.end() && known->first == order;
+      });
       if (at.empty()) break;
       ask(at);
     }
     runtime::CodeSteps out;
     std::vector<float> bounds;
-    out.codes.push_back(known_.begin()->second);
+    out.codes.push_back(known_.front().second);
     for (const auto& [order, code] : known_) {
       if (code == out.codes.back()) continue;
       out.codes.push_back(code);
@@ -86,16 +91,25 @@ class StepFinder {
   static constexpr std::int64_t kGrid = 1 << 18, kCalm = 128;
   static constexpr std::size_t kMost = 1 << 20;  // a function that is never calm depends on something else
 
+  // Neighbours among what is known that have different codes.
+  template <class Call>
+  void for_each_change(const Call& call) const {
+    for (std::size_t i = 1; i < known_.size(); ++i)
+      if (known_[i - 1].second != known_[i].second) call(known_[i - 1].first, known_[i].first);
+  }
+  // Ascending ones, none of which is known.
   void ask(const std::vector<std::int64_t>& orders) {
     std::vector<float> x;
     for (const std::int64_t order : orders) x.push_back(float_at(order));
     const auto codes = codes_at(quantizer_, x, bits_);
-    for (std::size_t i = 0; i < x.size(); ++i) known_[orders[i]] = codes[i];
+    const auto before = std::ssize(known_);
+    for (std::size_t i = 0; i < x.size(); ++i) known_.emplace_back(orders[i], codes[i]);
+    std::inplace_merge(known_.begin(), known_.begin() + before, known_.end());
   }
 
   Quantizer& quantizer_;
   int bits_;
-  std::map<std::int64_t, std::uint8_t> known_;
+  std::vector<std::pair<std::int64_t, std::uint8_t>> known_;  // ascending
 };
 
 // Floats of all magnitudes and signs, and the neighbours of `bounds`.
