@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -59,6 +61,7 @@ TEST_CASE("governed_engine: runs what the governor chooses, by any clock") {
   *load = 4;
   for (int i = 0; i < 10; ++i) expect({4, 4});
   CHECK(engine.last_ms() == 4);
+  CHECK_THROWS_AS(engine.run(testing::random_normal<float>({2, 16, 16, 3}, 5)), ShapeError);
   *load = 8;
   for (int i = 0; i < 2; ++i) expect({4, 4});
   expect({1, 1});
@@ -104,6 +107,15 @@ TEST_CASE("governed_engine: under a budget of memory only the present choice sta
   runtime::GovernedEngine engine(fresh, choices, {.latency_ms = 1e3, .bytes = bytes},
                                  {.engine = {}, .governor = {}, .calibration_runs = 1, .clock = [=] { return *now += 1; }});
   CHECK(fresh->cached_bytes() == 0);
+  // Whose weights alone are too many, and none keeps a budget of nothing: the least that is named is what one takes.
+  CHECK(std::isinf(engine.candidates()[2].latency_ms));
+  const double least = static_cast<double>(all.candidates()[0].bytes);
+  const auto refused = [&](double most) {
+    return test::error_of<ValueError>([&] { runtime::GovernedEngine(fresh, choices, {.bytes = most}); });
+  };
+  CHECK(refused(10) ==
+        message("governor: the budget of memory, 10 bytes, cannot be kept; the least is ", least, " (w1a1)"));
+  CHECK(refused(least).empty());
   const Tensor<float> x = testing::random_normal<float>({1, 16, 16, 3}, 5);
   engine.run(x);
   CHECK(engine.last_choice().name == "w4a4");

@@ -71,10 +71,13 @@ TEST_CASE("governor: begins at the most accurate candidate that keeps the budget
 TEST_CASE("governor: budgets that nothing keeps are refused with the nearest candidate") {
   CHECK(error_of<ValueError>([] { Governor({}, {}); }) == "governor: no candidate given");
   CHECK(error_of<ValueError>([] { Governor(kCandidates, {.bytes = 99}); }) ==
-        "governor: a memory budget of 99 bytes cannot be kept; the least is 100 (w1a1)");
+        "governor: the budget of memory, 99 bytes, cannot be kept; the least is 100 (w1a1)");
   CHECK(error_of<ValueError>([] { Governor(kCandidates, {.energy = 0.5}); }) ==
-        "governor: a energy budget of 0.5 units cannot be kept; the least is 1 (w1a1)");
+        "governor: the budget of energy, 0.5 units, cannot be kept; the least is 1 (w1a1)");
   CHECK(error_of<ValueError>([] { Governor({{"a", 1, 0}}, {}); }) == "governor: a has a latency of 0 ms, expected > 0");
+  CHECK(error_of<ValueError>([] {
+          Governor({{"a", std::nan(""), 1}}, {});
+        }) == "governor: a has an accuracy that is not a number");
   CHECK(error_of<ValueError>([] { Governor(kCandidates, {}, {.patience = 9}); }) != "");
   CHECK(error_of<ValueError>([] { Governor(kCandidates, {}, {.hold = 1 << 30}); }) != "");
   for (const double ms : {0.0, -1.0, std::nan("")})

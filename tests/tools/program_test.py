@@ -75,6 +75,8 @@ class Program(ProgramCase):
         self.assertLess(only.stat().st_size, packed.stat().st_size)
         self.fails(1, "w1a1 given, the network was packed for w2a2", "run", only, "--switch", "w1a1", images[0])
         self.fails(1, "no such file", "run", packed, self.folder / "none.png")
+        self.fails(2, "expected one precision", "run", packed, "--switch", "w1a1,w2a2", images[0])
+        self.fails(2, "--best", "eval", packed, "--data", DATA, "--best")
         self.fails(1, "made for", "pack", run, "--out", self.folder / "x.spn", "--switches", "w5a5")
         self.fails(2, "--data", "eval", packed)
         self.fails(2, "--run", "eval")

@@ -72,7 +72,7 @@ std::vector<Timing> measure(const BenchArguments& arguments, const std::shared_p
 }
 
 int bench(const BenchArguments& arguments) {
-  const auto model = runtime::Model::load(arguments.model);
+  const auto model = runtime::Model::load(arguments.model, {.read_choices = !arguments.no_tune});
   const std::size_t known = model->choices().size();
   const auto timings = measure(arguments, model);
   if (model->choices().size() > known) {

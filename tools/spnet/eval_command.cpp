@@ -274,7 +274,9 @@ void add_eval_command(CLI::App& app, std::function<int()>& chosen) {
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
   command->add_option("--threads", arguments->threads, "0: one for each processor")->check(CLI::Range(0, 1024));
-  command->add_flag("--best", arguments->best, "the checkpoint with the best mean over switches, not the last");
+  command
+      ->add_flag("--best", arguments->best, "of --run: the checkpoint with the best mean over switches, not the last")
+      ->excludes(model);
   command->add_flag("--skip-bad", arguments->skip_bad, "go on without images that cannot be read");
   command->add_flag("--json", arguments->json, "a JSON object a line");
   command->callback([=, &chosen] {

@@ -39,8 +39,10 @@ std::vector<Precision> chosen_switches(const runtime::Graph& graph, const std::s
 }
 
 data::Augmentation preparation(const runtime::Graph& graph) {
-  check<FileError>(graph.input.rank() == 3 && graph.input[2] == 3 && graph.preparation.mean.size() == 3, graph.name,
-                   ": the network does not take colour images");
+  check<FileError>(graph.input.rank() == 3 && graph.input[2] == 3, graph.name, ": the network takes ", graph.input,
+                   ", not colour images");
+  check<FileError>(graph.preparation.mean.size() == 3, graph.name,
+                   ": the network was packed without the mean and deviation of colours, by which images are prepared");
   data::Augmentation out{.size = {graph.input[0], graph.input[1]}, .centre_share = graph.preparation.centre_share};
   std::copy_n(graph.preparation.mean.begin(), 3, out.mean.begin());
   std::copy_n(graph.preparation.deviation.begin(), 3, out.deviation.begin());

@@ -53,7 +53,11 @@ int classify(const RunArguments& arguments) {
   const auto model = runtime::Model::load(arguments.model);
   const runtime::Graph& graph = model->graph();
   runtime::Engine engine(model, {.threads = arguments.threads});
-  if (!arguments.precision.empty()) engine.set_precision(chosen_switches(graph, arguments.precision).front());
+  if (!arguments.precision.empty()) {
+    const std::vector<Precision> chosen = chosen_switches(graph, arguments.precision);
+    if (chosen.size() > 1) throw UsageError("run: --switch " + arguments.precision + " given, expected one precision");
+    engine.set_precision(chosen.front());
+  }
   if (!arguments.configuration.empty())
     engine.set_configuration(load_configuration(arguments.configuration, graph).layers);
   const data::Augmentation prepared = preparation(graph);

@@ -178,11 +178,16 @@ class Engine {
 
   // Of weights as products hold them, roughly: before any is expanded.
   std::int64_t weight_bytes(const Plan& plan) const {
+    constexpr std::int64_t kGroup = 4096;  // what a group keeps beside its weights
     std::int64_t bytes = 0;
     for (const ProductKey& key : plan.products) {
+      const Operator& op = model_->graph().nodes[key.node].op;
+      const Shape& w = weight_of(model_->graph(), op)->shape;
       const bool is_float = key.widths.weight_bits == kFloatBits || key.widths.activation_bits == kFloatBits;
-      bytes += element_count(weight_of(model_->graph(), model_->graph().nodes[key.node].op)->shape) *
-               static_cast<std::int64_t>(is_float ? sizeof(float) : 1);
+      bytes += element_count(w) * static_cast<std::int64_t>(is_float ? sizeof(float) : 1);
+      const auto* conv = std::get_if<Conv2d>(&op);
+      const bool is_depthwise = conv && conv->options.groups == w[0] && w[3] == 1;
+      if (conv && !is_depthwise) bytes += conv->options.groups * kGroup;
     }
     return bytes;
   }

@@ -5,11 +5,13 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "spnet/core/memory.hpp"
 #include "spnet/runtime/cost.hpp"
 #include "spnet/runtime/engine.hpp"
 #include "spnet/runtime/governor.hpp"
@@ -83,24 +85,28 @@ struct GovernedEngineOptions {
   ClockMs clock = steady_clock_ms();
 };
 
-/// A session that keeps a budget. One image at a time. Under a budget of memory only the present choice's weights stay
-/// expanded, and a switch expands those of the next.
+/// A session that keeps a budget. One image at a time. Under a budget of memory, which is for weights as products hold
+/// them and for values, not for the packed file, only the present choice's weights stay expanded, and a switch expands
+/// those of the next, after the image whose time called for it.
 class GovernedEngine {
  public:
-  /// Measures every choice. Throws ValueError, naming the nearest choice, where none keeps the budgets of memory and
-  /// energy.
+  /// Measures every choice, but those whose weights alone pass the budget of memory, which count as unbounded. Throws
+  /// ValueError, naming the nearest choice, where none keeps the budgets of memory and energy.
   GovernedEngine(std::shared_ptr<const Model> model, std::vector<Choice> choices, const Budget& budget,
                  const GovernedEngineOptions& options = {})
       : engine_(std::move(model), options.engine),
         choices_(std::move(choices)),
         clock_(options.clock),
         keeps_one_(budget.bytes < std::numeric_limits<double>::infinity()),
-        governor_(candidates(options.calibration_runs), budget, options.governor) {
+        governor_(candidates(options.calibration_runs, budget.bytes), budget, options.governor) {
     engine_.set_configuration(choices_[governor_.current()].configuration);
   }
 
-  /// image [1,H,W,C] → logits [1,classes], at the choice that the governor is at. Throws as Engine::run.
+  /// image [1,H,W,C] → logits [1,classes], at the choice that the governor is at. Throws as Engine::run, and ShapeError
+  /// where it is not one image.
   Tensor<float> run(const Tensor<float>& image) {
+    check<ShapeError>(image.rank() > 0 && image.dim(0) == 1, "governed engine: input ", image.shape(),
+                      " given, expected one image");
     const double begin = clock_();
     Tensor<float> logits = engine_.run(image);
     last_ms_ = clock_() - begin;
@@ -121,31 +127,57 @@ class GovernedEngine {
   const std::vector<Candidate>& candidates() const { return candidates_; }
 
  private:
-  const std::vector<Candidate>& candidates(int runs) {
-    const Tensor<float> image = Tensor<float>::zeros(detail::with_batch(engine_.model().graph().input));
-    for (const Choice& choice : choices_) {
-      engine_.set_configuration(choice.configuration);
-      engine_.run(image);
-      Candidate& c = candidates_.emplace_back();
-      c.name = choice.name;
-      c.accuracy = choice.accuracy;
-      c.latency_ms = std::numeric_limits<double>::infinity();
-      for (int i = 0; i < std::max(runs, 1); ++i) {
-        const double begin = clock_();
-        engine_.run(image);
-        c.latency_ms = std::min(c.latency_ms, clock_() - begin);
+  // What the weights take at least, however products hold them.
+  std::int64_t least_bytes(const Configuration& configuration) const {
+    const Graph& graph = engine_.model().graph();
+    std::int64_t bits = 0;
+    for (const Node& node : graph.nodes) {
+      const Weight* weight = weight_of(graph, node.op);
+      if (!weight) continue;
+      const Precision widths = widths_at(graph, node, configuration);
+      const bool is_float = widths.activation_bits == kFloatBits;
+      bits += element_count(weight->shape) * (is_float ? kFloatBits : widths.weight_bits);
+    }
+    return bits / 8;
+  }
+  const std::vector<Candidate>& candidates(int runs, double most_bytes) {
+    for (const Choice& choice : choices_)
+      candidates_.push_back({.name = choice.name,
+                             .accuracy = choice.accuracy,
+                             .latency_ms = std::numeric_limits<double>::infinity(),
+                             .bytes = least_bytes(choice.configuration),
+                             .energy = cost_of(engine_.model(), choice.configuration).energy_pj()});
+    // The smallest in any case: where none keeps the budget, it is the one that is named.
+    const auto smallest = std::min_element(candidates_.begin(), candidates_.end(),
+                                           [](const auto& a, const auto& b) { return a.bytes < b.bytes; });
+    const auto number = static_cast<std::size_t>(smallest - candidates_.begin());
+    for (std::size_t i = 0; i < choices_.size(); ++i) {
+      if (i == number || static_cast<double>(candidates_[i].bytes) <= most_bytes) {
+        measure(choices_[i].configuration, runs, candidates_[i]);
+      } else {
+        candidates_[i].bytes = std::numeric_limits<std::int64_t>::max();
       }
-      c.bytes = engine_.plan().memory.bytes;
-      for (const auto& product : engine_.products()) c.bytes += product->bytes;
-      c.energy = cost_of(engine_.model(), choice.configuration).energy_pj();
-      forget();
     }
     return candidates_;
+  }
+  void measure(const Configuration& configuration, int runs, Candidate& c) {
+    const Tensor<float> image = Tensor<float>::zeros(detail::with_batch(engine_.model().graph().input));
+    engine_.set_configuration(configuration);
+    engine_.run(image);
+    for (int i = 0; i < std::max(runs, 1); ++i) {
+      const double begin = clock_();
+      engine_.run(image);
+      c.latency_ms = std::min(c.latency_ms, clock_() - begin);
+    }
+    c.bytes = engine_.plan().memory.bytes;
+    for (const auto& product : engine_.products()) c.bytes += product->bytes;
+    forget();
   }
   void forget() {
     if (!keeps_one_) return;
     engine_.clear();
     engine_.model().trim();
+    MemoryPool::global().trim();
   }
 
   Engine engine_;

@@ -60,9 +60,11 @@ class Governor {
                       "governor: headroom ", options.headroom, ", patience ", options.patience, ", hold ", options.hold,
                       " given, expected 0 to 1, 1 to ", kWindow, ", ", kWindow, " to 1000000");
     check<ValueError>(budget.latency_ms > 0, "governor: a budget of ", budget.latency_ms, " ms given, expected > 0");
-    for (const Candidate& c : candidates)
+    for (const Candidate& c : candidates) {
       check<ValueError>(c.latency_ms > 0, "governor: ", c.name, " has a latency of ", c.latency_ms,
                         " ms, expected > 0");
+      check<ValueError>(!std::isnan(c.accuracy), "governor: ", c.name, " has an accuracy that is not a number");
+    }
     require_feasible("memory", "bytes", candidates, budget.bytes,
                      [](const Candidate& c) { return static_cast<double>(c.bytes); });
     require_feasible("energy", "units", candidates, budget.energy, [](const Candidate& c) { return c.energy; });
@@ -137,8 +139,8 @@ class Governor {
                                double most, const Value& value) {
     const auto least = std::min_element(candidates.begin(), candidates.end(),
                                         [&](const Candidate& a, const Candidate& b) { return value(a) < value(b); });
-    check<ValueError>(value(*least) <= most, "governor: a ", what, " budget of ", most, " ", unit,
-                      " cannot be kept; the least is ", value(*least), " (", least->name, ")");
+    check<ValueError>(value(*least) <= most, "governor: the budget of ", what, ", ", most, " ", unit,
+                      ", cannot be kept; the least is ", value(*least), " (", least->name, ")");
   }
   // From the fastest to the slowest, without those that are no more accurate than a faster one.
   void keep_useful() {

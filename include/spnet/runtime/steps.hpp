@@ -94,8 +94,9 @@ class NormalizeStage {
         residual_(residual),
         y_(y),
         outputs_(std::move(outputs)) {
-    constexpr std::int64_t kLanes = 64;
-    repeat_ = kLanes / std::gcd(channels_, kLanes);
+    // Several pixels at a time where that fills vectors; of many channels it would gain nothing.
+    constexpr std::int64_t kLanes = 64, kMost = 4096;
+    if (channels_ <= kMost) repeat_ = kLanes / std::gcd(channels_, kLanes);
     scale_ = ops::detail::repeated<float>(ops::detail::input_scale(ops::NormalizeSums{{}, unit}, affine), repeat_);
     shift_ = ops::detail::repeated<float>(affine.shift, repeat_);
   }
