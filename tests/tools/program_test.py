@@ -53,8 +53,9 @@ class Program(ProgramCase):
         of_file = [json.loads(line) for line in self.ok("eval", packed, "--data", DATA, "--json").stdout.splitlines()]
         for one, other in zip(of_run, of_file, strict=True):
             self.assertEqual([one[key] for key in ("switch", "top1", "images")], [other[key] for key in ("switch", "top1", "images")])
-        info = self.ok("info", packed).stdout
-        self.assertIn(f"{of_run[0]['top1']:.2f}", info)
+        rows = [row.split() for row in self.ok("info", packed).stdout.splitlines()]
+        self.assertEqual({row[0]: row[1] for row in rows if row[0] in ("w1a1", "w2a2", "w32a32")},
+                         {line["switch"]: f"{line['top1']:.2f}" for line in of_run})
         for index, level in enumerate((0, 128)):
             (self.folder / f"{index}.png").write_bytes(png(20, level))
         images = [self.folder / "0.png", self.folder / "1.png"]
@@ -62,12 +63,14 @@ class Program(ProgramCase):
         self.assertEqual(len(seen), 12)
         self.assertEqual(seen[0], str(images[0]))
         line = json.loads(self.ok("run", packed, "--json", "--top", "3", images[0]).stdout)
-        self.assertEqual(len(line["top"]), 3)
+        self.assertEqual(len({entry["class"] for entry in line["top"]}), 3)
+        self.assertLessEqual({entry["class"] for entry in line["top"]}, set(json.loads((run / "config.json").read_text())["classes"]))
         self.assertGreaterEqual(line["top"][0]["share"], line["top"][1]["share"])
         lines = [json.loads(line) for line in self.ok("bench", packed, "--runs", "5", "--threads", "1", "--json").stdout.splitlines()]
         self.assertEqual([line["switch"] for line in lines], ["w1a1", "w2a2", "w32a32"])
         for line in lines:
             self.assertLessEqual(line["median_ms"], line["p99_ms"])
+            self.assertAlmostEqual(line["images_per_s"] * line["median_ms"], 1e3, places=3)
             self.assertEqual(sum(line["kernels"].values()), 22)
         self.assertLess(lines[0]["weight_bytes"], lines[1]["weight_bytes"])
         only = self.folder / "only.spn"
