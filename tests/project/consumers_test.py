@@ -7,7 +7,6 @@ from pathlib import Path
 
 from project import COMPILER, INCLUDE, OPENMP, ROOT, compile_flags, pkg_config, run
 
-# Two translation units: what a header forgets to make inline fails to link.
 MAIN = """
 #include <spnet/spnet.hpp>
 #include <iostream>
@@ -29,7 +28,7 @@ double sum_of_ones() {
 MESON = """
 project('consumer', 'cpp', default_options: ['cpp_std=c++20', 'warning_level=2', 'werror=true'])
 spnet = dependency('spnet', fallback: ['spnet', 'spnet_dep'])
-test('consumer', executable('consumer', 'main.cpp', 'other.cpp', dependencies: spnet))
+test('consumer', executable('consumer', 'whole.cpp', dependencies: spnet))
 """
 
 
@@ -40,9 +39,10 @@ class Consumers(unittest.TestCase):
         self.folder = Path(folder.name)
         Path(self.folder, "main.cpp").write_text(MAIN)
         Path(self.folder, "other.cpp").write_text(OTHER)
+        Path(self.folder, "whole.cpp").write_text(MAIN + OTHER)
 
-    def build_and_run(self, before, after):
-        run([*COMPILER, *before, "main.cpp", "other.cpp", "-o", "consumer", *after], cwd=self.folder)
+    def build_and_run(self, sources, before, after):
+        run([*COMPILER, *before, *sources, "-o", "consumer", *after], cwd=self.folder)
         self.assertIn("sums to 6", run(["./consumer"], cwd=self.folder))
 
     def test_installed_with_pkg_config(self):
@@ -60,7 +60,8 @@ class Consumers(unittest.TestCase):
         for flag in OPENMP:
             self.assertIn(flag, cflags)
             self.assertIn(flag, libraries)
-        self.build_and_run(cflags, libraries)
+        # Two translation units: what a header forgets to make inline fails to link.
+        self.build_and_run(["main.cpp", "other.cpp"], cflags, libraries)
 
     def test_meson_subproject(self):
         Path(self.folder, "subprojects").mkdir()
@@ -72,11 +73,11 @@ class Consumers(unittest.TestCase):
         run(["meson", "test", "-C", "build", "--print-errorlogs"], cwd=self.folder)
 
     def test_without_openmp(self):
-        self.build_and_run(compile_flags(), ["-pthread"])
+        self.build_and_run(["whole.cpp"], compile_flags(), ["-pthread"])
 
     @unittest.skipUnless(shutil.which("clang++"), "clang++ is not there")
     def test_clang(self):
-        run(["clang++", *compile_flags(), "-fsyntax-only", "main.cpp"], cwd=self.folder)
+        run(["clang++", *compile_flags(), "-fsyntax-only", "whole.cpp"], cwd=self.folder)
 
 
 class Version(unittest.TestCase):
