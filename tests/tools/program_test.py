@@ -103,13 +103,6 @@ class Program(ProgramCase):
         self.ok("train", "--resume", part)
         self.assert_same_run("run", "part")
 
-        # Norms between two precisions are set in the end, which no uniform precision and no step sees.
-        plain = self.folder / "plain"
-        self.ok(*mixer, "--recalibrate", "0", "--out", plain)
-        self.assertNotEqual(self.checkpoint("plain").read_bytes(), self.checkpoint("run").read_bytes())
-        without = [json.loads(line) for line in (plain / "metrics.jsonl").read_text().splitlines()]
-        self.assertEqual([line["test"] for line in lines], [line["test"] for line in without])
-
         # Its last stage goes on from what it learned; from the beginning of the stages it would not.
         more = [word for word in mixer if word not in ("1,1,2",)]
         stages = more.index("--stages") + 1
@@ -560,7 +553,6 @@ class Program(ProgramCase):
             (["eval", "--run", "x", "--mixed", "search"], "--budget"),
             (["eval", "x.spn", "--data", "synthetic", "--recalibrate", "8"], "give --run"),
             (["pack", "x", "--out", "y", "--recalibrate", "8"], "exactly one --config"),
-            (["train", *out, "--recalibrate", "8"], "--recalibrate are of --method bit-mixer"),
             (["search"], "--out"),
             (["search", *out, "--candidates", "2,9"], "ascending widths"),
             (["search", *out, "--constraint", "speed:3"], "expected avg-bits:"),

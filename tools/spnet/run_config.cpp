@@ -71,7 +71,6 @@ void for_each_later_entry(Config& c, const Visit& visit) {
   visit("draws", c.draws);
   visit("lowest", c.lowest);
   visit("all_widths", c.all_widths);
-  visit("recalibrate", c.recalibrate);
   visit("norm", c.norm);
   visit("scale_rates", c.scale_rates);
   visit("layers", c.layers);
@@ -100,9 +99,8 @@ void for_each_later_entry(Config& c, const Visit& visit) {
 void check_bit_mixer(const RunConfig& c) {
   if (c.method != "bit-mixer") {
     check<ValueError>(
-        c.stages.empty() && !c.lowest && !c.all_widths && c.draws == 1 && c.redraws == RunConfig{}.redraws &&
-            c.recalibrate == RunConfig{}.recalibrate,
-        "train: --stages, --lowest, --all-widths, --draws, --redraws and --recalibrate are of --method bit-mixer");
+        c.stages.empty() && !c.lowest && !c.all_widths && c.draws == 1 && c.redraws == RunConfig{}.redraws,
+        "train: --stages, --lowest, --all-widths, --draws and --redraws are of --method bit-mixer");
     check<ValueError>(c.norm != "transitional" || c.method == "fixed", "train: --norm transitional is of --method ",
                       "bit-mixer, and of --config");
     return;
@@ -143,7 +141,6 @@ void check_config(const RunConfig& c) {
            {"scale-lr", c.scale_lr, 0, 1000},
            {"redraws", c.redraws, 0, 1},
            {"draws", static_cast<double>(c.draws), 1, 64},
-           {"recalibrate", static_cast<double>(c.recalibrate), 0, 1e8},
            {"clip-norm", c.clip_norm, 0, 1e9},
            {"warmup", c.warmup_epochs, 0, 1000},
            {"cell-temperature", c.search.temperature, 1e-3, 1e3},

@@ -55,8 +55,6 @@ struct RunConfig {
   std::int64_t draws = 1;            ///< of bit-mixer: configurations drawn in a step
   bool lowest = false;               ///< of bit-mixer: the lowest precision learns in every step, too
   bool all_widths = false;           ///< of bit-mixer: all precisions learn in every step
-  /// Of bit-mixer: images that norms between two precisions are set by before evaluation; 0: as training leaves them.
-  std::int64_t recalibrate = 8192;
   std::string norm = "switchable";   ///< switchable, transitional, shared
   std::vector<Precision> switches;   ///< of fixed and search: those that layers may have
   std::map<std::string, std::string> layers;  ///< of fixed: the precision of each

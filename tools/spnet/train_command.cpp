@@ -131,11 +131,6 @@ void add_train_command(CLI::App& app, std::function<int()>& chosen) {
       command->add_flag("--all-widths", c.all_widths,
                         "of bit-mixer: the whole network at each precision learns in every step, beside what is drawn"),
       command
-          ->add_option("--recalibrate", c.recalibrate,
-                       "of bit-mixer: training images that norms between two precisions are set by before evaluation, "
-                       "layers at random precisions; 0: as training leaves them")
-          ->check(CLI::Range(0, 100000000)),
-      command
           ->add_option("--norm", c.norm,
                        "batch norms: one for each precision of the layer before (switchable), for each "
                        "pair with the layer after (transitional; bit-mixer's own), or one (shared)")

@@ -15,7 +15,6 @@
 #include "spnet/io/module_file.hpp"
 #include "spnet/ops/float32_precision.hpp"
 #include "spnet/train/evaluate.hpp"
-#include "spnet/train/recalibrate.hpp"
 #include "training_plan.hpp"
 
 namespace spnet::program {
@@ -76,7 +75,6 @@ class TrainSession {
   void restore(const io::CheckpointFolder::Loaded& loaded);
   bool run_epoch();
   bool finish_epoch();
-  void recalibrate();
   io::TensorFile network_file() const;
   void save() const;
   void save_and_say() const;
@@ -292,20 +290,10 @@ bool TrainSession::run_epoch() {
   return finish_epoch();
 }
 
-// Only sets statistics that training does not read: it goes on as without.
-void TrainSession::recalibrate() {
-  if (config_.method != "bit-mixer" || config_.norm != "transitional" || config_.recalibrate == 0) return;
-  data::Loader loader(training_, recalibration_options(config_));
-  train::recalibrate_transitions(*model_, config_.switches, loader, config_.recalibrate, config_.seed);
-}
-
 bool TrainSession::finish_epoch() {
   const bool last = epoch_ + 1 == config_.epochs;
-  // Earlier stages lead to another network than the one that is wanted.
-  const bool is_last_stage = stages_.of(epoch_) == stages_.of(config_.epochs - 1);
   std::vector<train::Evaluation> evaluations;
   if (last || (options_.eval_every > 0 && (epoch_ + 1) % options_.eval_every == 0)) {
-    if (is_last_stage) recalibrate();
     Progress progress("  evaluating", splits_.test->size(), "images");
     test_loader_->seek({0, 0});
     try {
@@ -332,6 +320,8 @@ bool TrainSession::finish_epoch() {
   for (const auto& [name, value] : trainer_->progress()) line += message("  ", name, " ", value);
   std::fprintf(stderr, "%s\n", line.c_str());
   std::fill(totals_.begin(), totals_.end(), SwitchTotals{});
+  // Earlier stages lead to another network than the one that is wanted.
+  const bool is_last_stage = stages_.of(epoch_) == stages_.of(config_.epochs - 1);
   ++epoch_;
   batch_ = 0;
   if (!evaluations.empty() && is_last_stage) keep_if_best(evaluations);

@@ -39,17 +39,17 @@ class SwitchableBatchNorm : public Module {
 
   Variable<float> forward(const Variable<float>& x) override {
     Norm& n = norms_[active()];
-    return batch_norm(x, n.gamma, n.beta, n.running_mean, n.running_var, options(n));
+    return batch_norm(x, n.gamma, n.beta, n.running_mean, n.running_var, options());
   }
   /// relu(forward(x)), in one pass.
   Variable<float> forward_relu(const Variable<float>& x) {
     Norm& n = norms_[active()];
-    return batch_norm_relu(x, n.gamma, n.beta, n.running_mean, n.running_var, options(n));
+    return batch_norm_relu(x, n.gamma, n.beta, n.running_mean, n.running_var, options());
   }
   /// relu(forward(x) + residual), in one pass; `residual` has the shape of `x`.
   Variable<float> forward_add_relu(const Variable<float>& x, const Variable<float>& residual) {
     Norm& n = norms_[active()];
-    return batch_norm_add_relu(x, residual, n.gamma, n.beta, n.running_mean, n.running_var, options(n));
+    return batch_norm_add_relu(x, residual, n.gamma, n.beta, n.running_mean, n.running_var, options());
   }
 
   /// The layers whose results it normalises and that read its own, which must live as long; null: none that is known.
@@ -57,12 +57,9 @@ class SwitchableBatchNorm : public Module {
     before_ = before;
     after_ = after;
   }
-  /// While on, the running statistics of a norm become the mean of those of the batches that it gets in training, from
-  /// now on, whatever the momentum (PyTorch's momentum=None).
-  void average_statistics(bool on) {
-    averages_ = on;
-    for (Norm& n : norms_) n.batches = 0;
-  }
+  /// How much of a batch's statistics goes into the running ones, 0 to 1.
+  void set_momentum(double momentum) { options_.momentum = momentum; }
+  double momentum() const { return options_.momentum; }
 
   const std::vector<Precision>& switches() const { return switches_; }
   std::int64_t channels() const { return norms_.front().gamma.size(); }
@@ -71,7 +68,6 @@ class SwitchableBatchNorm : public Module {
   struct Norm {
     Variable<float> gamma, beta;
     Tensor<float> running_mean, running_var;
-    std::int64_t batches = 0;  // in the mean
   };
 
   /// Makes one more norm; its parameters' names begin with `prefix`.
@@ -106,17 +102,15 @@ class SwitchableBatchNorm : public Module {
   Precision precision_of(const QuantizedLayer* layer) const {
     return is_quantized(layer) ? layer->precision() : precision_;
   }
-  BatchNormOptions options(Norm& n) const {
+  BatchNormOptions options() const {
     BatchNormOptions out = options_;
     out.training = training();
-    if (out.training && averages_) out.momentum = 1.0 / static_cast<double>(++n.batches);
     return out;
   }
 
   std::vector<Precision> switches_;
   std::deque<Norm> norms_;  // which stay where they are
   BatchNormOptions options_;
-  bool averages_ = false;
   Precision precision_;  // what was set last
   const QuantizedLayer* before_ = nullptr;
   const QuantizedLayer* after_ = nullptr;

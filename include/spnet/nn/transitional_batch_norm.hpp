@@ -42,8 +42,6 @@ class TransitionalBatchNorm : public SwitchableBatchNorm {
       to.running_var.copy_from(from.running_var);
     });
   }
-  /// Whether the layers beside it are at different precisions.
-  bool is_between_precisions() const { return precision_before() != precision_after(); }
 
  protected:
   std::size_t active() const override {
