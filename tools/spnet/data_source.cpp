@@ -123,8 +123,8 @@ data::LoaderOptions loader_options(const RunConfig& config, bool training) {
 }
 
 data::LoaderOptions recalibration_options(const RunConfig& config) {
-  data::LoaderOptions options = loader_options(config, /*training=*/false);
-  options.shuffle = true;  // classes must not come one after the other
+  data::LoaderOptions options = loader_options(config, /*training=*/true);
+  options.drop_last = false;
   options.batch_size = 128;
   return options;
 }

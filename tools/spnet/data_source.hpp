@@ -34,8 +34,8 @@ data::DatasetPtr held_out_set(const RunConfig& config, const data::DataSplits& s
 /// How batches are made: augmented and shuffled for training, only resized and normalised for evaluation.
 data::LoaderOptions loader_options(const RunConfig& config, bool training);
 
-/// For train::recalibrate_norms: as evaluation, but shuffled, the same each time, and in batches of one size whatever
-/// the run's are, so that the statistics are the same.
+/// For train::recalibrate_norms: as training, whose augmented images are to a network more like new ones than those that
+/// it knows by heart; the same each time, and in batches of one size whatever the run's are.
 data::LoaderOptions recalibration_options(const RunConfig& config);
 
 /// Prints what bad files were skipped, if any.
