@@ -63,7 +63,7 @@ TEST_CASE("weight_reader: convolutions of stored weights are those of the floats
       for (const CodeMap& map : maps) {
         INFO("map ", map.index());
         q.map = map;
-        const ops::PackedConv2d of_codes(t.x, t.w, ops::detail::weight_reader(q, factor), t.options);
+        const ops::PackedConv2d of_codes(t.x, t.w, ops::detail::CodedWeights(q, factor).reader, t.options);
         CHECK(testing::bit_equal(of_codes(x), ops::PackedConv2d(t.x, scaled(ops::decode(q)), t.options)(x)));
       }
     }

@@ -72,14 +72,15 @@ inline bool has_integer_form(const Quantized& x, const Quantized& w) {
 
 namespace detail {
 
-/// Reads the values of codes, times `factor` where there is one. Throws as check_quantized.
-inline WeightReader weight_reader(const Quantized& w, std::optional<float> factor = {}) {
-  check_quantized(w, "conv2d");
-  CodesReader codes = [codes = w.codes.contiguous()](std::int64_t begin, std::int64_t, std::uint8_t*) {
-    return codes.span().data() + begin;
-  };
-  return WeightReader(std::move(codes), w.map, w.codes.shape(), factor);
-}
+/// Codes as weights, times `factor` where there is one. Throws as check_quantized.
+struct CodedWeights {
+  explicit CodedWeights(const Quantized& w, std::optional<float> factor = {})
+      : codes(w.codes.contiguous()),
+        reader(codes_in_memory(codes.span().data()), (check_quantized(w, "conv2d"), w.map), codes.shape(), factor) {}
+
+  Tensor<std::uint8_t> codes;  // which the reader reads: it allocates nothing
+  WeightReader reader;
+};
 
 // conv2d of codes' integers with floats.
 inline Tensor<float> conv2d_of_codes(const Quantized& x, const AffineCodes& map, const Shape& w_shape,
@@ -107,14 +108,15 @@ inline Tensor<float> conv2d(const Quantized& x, const Tensor<float>& w, const Co
 inline Tensor<float> conv2d(const Tensor<float>& x, const Quantized& w, const Conv2dOptions& options = {}) {
   const detail::ConvSizes s = detail::conv_sizes("conv2d", x.shape(), w.codes.shape(), options);
   Tensor<float> y(detail::output_shape(s));
-  if (y.size() > 0) detail::conv2d(s, x.contiguous().data(), detail::weight_reader(w), y.data());
+  if (y.size() > 0) detail::conv2d(s, x.contiguous().data(), detail::CodedWeights(w).reader, y.data());
   return y;
 }
 /// The same where both are codes, multiplied as floats.
 inline Tensor<float> conv2d(const Quantized& x, const Quantized& w, const Conv2dOptions& options = {}) {
   const AffineCodes* map = detail::as_source(x);
   if (!map) return conv2d(decode(x), w, options);
-  return detail::conv2d_of_codes(x, *map, w.codes.shape(), detail::weight_reader(w, detail::scale_of(*map)), options);
+  return detail::conv2d_of_codes(x, *map, w.codes.shape(), detail::CodedWeights(w, detail::scale_of(*map)).reader,
+                                 options);
 }
 
 /// The same where w are codes, whose integers are multiplied: those of several scales ask for a gradient that takes the
@@ -146,14 +148,14 @@ Tensor<float> conv2d_backward_data(const Tensor<Gradient>& grad, const Quantized
   const detail::Correlation c = detail::backward_correlation(s);
   const auto parts = detail::bf16_parts(c, false, is_exact);
   if (!is_exact || !parts || detail::is_depthwise(s)) {
-    detail::conv2d_backward_data(s, g.data(), detail::weight_reader(w), dx.data());
+    detail::conv2d_backward_data(s, g.data(), detail::CodedWeights(w).reader, dx.data());
     return dx;
   }
   const Tensor<float> scale = detail::output_scales(*map, s.o);
   const bool has_one_scale = map->scale.size() == 1;
-  const WeightReader integers = detail::weight_reader({w.codes, detail::without_scale(*map)});
+  const detail::CodedWeights integers({w.codes, detail::without_scale(*map)});
   for (std::int64_t i = 0; i < s.groups; ++i)
-    detail::Bf16Correlation(c, {integers, i * c.channels * c.w_channel}, *parts,
+    detail::Bf16Correlation(c, {integers.reader, i * c.channels * c.w_channel}, *parts,
                             has_one_scale ? nullptr : scale.data() + i * c.channels,
                             has_one_scale ? scale(0) : 1.0f)(g.data() + i * c.channels, dx.data() + i * c.outputs);
   return dx;
