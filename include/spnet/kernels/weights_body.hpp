@@ -27,10 +27,10 @@ struct WeightLanes {
 // As many bytes and words as a vector has floats.
 template <class I>
 struct FloatLanes {
-  typedef float Floats __attribute__((vector_size(4 * I::kLanes)));
-  typedef std::int32_t Integers __attribute__((vector_size(4 * I::kLanes)));
-  typedef std::uint16_t Words __attribute__((vector_size(2 * I::kLanes)));
-  typedef std::uint8_t Bytes __attribute__((vector_size(I::kLanes)));
+  typedef float Float __attribute__((vector_size(4 * I::kLanes)));
+  typedef std::int32_t Int __attribute__((vector_size(4 * I::kLanes)));
+  typedef std::uint16_t Half __attribute__((vector_size(2 * I::kLanes)));
+  typedef std::uint8_t Byte __attribute__((vector_size(I::kLanes)));
 };
 
 // Byte i of v becomes its byte i / 8, of those that every 16 bytes repeat.
@@ -165,16 +165,15 @@ SPNET_INLINE void pack_weights(const PackWeightsArgs& a) {
 
 // Weights of output `o` from channel `c` on.
 template <class I, bool kCodes, class Move>
-SPNET_INLINE void load_weights(typename FloatLanes<I>::Floats& v, const PackFloatsArgs& a, std::int64_t o,
+SPNET_INLINE void load_weights(typename FloatLanes<I>::Float& v, const PackFloatsArgs& a, std::int64_t o,
                                std::int64_t c, const Move& move) {
   using L = FloatLanes<I>;
   if constexpr (kCodes) {
-    typename L::Bytes bytes;
+    typename L::Byte bytes;
     move.load(bytes, a.codes + o * a.row + c);
-    // By way of 16 bits, as in widen.
-    const auto words = __builtin_convertvector(bytes, typename L::Words);
-    const typename L::Integers codes = __builtin_convertvector(words, typename L::Integers);
-    v = __builtin_convertvector(codes * a.step - a.zero_point, typename L::Floats) * a.scales[o * a.scale_step];
+    typename L::Int codes;
+    widen<L>(codes, bytes);
+    v = __builtin_convertvector(codes * a.step - a.zero_point, typename L::Float) * a.scales[o * a.scale_step];
   } else {
     move.load(v, a.floats + o * a.row + c);
   }
@@ -186,11 +185,11 @@ template <class I, bool kCodes, class Move>
 SPNET_INLINE void pack_channels(const PackFloatsArgs& a, std::int64_t c, std::int64_t channels, float* to,
                                 const Move& move) {
   constexpr int kLanes = I::kLanes;
-  using Floats = typename FloatLanes<I>::Floats;
+  using Float = typename FloatLanes<I>::Float;
   for (std::int64_t o = 0; o < a.width; o += kLanes) {
-    Floats rows[kLanes];
+    Float rows[kLanes];
     SPNET_UNROLL for (int i = 0; i < kLanes; ++i) {
-      rows[i] = Floats{};
+      rows[i] = Float{};
       if (o + i < a.outputs) load_weights<I, kCodes>(rows[i], a, o + i, c, move);
     }
     transpose<1>(rows);

@@ -8,7 +8,6 @@
 #include <functional>
 #include <optional>
 #include <utility>
-#include <variant>
 
 #include "spnet/kernels/integer.hpp"
 #include "spnet/ops/quantize.hpp"

@@ -181,13 +181,15 @@ class Engine {
     constexpr std::int64_t kGroup = 4096;  // what a group keeps beside its weights
     std::int64_t bytes = 0;
     for (const ProductKey& key : plan.products) {
-      const Operator& op = model_->graph().nodes[key.node].op;
-      const Shape& w = weight_of(model_->graph(), op)->shape;
+      const Node& node = model_->graph().nodes[key.node];
+      const Shape& w = weight_of(model_->graph(), node.op)->shape;
       const bool is_float = key.widths.weight_bits == kFloatBits || key.widths.activation_bits == kFloatBits;
       bytes += element_count(w) * static_cast<std::int64_t>(is_float ? sizeof(float) : 1);
-      const auto* conv = std::get_if<Conv2d>(&op);
-      const bool is_depthwise = conv && conv->options.groups == w[0] && w[3] == 1;
-      if (conv && !is_depthwise) bytes += conv->options.groups * kGroup;
+      const auto* conv = std::get_if<Conv2d>(&node.op);
+      if (!conv) continue;
+      const Shape x = detail::with_batch(model_->shapes()[node.inputs[0]], key.images);
+      const ops::detail::ConvSizes sizes = ops::detail::conv_sizes("engine", x, w, conv->options);
+      if (!ops::detail::is_depthwise(sizes)) bytes += sizes.groups * kGroup;
     }
     return bytes;
   }
