@@ -12,12 +12,9 @@
 //   40      8      its size G
 //   48      8      where the data begin: 64 + G, rounded up to a multiple of 64
 //   56      8      their size
-//   64      G      the graph, as the `describe` functions below say, in the terms of archive.hpp
+//   64      G      the graph: see graph_layout.hpp
 //   then           the data: the floats and the bit planes of the weights, in their order, each from a multiple of 64
-//   bytes
-//                  on (counted from the data's begin), zeros between
-//
-// Where the graph speaks of data it gives their begin and size, u64 each.
+//                  bytes on (counted from the data's begin), zeros between
 #pragma once
 
 #include <array>
@@ -25,7 +22,6 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -39,141 +35,12 @@
 #include "spnet/runtime/archive.hpp"
 #include "spnet/runtime/graph.hpp"
 #include "spnet/runtime/graph_check.hpp"
+#include "spnet/runtime/graph_layout.hpp"
 
 namespace spnet {
 inline namespace v0 {
 
-// The structures of other rooms, member by member.
-template <class A>
-void describe(A& a, Precision& p) {
-  a(p.weight_bits), a(p.activation_bits);
-}
-template <class A>
-void describe(A& a, AffineCodes& codes) {
-  a(codes.scale), a(codes.step), a(codes.zero_point), a(codes.qmin), a(codes.qmax), a(codes.channel_axis);
-}
-template <class A>
-void describe(A& a, LutCodes& codes) {
-  a(codes.table);
-}
-namespace ops {
-template <class A>
-void describe(A& a, UniformForm& form) {
-  a(form.sign), a(form.factor), a(form.low), a(form.high);
-}
-template <class A>
-void describe(A& a, Pair& pair) {
-  a(pair.h), a(pair.w);
-}
-template <class A>
-void describe(A& a, Conv2dOptions& options) {
-  a(options.stride), a(options.padding), a(options.dilation), a(options.groups);
-}
-template <class A>
-void describe(A& a, Pool2dOptions& options) {
-  a(options.kernel), a(options.stride), a(options.padding), a(options.count_include_pad);
-}
-template <class A>
-void describe(A& a, ChannelAffine<float>& affine) {
-  a(affine.scale), a(affine.shift);
-}
-}  // namespace ops
-
 namespace runtime {
-
-template <class A>
-void describe(A& a, CodeSteps& steps) {
-  a(steps.bounds), a(steps.codes);
-}
-template <class A>
-void describe(A& a, CodeRule& rule) {
-  a(rule.codes), a(rule.map);
-}
-template <class A>
-void describe(A& a, Bytes& bytes) {
-  a.data(bytes);
-}
-template <class A>
-void describe(A& a, Planes& planes) {
-  a(planes.count), a(planes.bytes);
-}
-template <class A>
-void describe(A& a, WeightCodes& codes) {
-  a(codes.planes), a(codes.derivation), a(codes.map);
-}
-template <class A>
-void describe(A& a, Weight& weight) {
-  a(weight.shape), a(weight.floats), a(weight.planes), a(weight.codes);
-}
-template <class A>
-void describe(A&, Input&) {}
-template <class A>
-void describe(A& a, Conv2d& op) {
-  a(op.options), a(op.weight), a(op.rules);
-}
-template <class A>
-void describe(A& a, Linear& op) {
-  a(op.weight), a(op.rules);
-}
-template <class A>
-void describe(A& a, Normalize& op) {
-  a(op.relu), a(op.layers), a(op.affines);
-}
-template <class A>
-void describe(A& a, Quantize& op) {
-  a(op.rules);
-}
-template <class A>
-void describe(A& a, Constant& op) {
-  a(op.value);
-}
-template <class A>
-void describe(A& a, Unary& op) {
-  a(op.kind), a(op.a), a(op.b);
-}
-template <class A>
-void describe(A& a, Binary& op) {
-  a(op.kind);
-}
-template <class A>
-void describe(A& a, Pool2d& op) {
-  a(op.kind), a(op.options);
-}
-template <class A>
-void describe(A&, GlobalAvgPool2d&) {}
-template <class A>
-void describe(A& a, Reshape& op) {
-  a(op.shape);
-}
-template <class A>
-void describe(A& a, Concat& op) {
-  a(op.axis);
-}
-template <class A>
-void describe(A& a, Narrow& op) {
-  a(op.axis), a(op.begin), a(op.length);
-}
-template <class A>
-void describe(A& a, Node& node) {
-  a(node.op), a(node.inputs), a(node.layer);
-}
-template <class A>
-void describe(A& a, Preparation& preparation) {
-  a(preparation.centre_share), a(preparation.mean), a(preparation.deviation);
-}
-template <class A>
-void describe(A& a, Accuracy& accuracy) {
-  a(accuracy.images), a(accuracy.top1_percent);
-}
-template <class A>
-void describe(A& a, NamedConfiguration& configuration) {
-  a(configuration.name), a(configuration.layers), a(configuration.accuracy);
-}
-template <class A>
-void describe(A& a, Graph& graph) {
-  a(graph.name), a(graph.input), a(graph.preparation), a(graph.classes), a(graph.precisions), a(graph.accuracies),
-      a(graph.layers), a(graph.is_fixed), a(graph.configurations), a(graph.weights), a(graph.nodes);
-}
 
 namespace detail {
 
