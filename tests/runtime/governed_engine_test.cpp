@@ -18,13 +18,17 @@ namespace {
 
 const std::vector<Precision> kGoverned = parse_switches("w1a1,w4a4,w32a32");
 
-std::shared_ptr<const runtime::Model> governed_model() {
+runtime::Graph make_governed() {
   const auto net = models::make_model("resnet20", {.width = 0.25, .quantization = {.switches = kGoverned}});
   test::settle(*net, kGoverned, {4, 16, 16, 3});
   runtime::Graph graph = pack::pack(*net, {16, 16, 3}, kGoverned);
   for (std::size_t i = 0; i < 3; ++i)
     graph.accuracies[i] = runtime::Accuracy{100, 60.0 + 10.0 * static_cast<double>(i)};
-  return std::make_shared<const runtime::Model>(std::move(graph));
+  return graph;
+}
+std::shared_ptr<const runtime::Model> governed_model() {
+  static const runtime::Graph graph = make_governed();
+  return std::make_shared<const runtime::Model>(graph);
 }
 
 }  // namespace
@@ -66,6 +70,24 @@ TEST_CASE("governed_engine: runs what the governor chooses, by any clock") {
   expect({1, 1});
 }
 
+TEST_CASE("governed_engine: a budget of energy chooses among what keeps it") {
+  const auto shared = governed_model();
+  const auto choices = runtime::uniform_choices(*shared);
+  const runtime::GovernedEngine all(shared, choices, {}, {.engine = {.threads = 1}});
+  CHECK(all.governor().current() == 2);
+  const Tensor<float> x = testing::random_normal<float>({1, 16, 16, 3}, 5);
+  for (std::size_t i = 0; i < 3; ++i) {
+    // A little more than this one takes is less than the next one does.
+    runtime::GovernedEngine engine(shared, choices, {.energy = 1.01 * all.candidates()[i].energy},
+                                   {.engine = {.threads = 1}});
+    runtime::Engine plain(shared, {.threads = 1});
+    plain.set_configuration(choices[i].configuration);
+    for (int image = 0; image < 20; ++image) CHECK(testing::bit_equal(engine.run(x), plain.run(x)));
+    CHECK(engine.last_choice().name == choices[i].name);
+  }
+  CHECK_THROWS_AS(runtime::GovernedEngine(shared, choices, {.energy = 0.5 * all.candidates()[0].energy}), ValueError);
+}
+
 TEST_CASE("governed_engine: configurations that a model carries are rungs of a finer ladder") {
   const auto shared = governed_model();
   runtime::Graph graph = shared->graph();
@@ -97,20 +119,23 @@ TEST_CASE("governed_engine: without measured accuracies choices are ranked by th
 TEST_CASE("governed_engine: under a budget of memory only the present choice stays expanded") {
   const auto shared = governed_model();
   const auto choices = runtime::uniform_choices(*shared);
-  const runtime::GovernedEngine all(shared, choices, {});
+  const runtime::EngineOptions same_kernels{.tune = false};  // which take as many bytes each time
+  const runtime::GovernedEngine all(shared, choices, {}, {.engine = same_kernels});
   const std::int64_t everything = shared->cached_bytes();
   const auto fresh = governed_model();
   const double bytes = static_cast<double>(all.candidates()[1].bytes);
   // A clock that stands still but for what the second choice's images take.
   auto now = std::make_shared<double>(0);
-  runtime::GovernedEngine engine(fresh, choices, {.latency_ms = 1e3, .bytes = bytes},
-                                 {.engine = {}, .governor = {}, .calibration_runs = 1, .clock = [=] { return *now += 1; }});
+  runtime::GovernedEngine engine(
+      fresh, choices, {.latency_ms = 1e3, .bytes = bytes},
+      {.engine = same_kernels, .governor = {}, .calibration_runs = 1, .clock = [=] { return *now += 1; }});
   CHECK(fresh->cached_bytes() == 0);
   // Whose weights alone are too many, and none keeps a budget of nothing: the least that is named is what one takes.
   CHECK(std::isinf(engine.candidates()[2].latency_ms));
   const double least = static_cast<double>(all.candidates()[0].bytes);
   const auto refused = [&](double most) {
-    return test::error_of<ValueError>([&] { runtime::GovernedEngine(fresh, choices, {.bytes = most}); });
+    return test::error_of<ValueError>(
+        [&] { runtime::GovernedEngine(fresh, choices, {.bytes = most}, {.engine = same_kernels}); });
   };
   CHECK(refused(10) ==
         message("governor: the budget of memory, 10 bytes, cannot be kept; the least is ", least, " (w1a1)"));

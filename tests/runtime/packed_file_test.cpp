@@ -38,10 +38,14 @@ class Tiny : public nn::Module {
   nn::Linear classifier_;
 };
 
-runtime::Graph tiny_graph() {
+runtime::Graph make_tiny() {
   Tiny net({.switches = {{1, 1}, {2, 2}, {32, 32}}});
   test::settle(net, {{1, 1}, {2, 2}, {32, 32}}, {4, 2, 2, 2});
   return pack::pack(net, {2, 2, 2}, {{1, 1}, {2, 2}, {32, 32}}, {.name = "tiny", .classes = {"cat", "dog"}});
+}
+const runtime::Graph& tiny_graph() {
+  static const runtime::Graph graph = make_tiny();
+  return graph;
 }
 runtime::Graph parse(const Bytes& bytes, const runtime::LoadOptions& options = {}) {
   return runtime::parse_packed("file", {nullptr, bytes}, options);
