@@ -50,15 +50,14 @@ void run(const Arguments& arguments) {
   const Tensor<float> image = Tensor<float>::ones({1, arguments.image, arguments.image, 3});
   {
     // Measures the kernels once, as the first program on a machine does.
-    runtime::Engine engine(path, {.threads = arguments.threads, .tune = true});
+    runtime::Engine engine(path, {.threads = arguments.threads});
     for (const Precision p : switches) {
       engine.set_precision(p);
       engine.run(image);
     }
-    engine.model().save_choices(path);
   }
   auto begin = Clock::now();
-  const auto model = runtime::Model::load(path, {.load = {.mapped = true}});
+  const auto model = runtime::Model::load(path);
   runtime::Engine engine(model, {.threads = arguments.threads});
   const double load_ms = ms_since(begin);
   for (const Precision p : switches) {
@@ -69,7 +68,7 @@ void run(const Arguments& arguments) {
   std::vector<std::vector<double>> times(switches.size()), cold(switches.size());
   for (int turn = 0; turn < arguments.turns; ++turn) {
     for (std::size_t i = 0; i < switches.size(); ++i) {
-      runtime::Engine fresh(runtime::Model::load(path, {.load = {.mapped = true}}), {.threads = arguments.threads});
+      runtime::Engine fresh(runtime::Model::load(path), {.threads = arguments.threads});
       fresh.set_precision(switches[i]);
       begin = Clock::now();
       fresh.prepare();

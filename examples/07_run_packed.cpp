@@ -41,7 +41,7 @@ int main(int argc, char** argv) try {
   const std::string path = quick ? (std::filesystem::temp_directory_path() / "spnet-small.spn").string() : argv[1];
   if (quick) write_small_model(path);
 
-  runtime::Engine engine(path, {.threads = 2}, {.load = {.mapped = true}});
+  runtime::Engine engine(path, {.threads = 2});
   if (quick) std::filesystem::remove(path);
   if (argc > 2) engine.set_precision(parse_precision(argv[2]));
 

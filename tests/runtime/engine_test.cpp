@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <thread>
@@ -22,10 +24,15 @@ namespace {
 
 const std::vector<Precision> kSwitches = parse_switches("w1a1,w2a2,w8a8,w32a32");
 
-runtime::Graph resnet(const std::vector<Precision>& switches = kSwitches) {
+runtime::Graph make_resnet(const std::vector<Precision>& switches) {
   const auto net = models::make_model("resnet20", {.width = 0.5, .quantization = {.switches = switches}});
   test::settle(*net, switches, {4, 16, 16, 3});
   return pack::pack(*net, {16, 16, 3}, switches);
+}
+// Made once.
+const runtime::Graph& resnet() {
+  static const runtime::Graph graph = make_resnet(kSwitches);
+  return graph;
 }
 Tensor<float> images(std::int64_t count) { return testing::random_normal<float>({count, 16, 16, 3}, 5); }
 
@@ -49,7 +56,7 @@ TEST_CASE("engine: an image alone and among others has the same logits, with any
 }
 
 TEST_CASE("engine: switching back and forth changes no bit, whatever the cache holds") {
-  const runtime::Graph graph = resnet();
+  const runtime::Graph& graph = resnet();
   const Tensor<float> x = images(1);
   std::vector<Tensor<float>> expected;
   std::int64_t largest = 0;
@@ -74,7 +81,7 @@ TEST_CASE("engine: switching back and forth changes no bit, whatever the cache h
 }
 
 TEST_CASE("engine: sessions at several precisions share one model, whose cache has room for all or for one") {
-  const runtime::Graph graph = resnet();
+  const runtime::Graph& graph = resnet();
   const Tensor<float> x = images(1);
   std::vector<Tensor<float>> expected;
   std::int64_t largest = 0;
@@ -91,7 +98,7 @@ TEST_CASE("engine: sessions at several precisions share one model, whose cache h
     std::vector<std::thread> threads;
     for (std::size_t session = 0; session < 4; ++session)
       threads.emplace_back([&, session] {
-        runtime::Engine engine(model, {.threads = 1});
+        runtime::Engine engine(model, {.threads = static_cast<int>(session)});  // 0: one per processor
         Random random(session);
         for (int i = 0; i < 30; ++i) {
           const std::size_t at = random.below(static_cast<std::uint32_t>(kSwitches.size()));
@@ -103,6 +110,52 @@ TEST_CASE("engine: sessions at several precisions share one model, whose cache h
     CHECK(wrong == std::vector<int>(4));
     CHECK(model->cached_bytes() <= cache_bytes);
     CHECK((model->evictions() > 0) == (cache_bytes == largest));
+  }
+}
+
+#if defined(__linux__)
+TEST_CASE("engine: a session of one thread opens no parallel region") {
+  const auto model = std::make_shared<const runtime::Model>(resnet());
+  // A thread that never ran a parallel region before has no helpers yet: one would start them.
+  const auto helpers = [&](int threads) {
+    std::ptrdiff_t count = 0;
+    std::thread([&] {
+      const auto tasks = [] {
+        return std::distance(std::filesystem::directory_iterator("/proc/self/task"),
+                             std::filesystem::directory_iterator());
+      };
+      const std::ptrdiff_t before = tasks();
+      runtime::Engine engine(model, {.threads = threads});
+      for (const Precision p : kSwitches) {
+        engine.set_precision(p);
+        engine.run(images(2));
+      }
+      count = tasks() - before;
+    }).join();
+    return count;
+  };
+  CHECK(helpers(1) == 0);
+#if defined(_OPENMP) && !defined(__clang__)  // LLVM's helpers serve all threads
+  CHECK(helpers(3) > 0);
+#endif
+}
+#endif
+
+TEST_CASE("engine: what a tight cache gives up does not stay in memory") {
+  const runtime::Graph& graph = resnet();
+  const auto waiting = [] {
+    const auto s = MemoryPool::global().statistics();
+    return static_cast<std::int64_t>(s.reserved_bytes - s.used_bytes);
+  };
+  for (const std::int64_t cache_bytes : {std::int64_t{0}, std::int64_t{1} << 16}) {
+    runtime::Engine engine(
+        std::make_shared<const runtime::Model>(graph, runtime::ModelOptions{.load = {}, .cache_bytes = cache_bytes}));
+    for (int i = 0; i < 8; ++i) {
+      engine.set_precision(kSwitches[static_cast<std::size_t>(i) % kSwitches.size()]);
+      engine.prepare();
+      if (i > 0) CHECK(waiting() <= cache_bytes);
+    }
+    CHECK(engine.model().evictions() > 0);
   }
 }
 
@@ -152,7 +205,7 @@ TEST_CASE("engine: wrong images and precisions are refused, and change nothing")
 TEST_CASE("engine: sessions made at different precisions of float products share one model") {
   using ops::Float32Precision, ops::Float32PrecisionGuard;
   const std::vector<Precision> switches = parse_switches("w2a32,w32a2,w32a32");
-  const runtime::Graph graph = resnet(switches);
+  const runtime::Graph graph = make_resnet(switches);
   const Tensor<float> x = images(2);
   const std::vector<Float32Precision> modes{Float32Precision::kHighest, Float32Precision::kMedium};
   for (const Precision p : switches) {
@@ -200,7 +253,7 @@ TEST_CASE("engine: batches of no size or too large a one are refused, and the en
 }
 
 TEST_CASE("engine: what is not finite is refused before a table of codes is looked at") {
-  runtime::Graph graph = resnet(parse_switches("w2a2,w32a2"));
+  runtime::Graph graph = make_resnet(parse_switches("w2a2,w32a2"));
   for (runtime::Node& node : graph.nodes) {
     auto* const conv = std::get_if<runtime::Conv2d>(&node.op);
     if (!conv || conv->rules.empty()) continue;

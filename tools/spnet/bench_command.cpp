@@ -72,16 +72,8 @@ std::vector<Timing> measure(const BenchArguments& arguments, const std::shared_p
 }
 
 int bench(const BenchArguments& arguments) {
-  const auto model = runtime::Model::load(arguments.model, {.read_choices = !arguments.no_tune});
-  const std::size_t known = model->choices().size();
+  const auto model = runtime::Model::load(arguments.model, {.keep_choices = !arguments.no_tune});
   const auto timings = measure(arguments, model);
-  if (model->choices().size() > known) {
-    try {
-      model->save_choices(arguments.model);
-    } catch (const FileError& error) {
-      std::fprintf(stderr, "warning: the fastest kernels are not kept: %s\n", error.what());
-    }
-  }
   if (!arguments.json) std::printf("switch    median ms     p99 ms   images/s   weight bytes       expanded   kernels\n");
   for (const Timing& t : timings) {
     const double median = t.quantile(0.5), p99 = t.quantile(0.99);

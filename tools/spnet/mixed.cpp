@@ -92,7 +92,7 @@ FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Mod
   const auto batches = calibration_batches(graph, request, splits);
   FoundConfiguration out;
   for (const data::Batch& batch : batches) out.images += static_cast<std::int64_t>(batch.labels.size());
-  runtime::Engine engine(model, {.threads = request.threads});
+  runtime::Engine engine(model, {.threads = request.threads, .tune = false});
   // A search that is repeated within a tighter budget begins with what was measured before.
   std::unordered_map<runtime::Configuration, double, search::ConfigurationHash> known;
   const auto loss = [&](const runtime::Configuration& configuration) {
@@ -117,7 +117,7 @@ FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Mod
     out.budgets.push_back(b.kind);
     out.limits.push_back(b.limit);
   }
-  runtime::Engine alone(model, {.threads = request.threads, .tune = true});
+  runtime::Engine alone(model, {.threads = request.threads});
   for (std::size_t k = 0; k < budgets.size(); ++k)
     if (budgets[k].like && budgets[k].kind == "latency-ms")
       out.limits[k] = search::median_latency(alone, *budgets[k].like);

@@ -60,7 +60,7 @@ std::vector<train::Evaluation> evaluate_packed(const std::shared_ptr<const runti
   const runtime::Graph& graph = model->graph();
   require_classes(graph, splits);
   data::Loader loader(splits.test, {.batch_size = batch, .shuffle = false, .augmentation = preparation(graph)});
-  runtime::Engine engine(model, {.threads = num_threads()});
+  runtime::Engine engine(model, {.threads = num_threads(), .tune = false});
   std::vector<std::string> names;
   for (const auto& c : configurations) names.push_back(c.name);
   Progress progress("evaluating", splits.test->size(), "images");

@@ -54,7 +54,7 @@ void validate(SearchArguments& arguments) {
 // Milliseconds of one image in the runtime, with as many threads as the latencies were measured with.
 double measured_latency(LoadedRun& run) {
   runtime::Engine engine(std::make_shared<const runtime::Model>(pack_run(run, {})),
-                         {.threads = run.config.search.latency.threads, .tune = true});
+                         {.threads = run.config.search.latency.threads});
   return search::median_latency(engine, runtime::Configuration(engine.configuration()));
 }
 

@@ -70,11 +70,12 @@ class MemoryPool {
     free_[index] = free_block;
   }
 
-  /// Gives every waiting block back to the system.
-  void trim() noexcept {
+  /// Gives waiting blocks back to the system, the largest first, until no more than `keep` bytes wait.
+  void trim(std::size_t keep = 0) noexcept {
     std::lock_guard lock(mutex_);
-    for (std::size_t index = 0; index < free_.size(); ++index) {
+    for (std::size_t index = free_.size(); index-- > 0;) {
       while (FreeBlock* block = free_[index]) {
+        if (statistics_.reserved_bytes - statistics_.used_bytes <= keep) return;
         free_[index] = block->next;
         statistics_.reserved_bytes -= size_of(index);
         std::free(block);

@@ -276,7 +276,7 @@ inline runtime::Graph pack(nn::Module& module, const Shape& image, const std::ve
   detail::Merger(precisions, traces, options.mixed).merge_into(graph);
   if (options.mixed) detail::add_mixed_norms(module, x, traces, graph);
 
-  runtime::Engine engine(std::make_shared<const runtime::Model>(graph), {.threads = num_threads()});
+  runtime::Engine engine(std::make_shared<const runtime::Model>(graph), {.threads = num_threads(), .tune = false});
   const detail::Comparison compare(module, image);
   if (options.mixed) {
     LayerSetter set(module, graph);
@@ -318,7 +318,7 @@ inline runtime::Graph pack_fixed(nn::Module& module, const Shape& image, const s
   graph.accuracies.resize(graph.precisions.size());
   graph.is_fixed = true;
   graph.configurations.push_back({configuration, std::move(layers), {}});
-  runtime::Engine engine(std::make_shared<const runtime::Model>(graph), {.threads = num_threads()});
+  runtime::Engine engine(std::make_shared<const runtime::Model>(graph), {.threads = num_threads(), .tune = false});
   detail::Comparison(module, image)(engine, configuration);
   return graph;
 }

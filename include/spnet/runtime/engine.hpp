@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "spnet/core/memory.hpp"
 #include "spnet/core/parallel.hpp"
 #include "spnet/runtime/model.hpp"
 #include "spnet/runtime/plan.hpp"
@@ -25,9 +26,10 @@ namespace runtime {
 
 struct EngineOptions {
   int threads = 0;  ///< of this session's loops: 1 opens no parallel region at all; 0: one per processor
-  /// Measures which kernel is fastest where several have the same results, when a plan is first made; else, and where
-  /// it was measured before, nothing is measured.
-  bool tune = false;
+  /// Measures which kernel is fastest where several have the same results, when a plan is first made, unless it was
+  /// measured before on this processor: see ModelOptions::keep_choices. Else the one that is faster as a rule is taken
+  /// where nothing was measured.
+  bool tune = true;
   /// Plans for precisions and batch sizes that were used before are kept, so many.
   std::size_t plans = 64;
   /// What the values of a batch and the weights of a plan may take; larger batches, and networks from strangers that
@@ -229,26 +231,32 @@ class Engine {
       evictions_ = evictions;
       for (Entry& other : sessions_)
         if (other.session.get() != at) other.session->products.clear();
+      MemoryPool::global().trim(static_cast<std::size_t>(model_->cache_limit()));
     }
     return *at;
   }
 
   // Sets the choice of each product: what was measured, before or now, else what is faster as a rule.
   void choose_kernels(Plan& plan) {
-    bool is_clear = false;
+    bool has_measured = false;
     for (const auto& step : plan.steps) {
       if (step->product < 0) continue;
       ProductKey& key = plan.products[static_cast<std::size_t>(step->product)];
       if (!has_choice(model_->graph(), model_->graph().nodes[key.node], key.widths)) continue;
       const ChoiceKey choice{key.node, key.widths, key.images, num_threads()};
-      if (const auto known = model_->choices().find(choice)) {
-        key.choice = *known;
-      } else if (options_.tune) {
-        if (!std::exchange(is_clear, true)) std::memset(block_.data(), 0, block_.size_bytes());
-        key.choice = faster(plan, *step, key);
-        model_->choices().set(choice, key.choice);
+      std::optional<ops::CodesProduct> known = model_->choices().find(choice);
+      if (!known && options_.tune) {
+        const auto lock = model_->choices().measuring();
+        known = model_->choices().find(choice);  // another session was faster
+        if (!known) {
+          if (!std::exchange(has_measured, true)) std::memset(block_.data(), 0, block_.size_bytes());
+          known = faster(plan, *step, key);
+          model_->choices().set(choice, *known);
+        }
       }
+      if (known) key.choice = *known;
     }
+    if (has_measured) model_->keep_choices();
   }
   // Whatever lies in the buffers, a step takes as long.
   ops::CodesProduct faster(const Plan& plan, const Step& step, ProductKey key) const {
@@ -260,13 +268,17 @@ class Engine {
       key.choice = kChoices[i];
       products[i].emplace(model_->expand(key));
     }
-    constexpr int kRuns = 6;  // in turn, the first of them to warm up
-    for (int run = 0; run < kRuns; ++run) {
+    // In turn, the first of them to warm up; of large batches, whose times differ by less, only two.
+    constexpr int kRuns = 6, kLeastRuns = 2;
+    constexpr double kEnoughSeconds = 0.01;
+    double spent = 0;
+    for (int run = 0; run < kRuns && (run < kLeastRuns || spent < kEnoughSeconds); ++run) {
       for (std::size_t i = 0; i < 2; ++i) {
         const auto begin = std::chrono::steady_clock::now();
         step.run(memory, &*products[i]);
         const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
         if (run > 0) best[i] = std::min(best[i], seconds);
+        spent += seconds;
       }
     }
     return best[1] < best[0] ? kChoices[1] : kChoices[0];

@@ -38,11 +38,13 @@ struct ProductKey {
 };
 
 struct ModelOptions {
-  LoadOptions load = {};
-  /// Takes the kernels that were found to be fastest here before from the file beside the packed one, where there is
-  /// such.
-  bool read_choices = true;
-  /// Expanded weights that no session is using are kept up to so many bytes, the latest used first.
+  /// Mapped, unless `mapped` is set to false: see LoadOptions.
+  LoadOptions load = {.mapped = true};
+  /// Which kernels are fastest on this processor is read from the file beside the packed one, and what sessions measure
+  /// is kept there, where it can be written.
+  bool keep_choices = true;
+  /// Expanded weights that no session is using are kept up to so many bytes, the latest used first. What was given up
+  /// waits in the memory pool for the next, no more than as many bytes.
   std::int64_t cache_bytes = std::int64_t{1} << 30;
 };
 
@@ -56,11 +58,21 @@ class Model {
     std::vector<Shape> shapes;
     Graph graph = load_packed(path, options.load, &shapes);
     const std::shared_ptr<Model> model(new Model(std::move(graph), std::move(shapes), options));
-    if (options.read_choices) model->choices_.load(choices_path(path), model->graph_.checksum);
+    if (options.keep_choices) {
+      model->choices_path_ = choices_path(path);
+      model->choices_.load(model->choices_path_, model->graph_.checksum);
+    }
     return model;
   }
-  /// Keeps the kernels that were found to be fastest beside the packed file, for Model::load to find. Throws FileError.
-  void save_choices(const std::filesystem::path& packed) const { choices_.save(choices_path(packed), graph_.checksum); }
+  /// Keeps the kernels that were found to be fastest beside the packed file, for Model::load to find. Where that cannot
+  /// be written, or the model did not come from one, they are measured once more another time.
+  void keep_choices() const {
+    if (choices_path_.empty()) return;
+    try {
+      choices_.save(choices_path_, graph_.checksum);
+    } catch (const FileError&) {
+    }
+  }
 
   const Graph& graph() const { return graph_; }
   KernelChoices& choices() const { return choices_; }
@@ -125,6 +137,7 @@ class Model {
   }
   /// How many expanded weights were given up so far; sessions that hold some may still use them.
   std::uint64_t evictions() const { return evictions_.load(std::memory_order_relaxed); }
+  std::int64_t cache_limit() const { return cache_bytes_; }
   /// Bytes of the expanded weights that are kept.
   std::int64_t cached_bytes() const {
     const std::lock_guard lock(mutex_);
@@ -162,6 +175,7 @@ class Model {
   std::uint64_t uniform_ = ~std::uint64_t{0};
   std::int64_t cache_bytes_;
   mutable KernelChoices choices_;
+  std::filesystem::path choices_path_;  // empty: they are not kept
   mutable std::mutex mutex_;
   mutable std::list<Entry> latest_;  // the latest used first
   mutable std::map<ProductKey, std::list<Entry>::iterator> products_;

@@ -42,7 +42,7 @@ struct LatencyOptions {
 /// table, nor is what lies between steps: see calibrated_latency_table, and measure what was found.
 inline CostTable latency_table(const std::shared_ptr<const runtime::Model>& model, const LatencyOptions& options = {}) {
   const runtime::Graph& graph = model->graph();
-  runtime::Engine engine(model, {.threads = options.threads, .tune = true});
+  runtime::Engine engine(model, {.threads = options.threads});
   const Tensor<float> image = Tensor<float>::zeros(runtime::detail::with_batch(graph.input));
   CostTable table;
   table.layers.assign(graph.layers.size(), std::vector<double>(graph.precisions.size(), 0));
@@ -78,7 +78,7 @@ inline CostTable latency_table(const std::shared_ptr<const runtime::Model>& mode
 inline CostTable calibrated_latency_table(const std::shared_ptr<const runtime::Model>& model,
                                           const LatencyOptions& options = {}) {
   CostTable table = latency_table(model, options);
-  runtime::Engine engine(model, {.threads = options.threads, .tune = true});
+  runtime::Engine engine(model, {.threads = options.threads});
   constexpr int kConfigurations = 9;
   Random random(1);
   std::vector<double> ratios;
