@@ -53,6 +53,10 @@ class Program(ProgramCase):
         of_file = [json.loads(line) for line in self.ok("eval", packed, "--data", DATA, "--json").stdout.splitlines()]
         for one, other in zip(of_run, of_file, strict=True):
             self.assertEqual([one[key] for key in ("switch", "top1", "images")], [other[key] for key in ("switch", "top1", "images")])
+        told = [json.loads(line) for line in self.ok("eval", "--run", run, "--parity", "--json").stdout.splitlines()]
+        self.assertEqual(told[len(of_run):], [{"parity": line["switch"], "equal": line["images"], "images": line["images"]}
+                                              for line in of_run])
+        self.fails(2, "--parity is of --run", "eval", packed, "--data", DATA, "--parity")
         rows = [row.split() for row in self.ok("info", packed).stdout.splitlines()]
         self.assertEqual({row[0]: row[1] for row in rows if row[0] in ("w1a1", "w2a2", "w32a32")},
                          {line["switch"]: f"{line['top1']:.2f}" for line in of_run})
@@ -66,6 +70,11 @@ class Program(ProgramCase):
         self.assertEqual(len({entry["class"] for entry in line["top"]}), 3)
         self.assertLessEqual({entry["class"] for entry in line["top"]}, set(json.loads((run / "config.json").read_text())["classes"]))
         self.assertGreaterEqual(line["top"][0]["share"], line["top"][1]["share"])
+        kept = self.folder / "model.spn.kernels"
+        self.assertTrue(kept.exists())
+        kept.unlink()
+        self.ok("bench", packed, "--runs", "1", "--no-tune")
+        self.assertFalse(kept.exists())
         lines = [json.loads(line) for line in self.ok("bench", packed, "--runs", "5", "--threads", "1", "--json").stdout.splitlines()]
         self.assertEqual([line["switch"] for line in lines], ["w1a1", "w2a2", "w32a32"])
         for line in lines:

@@ -33,7 +33,7 @@ struct EvalArguments {
   std::int64_t recalibrate = 0;
   std::int64_t batch = 128;
   int threads = 0;
-  bool json = false, best = false, skip_bad = false;
+  bool json = false, best = false, skip_bad = false, parity = false;
 
   bool is_mixed() const { return !mixed.empty() || !configurations.empty() || recalibrate > 0; }
 };
@@ -175,6 +175,18 @@ int evaluate_file(EvalArguments& arguments) {
   return evaluate_subject(arguments, {model, splits, {}});
 }
 
+void print(const std::vector<Parity>& results, bool json) {
+  for (const Parity& r : results) {
+    const nlohmann::json line = {{"parity", r.name}, {"equal", r.equal}, {"images", r.images}};
+    if (json) {
+      print_json(line);
+    } else {
+      std::printf("packed, %-8s logits of the same bits on %lld of %lld images\n", r.name.c_str(),
+                  static_cast<long long>(r.equal), static_cast<long long>(r.images));
+    }
+  }
+}
+
 int evaluate_run(EvalArguments& arguments) {
   std::vector<Precision> switches = parse_switches_option(arguments.switches);
   LoadedRun run = load_run(arguments.run, arguments.best);
@@ -209,11 +221,14 @@ int evaluate_run(EvalArguments& arguments) {
   if (is_fixed) bytes.push_back(nn::model_size_bytes(*run.model, {}));
   for (const Precision p : switches) bytes.push_back(nn::model_size_bytes(*run.model, p));
   print(results, bytes, arguments.json);
+  if (arguments.parity) print(compare_packed(run, switches, splits), arguments.json);
   return 0;
 }
 
 void check_arguments(const EvalArguments& arguments) {
   if (arguments.model.empty() && arguments.run.empty()) throw UsageError("eval: --run or a packed file is required");
+  if (arguments.parity && (arguments.run.empty() || arguments.is_mixed()))
+    throw UsageError("eval: --parity is of --run with all layers at one precision");
   if (arguments.mixed == "random" && arguments.average == 0)
     throw UsageError("eval: --mixed random needs --average, as 3");
   if (arguments.mixed == "search" && arguments.search.budgets.empty())
@@ -277,6 +292,8 @@ void add_eval_command(CLI::App& app, std::function<int()>& chosen) {
   command
       ->add_flag("--best", arguments->best, "of --run: the checkpoint with the best mean over switches, not the last")
       ->excludes(model);
+  command->add_flag("--parity", arguments->parity,
+                    "of --run: compare the logits with those of the packed network, bit by bit");
   command->add_flag("--skip-bad", arguments->skip_bad, "go on without images that cannot be read");
   command->add_flag("--json", arguments->json, "a JSON object a line");
   command->callback([=, &chosen] {

@@ -3,7 +3,10 @@
 #include <cstdio>
 
 #include "data_source.hpp"
+#include "progress.hpp"
 #include "spnet/pack/pack.hpp"
+#include "spnet/runtime/engine.hpp"
+#include "spnet/testing/compare.hpp"
 #include "spnet/train/recalibrate.hpp"
 
 namespace spnet::program {
@@ -34,6 +37,33 @@ void recalibrate(LoadedRun& run, const runtime::Graph& graph, const runtime::Nam
   set(configuration.layers);
   data::Loader loader(training_set(run.config, splits), recalibration_options(run.config));
   train::recalibrate_norms(*run.model, loader, images);
+}
+
+std::vector<Parity> compare_packed(LoadedRun& run, const std::vector<Precision>& switches,
+                                   const data::DataSplits& splits) {
+  runtime::Engine engine(std::make_shared<const runtime::Model>(pack_run(run, switches)),
+                         {.threads = num_threads(), .tune = false});
+  data::Loader loader(splits.test, loader_options(run.config, /*training=*/false));
+  std::vector<Parity> results;
+  if (run.config.is_fixed()) results.push_back({"mixed"});
+  for (const Precision p : switches) results.push_back({to_string(p)});
+  const NoGradGuard no_grad;
+  Progress progress("comparing", splits.test->size(), "images");
+  while (const auto batch = loader.next()) {
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      if (!run.config.is_fixed()) {
+        run.model->set_precision(switches[i]);
+        engine.set_precision(switches[i]);
+      }
+      const Tensor<float> expected = (*run.model)(Variable<float>(batch->images)).value(),
+                          y = engine.run(batch->images);
+      for (std::int64_t image = 0; image < y.dim(0); ++image)
+        results[i].equal += testing::bit_equal(y.narrow(0, image, 1), expected.narrow(0, image, 1));
+      results[i].images += y.dim(0);
+    }
+    progress.update(results.front().images);
+  }
+  return results;
 }
 
 }  // namespace spnet::program

@@ -23,4 +23,15 @@ void warn_of_transitions(const LoadedRun& run, const std::string& path);
 void recalibrate(LoadedRun& run, const runtime::Graph& graph, const runtime::NamedConfiguration& configuration,
                  const data::DataSplits& splits, std::int64_t images);
 
+/// On how many of how many images two networks have logits of the same bits, at a precision.
+struct Parity {
+  std::string name;
+  std::int64_t equal = 0, images = 0;
+};
+
+/// Of a run's network and the packed one on the test images, at each of `switches`, or as it is where its layers are
+/// fixed.
+std::vector<Parity> compare_packed(LoadedRun& run, const std::vector<Precision>& switches,
+                                   const data::DataSplits& splits);
+
 }  // namespace spnet::program
