@@ -33,10 +33,11 @@ struct PanelWeights {
   std::int64_t unit, step;
 };
 
-/// y[p][o] (+)= sum over segments s and channels c of x[p * x_step + s.offset + c] * w[s.weights + c][o], in this order, for
-/// one panel of outputs. `w` holds `width` outputs a row, a multiple of ConvKernels::lanes and at most ConvKernels::panel;
-/// the first `outputs` of them exist in y. Sums that `stream` past the
-/// caches do not accumulate, every row of y lies on a multiple of 64 bytes, and fence_streams() must follow.
+/// y[p][o] (+)= sum over segments s and channels c of x[p * x_step + s.offset + c] * w[s.weights + c][o], in this
+/// order, for one panel of outputs. `w` holds `width` outputs a row, a multiple of ConvKernels::lanes and at most
+/// ConvKernels::panel; the first `outputs` of them exist in y. Sums that `stream` past the caches do not accumulate,
+/// every row of y lies on a multiple of 64 bytes, and fence_streams() must follow. Where the weights behind these are
+/// to be read `next`, they may be brought into the second-level cache meanwhile.
 struct ProductArgs {
   const float* x;
   std::int64_t x_step;
@@ -50,6 +51,7 @@ struct ProductArgs {
   std::int64_t y_step;
   bool accumulate;
   bool stream = false;
+  bool next = false;
 };
 
 /// Makes what was streamed visible to other threads.

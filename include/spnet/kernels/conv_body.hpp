@@ -55,9 +55,30 @@ SPNET_INLINE void store_tile(typename I::Vector (&sum)[M][N], float* y, std::int
   }
 }
 
+// What tiles ask for on their way, as much in each step of their sums: nothing, or the weights behind those of the
+// product.
+struct NothingAhead {
+  SPNET_INLINE void operator()() const {}
+};
+struct WeightsAhead {
+  std::uintptr_t at;  // perhaps behind all weights
+  std::uintptr_t step;
+
+  SPNET_INLINE WeightsAhead(const ProductArgs& a, int tile) {
+    const Segment& last = a.segments[a.segment_count - 1];
+    const std::int64_t tiles = (a.pixels + tile - 1) / tile;
+    at = reinterpret_cast<std::uintptr_t>(a.w.data + (last.weights + last.channels) * a.w.unit);
+    step = static_cast<std::uintptr_t>(a.w.step) * sizeof(float) / static_cast<std::uintptr_t>(tiles);
+  }
+  SPNET_INLINE void operator()() {
+    __builtin_prefetch(reinterpret_cast<const void*>(at), 0, 2);
+    at += step;
+  }
+};
+
 // A tile of M pixels by N vectors of outputs stays in registers while the segments pass by.
-template <class I, int M, int N, bool kBlocked>
-SPNET_INLINE void product_tile(const ProductArgs& a, std::int64_t pixel) {
+template <class I, int M, int N, bool kBlocked, class Ahead = NothingAhead>
+SPNET_INLINE void product_tile(const ProductArgs& a, std::int64_t pixel, Ahead&& ahead = {}) {
   using V = typename I::Vector;
   constexpr int kLanes = I::kLanes;
   const std::int64_t step = kBlocked ? kBlock : a.x_step;
@@ -73,6 +94,7 @@ SPNET_INLINE void product_tile(const ProductArgs& a, std::int64_t pixel) {
       V row[N];
       SPNET_UNROLL for (int j = 0; j < N; ++j) I::load(row[j], w + j * kLanes);
       w += a.w.step;
+      ahead();
       SPNET_UNROLL for (int i = 0; i < M; ++i) {
         const float value = at[i * step];
         SPNET_UNROLL for (int j = 0; j < N; ++j) I::multiply_add(sum[i][j], row[j], value);
@@ -87,10 +109,10 @@ SPNET_INLINE void product_tiles(const ProductArgs& a, std::int64_t& pixel) {
   for (; a.pixels - pixel >= M; pixel += M) product_tile<I, M, N, kBlocked>(a, pixel);
 }
 
-template <class I, int M, int N>
-SPNET_INLINE void product_tile_of(const ProductArgs& a, std::int64_t pixel, std::int64_t size) {
-  if (size == M) return product_tile<I, M, N, false>(a, pixel);
-  if constexpr (M > 1) product_tile_of<I, M - 1, N>(a, pixel, size);
+template <class I, int M, int N, class Ahead>
+SPNET_INLINE void product_tile_of(const ProductArgs& a, std::int64_t pixel, std::int64_t size, Ahead& ahead) {
+  if (size == M) return product_tile<I, M, N, false>(a, pixel, ahead);
+  if constexpr (M > 1) product_tile_of<I, M - 1, N>(a, pixel, size, ahead);
 }
 
 // The size of the next tile of at most M, where `left` pixels are left: tiles are as equal as can be, for a small one at
@@ -102,11 +124,19 @@ SPNET_INLINE std::int64_t even_tile(std::int64_t left) {
 }
 
 template <class I, int M, int N>
-SPNET_INLINE void even_product_tiles(const ProductArgs& a) {
+SPNET_INLINE void even_product_tiles(const ProductArgs& a, auto&& ahead) {
   for (std::int64_t pixel = 0, size; pixel < a.pixels; pixel += size) {
     size = even_tile<M>(a.pixels - pixel);
-    product_tile_of<I, M, N>(a, pixel, size);
+    product_tile_of<I, M, N>(a, pixel, size, ahead);
   }
+}
+// Of full panels, which may have others behind them, and of narrower ones.
+template <class I, int M, int N>
+SPNET_INLINE void even_product_tiles(const ProductArgs& a) {
+  if constexpr (N > 1) {
+    if (a.next && a.segment_count > 0) return even_product_tiles<I, M, N>(a, WeightsAhead(a, M));
+  }
+  even_product_tiles<I, M, N>(a, NothingAhead());
 }
 
 // dw is a tile of M scalars by N vectors, over all pixels.

@@ -47,7 +47,7 @@ struct RowProducts {
           const Runs::Part part = runs.inside(r, at + row * stride, in_rows);
           if (r > 0 && part.empty()) continue;
           k.product({x + row * x_row, x_step, cols, part.data(), std::ssize(part), w, panels.width(p), panels.valid(p),
-                     y + row * y_row + p * panels.panel, y_step, r > 0, stream});
+                     y + row * y_row + p * panels.panel, y_step, r > 0, stream, weights.follow()});
         }
       }
     }

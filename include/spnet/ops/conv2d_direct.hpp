@@ -234,7 +234,7 @@ class DirectCorrelation final : public FloatEngine {
           const Runs::Part part = runs.whole(r);
           for_each_line(c_, phase, rows, cols, task.images, image(), c_.in_rows, [&](const Line& line) {
             k_->product({x + line.x, line.x_step, line.pixels, part.data(), std::ssize(part), w, panels_.width(p),
-                         panels_.valid(p), y_panel + line.y, line.y_step, r > 0});
+                         panels_.valid(p), y_panel + line.y, line.y_step, r > 0, false, weights_.follow()});
           });
         }
       };

@@ -33,6 +33,9 @@ inline bool cuts_sums(const Shape& w) { return w[1] * w[2] * w[3] * kernels::act
 /// Bytes of weights of one task: they stay in the second-level cache from image to image.
 inline constexpr std::int64_t kGroupBytes = 512 * 1024;
 
+/// True of so many bytes of weights that other layers' have driven them out of the second-level cache.
+constexpr bool come_from_afar(std::int64_t bytes) { return bytes > kGroupBytes / 2; }
+
 /// How outputs are cut into panels for one table: as many full panels as fit, then a narrower one.
 struct Panels {
   std::int64_t panel, lanes, outputs;
@@ -262,6 +265,8 @@ class PhaseWeights {
   std::int64_t of_tap(std::int64_t t, const Tap& tap) const { return in_place_ ? tap.weight : t * channels_; }
   std::int64_t step() const { return in_place_ ? w_channel_ : 1; }
   std::int64_t bytes() const { return bytes_; }
+  /// Whether panels are to follow each other from beyond the second-level cache: see ProductArgs::next.
+  bool follow() const { return !in_place_ && come_from_afar(bytes_); }
 
  private:
   Panels panels_;

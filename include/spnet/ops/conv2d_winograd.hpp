@@ -156,10 +156,19 @@ class WinogradCorrelation final : public FloatEngine {
       const Segment segment{0, c_.channels, 0};
       for (std::int64_t p = 0; p < panels_.count(); ++p)
         for (std::int64_t position = 0; position < kWinogradPositions; ++position)
-          k_->product({in + position * in_position, c_.channels, tiles, &segment, 1,
+          k_->product({in + position * in_position,
+                       c_.channels,
+                       tiles,
+                       &segment,
+                       1,
                        {panel(p) + position * c_.channels * panels_.width(p), panels_.width(p), panels_.width(p)},
-                       panels_.width(p), panels_.valid(p),
-                       out + position * out_position + p * panels_.panel, c_.outputs, false});
+                       panels_.width(p),
+                       panels_.valid(p),
+                       out + position * out_position + p * panels_.panel,
+                       c_.outputs,
+                       false,
+                       false,
+                       come_from_afar(bytes())});
       transform_output(unit, out, out_position, y);
       const Phase& phase = c_.phases[0];
       const std::int64_t first = 2 * unit.first, last = std::min(2 * unit.last, phase.rows);
