@@ -11,7 +11,9 @@ int main() {
   const auto net = models::make_model("resnet20", {.quantization = {.switches = switches}});
 
   // The forward pass is followed at each precision; the logits are compared with the network's own, bit for bit.
-  const auto path = std::filesystem::temp_directory_path() / "spnet-example.spn";
+  const auto folder = std::filesystem::temp_directory_path() / "spnet-example";
+  std::filesystem::create_directories(folder);
+  const auto path = folder / "resnet20.spn";
   runtime::save_packed(path, pack::pack(*net, {32, 32, 3}, switches, {.name = "resnet20"}));
   std::cout << "packed: " << std::filesystem::file_size(path) << " bytes\n";
 
@@ -29,5 +31,5 @@ int main() {
   mixed.front() = {8, 8};
   engine.set_precisions(mixed);
   std::cout << "mixed   first logit " << engine.run(image)(0, 0) << "\n";
-  std::filesystem::remove(path);
+  std::filesystem::remove_all(folder);  // with the fastest kernels, which the engine keeps beside the model
 }
