@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "spnet/core/memory.hpp"
 #include "spnet/core/random.hpp"
 #include "spnet/kernels/dispatch.hpp"
 #include "spnet/kernels/integer.hpp"
@@ -104,9 +105,12 @@ void check_float_panels(void (*pack)(const kernels::PackFloatsArgs&), std::int64
     } else {
       a.codes = codes.data();
     }
-    std::vector<float> panel(static_cast<std::size_t>(a.channels * a.width) + 1, 77.0f);
+    // From a multiple of 64 bytes on.
+    std::vector<float, PoolAllocator<float>> panel(static_cast<std::size_t>(a.channels * a.width) + 1, 77.0f);
     a.panel = panel.data();
+    a.stream = random.below(2);
     pack(a);
+    kernels::fence_streams();
     std::int64_t wrong = 0;
     for (std::int64_t c = 0; c < a.channels; ++c) {
       for (std::int64_t o = 0; o < a.width; ++o) {

@@ -105,7 +105,8 @@ struct PackWeightsArgs {
 
 /// A panel of weights [channel][output] of floats, or of what codes stand for: scale * (step * code - zero_point), as
 /// DecodeArgs; then, where `scaled`, factor * weight + 0. Of `channels` weights of each of `outputs` outputs, `row`
-/// apart; zeros up to `width` outputs, a multiple of ConvKernels::lanes.
+/// apart; zeros up to `width` outputs, a multiple of ConvKernels::lanes. Past the caches where asked to `stream`, to a
+/// multiple of 64 bytes; fence_streams() must follow.
 struct PackFloatsArgs {
   const float* floats;  ///< null: codes
   const std::uint8_t* codes;
@@ -118,6 +119,7 @@ struct PackFloatsArgs {
   float factor;
   float* panel;
   std::int64_t width;
+  bool stream = false;
 };
 
 /// One way to multiply codes on one instruction set.

@@ -180,6 +180,15 @@ SPNET_INLINE void load_weights(typename FloatLanes<I>::Float& v, const PackFloat
   if (a.scaled) v = a.factor * v + 0.0f;
 }
 
+// Past the caches where that is asked for and can be.
+template <class I>
+SPNET_INLINE void store_weights(float* to, const typename FloatLanes<I>::Float& v, [[maybe_unused]] bool stream) {
+  if constexpr (requires { I::stream(to, v); }) {
+    if (stream) return I::stream(to, v);
+  }
+  AllLanes{}.store(to, v);
+}
+
 // The `channels` channels from `c` on of all outputs, to `to`.
 template <class I, bool kCodes, class Move>
 SPNET_INLINE void pack_channels(const PackFloatsArgs& a, std::int64_t c, std::int64_t channels, float* to,
@@ -193,7 +202,9 @@ SPNET_INLINE void pack_channels(const PackFloatsArgs& a, std::int64_t c, std::in
       if (o + i < a.outputs) load_weights<I, kCodes>(rows[i], a, o + i, c, move);
     }
     transpose<1>(rows);
-    SPNET_UNROLL for (int i = 0; i < kLanes; ++i) if (i < channels) AllLanes{}.store(to + i * a.width + o, rows[i]);
+    SPNET_UNROLL for (int i = 0; i < kLanes; ++i) {
+      if (i < channels) store_weights<I>(to + i * a.width + o, rows[i], a.stream);
+    }
   }
 }
 template <class I, bool kCodes>

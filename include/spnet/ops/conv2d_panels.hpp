@@ -110,7 +110,7 @@ class WeightSource {
 /// Packs the weights w[channel * w_channel + output * w_output] of `channels` of a tap and `valid` outputs as
 /// [channel][width of the panel]; one of the two steps is 1.
 inline void pack_tap(const Correlation& c, const Tap& tap, std::int64_t channels, const PanelSource& w,
-                     std::int64_t valid, std::int64_t width, float* to) {
+                     std::int64_t valid, std::int64_t width, float* to, bool stream = false) {
   if (c.w_output == 1) {
     for (std::int64_t channel = 0; channel < channels; ++channel, to += width) {
       const float* const row = w.row(tap.weight + channel * c.w_channel, valid, to);
@@ -125,13 +125,14 @@ inline void pack_tap(const Correlation& c, const Tap& tap, std::int64_t channels
   args.channels = channels;
   args.panel = to;
   args.width = width;
+  args.stream = stream;
   kernels::active().codes.pack_floats(args);
 }
 /// Those of every tap, as [tap][channel][width of the panel].
 inline void pack_panel(const Correlation& c, const Phase& phase, const PanelSource& w, std::int64_t valid,
-                       std::int64_t width, float* to) {
+                       std::int64_t width, float* to, bool stream = false) {
   for (const Tap& tap : phase.taps) {
-    pack_tap(c, tap, c.channels, w, valid, width, to);
+    pack_tap(c, tap, c.channels, w, valid, width, to, stream);
     to += c.channels * width;
   }
 }
@@ -241,11 +242,13 @@ class PhaseWeights {
     bytes_ = floats * static_cast<std::int64_t>(sizeof(float));
     packed_ = Buffer(static_cast<std::size_t>(bytes_));
     auto* const to = static_cast<float*>(packed_.data());
+    const bool stream = come_from_afar(bytes_);  // as they will when they are read
     const auto pack = [&](std::int64_t task, float* scratch) {
       const auto i = static_cast<std::size_t>(task / panels.count());
       const std::int64_t p = task % panels.count(), first = p * panels_.panel, valid = panels_.valid(p);
       pack_panel(c, c.phases[i], w.panel(c, first, valid, scratch), valid, panels_.width(p),
-                 to + starts_[i] + first * rows_[i]);
+                 to + starts_[i] + first * rows_[i], stream);
+      if (stream) kernels::fence_streams();
     };
     const std::int64_t tasks = std::ssize(c.phases) * panels.count();
     const std::int64_t scratch = w.scratch(c, std::min(panels.panel, c.outputs));

@@ -42,6 +42,7 @@ struct Units {
     asm("vpmovzxbd %1, %0" : "=x"(v) : "m"(*reinterpret_cast<const Bytes*>(from)));
   }
 #endif
+  [[gnu::always_inline]] static void stream(float* to, const Float::Vector& v) { Float::stream(to, v); }
   // The squares of the even lanes.
 #if defined(__clang__)
   SPNET_AVX2 static void square_even(Wide& squares, const Vector& v) {
