@@ -26,7 +26,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const Shape& shape : model->shapes()) elements += element_count(shape);
     for (const auto& weight : graph.weights) elements += element_count(weight.shape);
     if (elements > 1 << 16) return 0;
-    runtime::Engine engine(model, {.threads = 1, .max_bytes = 1 << 20});
+    runtime::Engine engine(model, {.threads = 1, .tune = false, .max_bytes = 1 << 20});
     for (const Precision p : runtime::uniform_precisions(graph)) {
       engine.set_precision(p);
       engine.run(Tensor<float>::ones(runtime::detail::with_batch(graph.input)));

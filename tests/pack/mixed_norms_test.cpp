@@ -62,7 +62,7 @@ TEST_CASE("pack: layers at any precisions have the module's logits, whatever nor
       CHECK(most == (norm == nn::NormKind::kTransitional ? 9 : norm == nn::NormKind::kSwitchable ? 3 : 1));
 
       pack::LayerSetter set(*net, graph);
-      runtime::Engine engine(std::make_shared<const runtime::Model>(graph));
+      runtime::Engine engine(std::make_shared<const runtime::Model>(graph), {.tune = false});
       const Tensor<float> x = testing::random_normal<float>({2, 16, 16, 3}, 4);
       const NoGradGuard no_grad;
       Random random(6);

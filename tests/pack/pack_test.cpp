@@ -34,7 +34,7 @@ void check_parity(nn::Module& module, const runtime::Graph& graph) {
     module.set_precision(p);
     const Tensor<float> expected = module(Variable<float>(x)).value();
     for (const int threads : {1, 2}) {
-      runtime::Engine engine(model, {.threads = threads});
+      runtime::Engine engine(model, {.threads = threads, .tune = false});
       engine.set_precision(p);
       CHECK(testing::bit_equal(engine.run(x), expected));
       CHECK(testing::bit_equal(engine.run(x.narrow(0, 1, 1)), expected.narrow(0, 1, 1)));

@@ -202,7 +202,8 @@ TEST_CASE("prune: removal keeps the masked network's outputs, bit for bit, in me
 
     const auto graph = pack::pack(*loaded, {16, 16, 3}, kSwitches);
     const auto bytes = std::make_shared<const std::vector<std::byte>>(runtime::pack_bytes(graph));
-    runtime::Engine engine(std::make_shared<const runtime::Model>(runtime::parse_packed("bytes", {bytes, *bytes})));
+    runtime::Engine engine(std::make_shared<const runtime::Model>(runtime::parse_packed("bytes", {bytes, *bytes})),
+                           {.tune = false});
     for (std::size_t i = 0; i < kSwitches.size(); ++i) {
       engine.set_precision(kSwitches[i]);
       CHECK(testing::bit_equal(engine.run(x), expected[i]));

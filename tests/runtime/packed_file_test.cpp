@@ -113,7 +113,7 @@ TEST_CASE("packed_file: damage with the right checksum is refused or runs") {
       test::repair_packed(damaged);
       try {
         runtime::Engine engine(std::make_shared<const runtime::Model>(parse(damaged)),
-                               {.threads = 1, .max_bytes = 1 << 20});
+                               {.threads = 1, .tune = false, .max_bytes = 1 << 20});
         engine.run(engine.model().graph().input == Shape{2, 2, 2}
                        ? x
                        : Tensor<float>::ones(runtime::detail::with_batch(engine.model().graph().input)));
