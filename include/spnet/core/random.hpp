@@ -31,18 +31,19 @@ class Random {
       : seed_(seed), stream_(stream), position_(position) {}
 
   /// The 32-bit word at `position`, whatever was drawn before.
-  std::uint32_t bits_at(std::uint64_t position) const {
-    const auto block = philox({static_cast<std::uint32_t>(position >> 2), static_cast<std::uint32_t>(position >> 34),
-                               static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32)},
-                              {static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32)});
-    return block[position & 3];
-  }
+  std::uint32_t bits_at(std::uint64_t position) const { return block_at(position / 4)[position % 4]; }
   /// Uniform in [0, 1), 24 random bits, at `position`.
-  float uniform_at(std::uint64_t position) const { return static_cast<float>(bits_at(position) >> 8) * 0x1p-24f; }
+  float uniform_at(std::uint64_t position) const { return as_uniform(bits_at(position)); }
 
   /// The next 32-bit word; the next uniform in [0, 1), and in [low, high].
-  std::uint32_t bits() { return bits_at(position_++); }
-  float uniform() { return uniform_at(position_++); }
+  std::uint32_t bits() {
+    if (position_ / 4 != block_number_) {
+      block_number_ = position_ / 4;
+      block_ = block_at(block_number_);
+    }
+    return block_[position_++ % 4];
+  }
+  float uniform() { return as_uniform(bits()); }
   float uniform(float low, float high) { return low + (high - low) * uniform(); }
   /// Standard normal (Box–Muller); takes two words.
   float normal() {
@@ -61,7 +62,16 @@ class Random {
   void seek(std::uint64_t position) { position_ = position; }
 
  private:
+  static float as_uniform(std::uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-24f; }
+  std::array<std::uint32_t, 4> block_at(std::uint64_t number) const {
+    return philox({static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(number >> 32),
+                   static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32)},
+                  {static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32)});
+  }
+
   std::uint64_t seed_, stream_, position_;
+  std::uint64_t block_number_ = ~std::uint64_t{0};  // no position has it
+  std::array<std::uint32_t, 4> block_{};            // the last that was drawn from
 };
 
 }  // namespace v0

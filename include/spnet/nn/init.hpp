@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "spnet/core/random.hpp"
+#include "spnet/core/random_fill.hpp"
 #include "spnet/tensor/tensor.hpp"
 
 namespace spnet {
@@ -16,7 +17,7 @@ inline Tensor<float> kaiming_normal(const Shape& shape, std::int64_t fan, Random
   check<ValueError>(fan > 0, "kaiming_normal: fan ", fan, " given, expected > 0");
   Tensor<float> out(shape);
   const float deviation = std::sqrt(2.0f / static_cast<float>(fan));
-  for (float& value : out.span()) value = deviation * random.normal();
+  fill_normal(out.span(), random, deviation);
   return out;
 }
 
@@ -25,7 +26,7 @@ inline Tensor<float> uniform_fan_in(const Shape& shape, std::int64_t fan, Random
   check<ValueError>(fan > 0, "uniform_fan_in: fan ", fan, " given, expected > 0");
   Tensor<float> out(shape);
   const float bound = 1.0f / std::sqrt(static_cast<float>(fan));
-  for (float& value : out.span()) value = random.uniform(-bound, bound);
+  fill_random(out.span(), random, 1, [bound](Random& r) { return r.uniform(-bound, bound); });
   return out;
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "spnet/core/random.hpp"
+#include "spnet/core/random_fill.hpp"
 #include "spnet/pack/code_rule.hpp"
 #include "spnet/pack/mixed_norms.hpp"
 #include "spnet/pack/packed_weight.hpp"
@@ -221,7 +222,7 @@ inline void add_mixed_norms(nn::Module& module, const Variable<float>& x,
 inline Tensor<float> random_images(const Shape& image, std::uint64_t seed) {
   Random random(seed);
   Tensor<float> out(runtime::detail::with_batch(image, kTracedImages));
-  for (float& v : out.span()) v = random.normal();
+  fill_normal(out.span(), random);
   return out;
 }
 

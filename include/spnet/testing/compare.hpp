@@ -6,7 +6,7 @@
 #include <cstring>
 #include <string>
 
-#include "spnet/core/random.hpp"
+#include "spnet/core/random_fill.hpp"
 #include "spnet/tensor/tensor.hpp"
 
 namespace spnet {
@@ -59,7 +59,8 @@ template <class T>
 Tensor<T> random_normal(const Shape& shape, std::uint64_t seed, double scale = 1, double offset = 0) {
   Random random(seed);
   Tensor<T> out(shape);
-  for (T& v : out.span()) v = static_cast<T>(offset + scale * static_cast<double>(random.normal()));
+  fill_random(out.span(), random, 2,
+              [=](Random& r) { return static_cast<T>(offset + scale * static_cast<double>(r.normal())); });
   return out;
 }
 
