@@ -71,8 +71,7 @@ class Program(ProgramCase):
         self.assertLessEqual({entry["class"] for entry in line["top"]}, set(json.loads((run / "config.json").read_text())["classes"]))
         self.assertGreaterEqual(line["top"][0]["share"], line["top"][1]["share"])
         kept = self.folder / "model.spn.kernels"
-        self.assertTrue(kept.exists())
-        kept.unlink()
+        kept.unlink(missing_ok=True)  # not there where the processor leaves no choice
         self.ok("bench", packed, "--runs", "1", "--no-tune")
         self.assertFalse(kept.exists())
         lines = [json.loads(line) for line in self.ok("bench", packed, "--runs", "5", "--threads", "1", "--json").stdout.splitlines()]
