@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "spnet/core/parallel.hpp"
+#include "spnet/core/random_fill.hpp"
 #include "spnet/kernels/dispatch.hpp"
 #include "spnet/models/mobilenet_v1.hpp"
 #include "spnet/models/mobilenet_v2.hpp"
@@ -100,7 +101,7 @@ int main(int argc, char** argv) {
 
     spnet::Random random(0);
     spnet::Tensor<float> images({batch, image, image, 3});
-    for (float& value : images.span()) value = random.normal();
+    spnet::fill_normal(images.span(), random);
     spnet::Tensor<std::int32_t> labels({batch});
     for (std::int32_t& label : labels.span()) label = static_cast<std::int32_t>(random.below(10));
 

@@ -8,6 +8,7 @@
 #include "spnet/autograd/activation.hpp"
 #include "spnet/autograd/arithmetic.hpp"
 #include "spnet/autograd/pool.hpp"
+#include "spnet/core/random_fill.hpp"
 #include "spnet/nn/conv_norm.hpp"
 #include "spnet/nn/linear.hpp"
 #include "spnet/quant/registry.hpp"
@@ -136,7 +137,7 @@ inline void settle(nn::Module& module, const std::vector<Precision>& precisions,
     for (std::uint64_t batch = 0; batch < 3; ++batch) {
       Random random(static_cast<std::uint64_t>(100 * p.weight_bits + p.activation_bits) + 10000 * batch);
       Tensor<float> x(images);
-      for (float& v : x.span()) v = random.normal();
+      fill_normal(x.span(), random);
       module(Variable<float>(x));
     }
   }

@@ -10,7 +10,7 @@
 #include "commands.hpp"
 #include "configuration_file.hpp"
 #include "packed_model.hpp"
-#include "spnet/core/random.hpp"
+#include "spnet/core/random_fill.hpp"
 #include "spnet/runtime/engine.hpp"
 #include "table.hpp"
 
@@ -46,7 +46,7 @@ std::vector<Timing> measure(const BenchArguments& arguments, const std::shared_p
   runtime::Engine engine(model, {.threads = arguments.threads, .tune = !arguments.no_tune});
   Tensor<float> images(runtime::detail::with_batch(model->graph().input, arguments.batch));
   Random random(1);
-  for (float& v : images.span()) v = random.normal();
+  fill_normal(images.span(), random);
   std::vector<Timing> timings;
   for (const auto& c : chosen_configurations(model->graph(), arguments.switches, arguments.configurations)) {
     Timing& timing = timings.emplace_back();

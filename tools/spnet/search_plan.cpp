@@ -11,6 +11,7 @@
 #include "budget_text.hpp"
 #include "networks.hpp"
 #include "spnet/core/parallel.hpp"
+#include "spnet/core/random_fill.hpp"
 #include "spnet/files/atomic_file.hpp"
 #include "spnet/kernels/dispatch.hpp"
 #include "spnet/pack/pack.hpp"
@@ -71,7 +72,7 @@ LatencyTable profile_latency(const RunConfig& config, const search::Candidates& 
   // Scales and ranges that start from data.
   Random random(1);
   Tensor<float> images(runtime::detail::with_batch(image_of(config), 2));
-  for (float& v : images.span()) v = random.normal();
+  fill_normal(images.span(), random);
   {
     const NoGradGuard no_grad;
     for (std::size_t i = 0; i < std::max(candidates.weights.size(), candidates.activations.size()); ++i) {
