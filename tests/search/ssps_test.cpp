@@ -143,10 +143,32 @@ TEST_CASE("search: operands whose widths do not count begin with all alike") {
   const double least = size.table.least(), most = size.table.most();
   architecture.begin({{size.table, least + 0.2 * (most - least)}},
                      search::Configuration(architecture.layers().size(), 0));
-  const auto p = architecture.operands()[0].probabilities(), q = architecture.operands()[1].probabilities();
+  const std::size_t last = architecture.operands().size() - 2;
+  const auto p = architecture.operands()[last].probabilities(), q = architecture.operands()[last + 1].probabilities();
   CHECK(p[0] > p[2]);
   for (const double share : q) CHECK(share == doctest::Approx(1.0 / 3));
   CHECK_THROWS_AS(architecture.begin({}, {}), ValueError);
+}
+
+TEST_CASE("search: operands begin with more bits where these cost less") {
+  const auto net = test::make_supernet();
+  search::Architecture architecture(*net, kCandidates);
+  const auto work = search::layer_work(*net, architecture, {16, 16, 3});
+  const std::vector<search::Constraint> constraints{{search::mean_weight_bits_table(kCandidates, work), 2.2},
+                                                    {search::mean_input_bits_table(kCandidates, work), 4.4}};
+  architecture.begin(constraints, search::Configuration(work.size(), 0));
+  const auto expected_bits = [&](std::size_t operand) {
+    const search::Operand& o = architecture.operands()[operand];
+    double sum = 0;
+    for (std::size_t k = 0; k < o.widths.size(); ++k) sum += o.probabilities()[k] * o.widths[k];
+    return sum;
+  };
+  // A weight of layer3 is 16 times as large as one of layer1, its input a quarter as large.
+  const std::size_t first = 0, last = work.size() - 1;
+  CHECK(work[last].weights == 16 * work[first].weights);
+  CHECK(expected_bits(2 * first) > expected_bits(2 * last) + 0.5);
+  CHECK(expected_bits(2 * first + 1) + 0.5 < expected_bits(2 * last + 1));
+  for (const auto& c : constraints) CHECK(architecture.expected(c.table) <= c.budget);
 }
 
 TEST_CASE("search: one that goes on from a copied state ends with the same bits, with any number of threads") {

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <iterator>
 #include <numeric>
 #include <optional>
@@ -16,68 +15,12 @@
 #include "spnet/nn/quantized_layer.hpp"
 #include "spnet/nn/switchable_batch_norm.hpp"
 #include "spnet/search/cell.hpp"
+#include "spnet/search/operand.hpp"
 #include "spnet/search/plan.hpp"
 
 namespace spnet {
 inline namespace v0 {
 namespace search {
-
-/// The widths that a search may choose among, each list ascending.
-struct Candidates {
-  std::vector<int> weights, activations;  ///< 1..8, or 32
-
-  /// All pairs, those of the first weight width first: the columns of cost tables.
-  std::vector<Precision> pairs() const {
-    std::vector<Precision> out;
-    for (const int w : weights)
-      for (const int a : activations) out.push_back({w, a});
-    return out;
-  }
-};
-
-/// Throws ValueError, naming `op`, unless both lists are widths in ascending order, 64 pairs at most.
-inline void check_candidates(const Candidates& candidates, const char* op) {
-  for (const auto* widths : {&candidates.weights, &candidates.activations}) {
-    check<ValueError>(!widths->empty() && std::is_sorted(widths->begin(), widths->end(), std::less_equal<>()) &&
-                          std::all_of(widths->begin(), widths->end(), is_bit_width),
-                      op, ": candidates ", join(*widths, {}, ","), " given, expected ascending widths of 1..8 or 32");
-  }
-  check<ValueError>(candidates.weights.size() * candidates.activations.size() <= 64, op, ": ",
-                    candidates.weights.size() * candidates.activations.size(), " pairs of widths, expected up to 64");
-}
-
-/// The weight or the input of a layer, whose width is to be found.
-struct Operand {
-  std::string name;         ///< "layer1.0.conv1.weight" or "layer1.0.conv1.input"
-  std::vector<int> widths;  ///< K candidates
-  Variable<float> logits;   ///< [K], the architecture parameters α; 0 until the search begins
-  Tensor<float> decision;   ///< [1], the place of the width that was decided for; −1: none yet
-
-  bool is_decided() const { return decision.data()[0] >= 0; }
-  std::size_t decided() const { return static_cast<std::size_t>(decision.data()[0]); }
-  /// softmax(α); 1 and 0 once it is decided.
-  std::vector<double> probabilities() const {
-    std::vector<double> p(widths.size(), 0);
-    if (is_decided()) {
-      p[decided()] = 1;
-      return p;
-    }
-    const auto alpha = logits.value().span();
-    const double most = static_cast<double>(*std::max_element(alpha.begin(), alpha.end()));
-    double sum = 0;
-    for (std::size_t i = 0; i < p.size(); ++i) sum += p[i] = std::exp(static_cast<double>(alpha[i]) - most);
-    for (double& v : p) v /= sum;
-    return p;
-  }
-  /// 1 − H(p)/log K: 0 where all widths are as likely, 1 where one alone is (SSPS decides by it; the form is that of
-  /// SGAS [later]).
-  double certainty() const {
-    double entropy = 0;
-    for (const double p : probabilities())
-      if (p > 0) entropy -= p * std::log(p);
-    return widths.size() > 1 ? 1 - entropy / std::log(static_cast<double>(widths.size())) : 1;
-  }
-};
 
 /// The architecture parameters of a network: two operands for each of its quantized layers, in the order of
 /// nn::quantized_layers. Costs are tables whose columns are Candidates::pairs().
@@ -193,16 +136,29 @@ class Architecture {
   }
 
   /// Before anything is decided: `possible`, as places of pairs, keeps the constraints that there will be, and operands
-  /// whose widths count in them begin with p(b) ~ exp(−κ·(log₂ b − m)²), κ = 1.5, the one m for which the expected
-  /// costs just keep them, or the least tried where none does [ours]. From all widths alike, a search at few bits would
-  /// spend its time on getting there, and decide by what a width costs rather than by what it is worth.
+  /// whose widths count in them begin with p(b) ~ exp(−κ·(log₂ b − log₂ m)²), κ = 1.5, around a width of their own,
+  /// m = β − ½·log₂ c with c what a bit costs: where the error of each operand, 4^−b, harms as much as another's, bits
+  /// are best shared out so (reverse water-filling). β is the one for which the expected costs just keep the
+  /// constraints, or the least tried where none does [ours]. From all widths alike, a search at few bits would spend
+  /// its time on getting there, and decide by what a width costs rather than by what it is worth.
   void begin(const std::vector<Constraint>& constraints, const Configuration& possible) {
     check<ValueError>(possible.size() == layers_.size(), "search: a configuration of ", possible.size(),
                       " layers given, the network has ", layers_.size());
     std::copy(possible.begin(), possible.end(), plan_.data());
-    // From more than the largest width down to where nearly all is at the smallest.
-    for (double m = std::log2(kFloatBits) + 1; m > -4; m -= 0.01) {
-      begin_around(constraints, m);
+    std::vector<std::optional<double>>
+        offsets;  // of m, from that of the dearest operand; none where widths do not count
+    double dearest = 0, furthest = 0;
+    for (std::size_t i = 0; i < operands_.size(); ++i)
+      dearest = std::max(dearest, bit_cost(i, constraints).value_or(0));
+    for (std::size_t i = 0; i < operands_.size(); ++i) {
+      auto& offset = offsets.emplace_back(bit_cost(i, constraints));
+      // What costs nothing, or less, with more bits has as many as there are.
+      if (offset) offset = dearest > 0 ? -0.5 * std::log2(std::max(*offset / dearest, 0x1p-128)) : 0;
+      furthest = std::max(furthest, offset.value_or(0));
+    }
+    constexpr double least = 0x1p-4;  // where nearly all is at the smallest width
+    for (double beta = 2 * kFloatBits; beta > least - furthest; beta -= 0.01) {
+      begin_around(offsets, beta, least);
       if (std::all_of(constraints.begin(), constraints.end(),
                       [&](const Constraint& c) { return expected(c.table) <= c.budget; }))
         break;
@@ -250,23 +206,38 @@ class Architecture {
   }
 
  private:
-  void begin_around(const std::vector<Constraint>& constraints, double m) {
+  void begin_around(const std::vector<std::optional<double>>& offsets, double beta, double least) {
     constexpr double kappa = 1.5;
     for (std::size_t i = 0; i < operands_.size(); ++i) {
-      const auto counts = [&](const Constraint& c) { return depends_on(c.table.layers[i / 2], i % 2 == 0); };
-      if (std::none_of(constraints.begin(), constraints.end(), counts)) continue;
+      if (!offsets[i]) continue;
+      const double m = std::log2(std::clamp(beta + *offsets[i], least, 2.0 * kFloatBits));
       for (std::size_t k = 0; k < operands_[i].widths.size(); ++k) {
         const double distance = std::log2(operands_[i].widths[k]) - m;
         operands_[i].logits.value().data()[k] = static_cast<float>(-kappa * distance * distance);
       }
     }
   }
-  // Whether a layer's costs are others at another width of its weights, or of its input.
-  bool depends_on(const std::vector<double>& costs, bool of_weights) const {
-    const std::size_t inputs = candidates_.activations.size();
-    for (std::size_t pair = 0; pair < costs.size(); ++pair)
-      if (costs[pair] != costs[of_weights ? pair % inputs : pair / inputs * inputs]) return true;
-    return false;
+  // What a bit more of an operand costs, as shares of the budgets, on average over widths; nothing where no constraint
+  // depends on it.
+  std::optional<double> bit_cost(std::size_t operand, const std::vector<Constraint>& constraints) const {
+    const bool of_weights = operand % 2 == 0;
+    const std::size_t inputs = candidates_.activations.size(), pairs = candidates_.pairs().size();
+    const std::vector<int>& widths = operands_[operand].widths;
+    std::optional<double> sum;
+    for (const Constraint& c : constraints) {
+      const std::vector<double>& costs = c.table.layers[operand / 2];
+      bool depends = false;
+      double rise = 0;  // from the smallest to the largest width, over those of the other operand
+      for (std::size_t pair = 0; pair < pairs; ++pair) {
+        const std::size_t place = of_weights ? pair / inputs : pair % inputs,
+                          smallest = of_weights ? pair % inputs : pair - place;
+        depends = depends || costs[pair] != costs[smallest];
+        if (place + 1 == widths.size()) rise += costs[pair] - costs[smallest];
+      }
+      const double others = static_cast<double>(pairs / widths.size());
+      if (depends) sum = sum.value_or(0) + rise / others / (widths.back() - widths.front()) / c.budget;
+    }
+    return sum;
   }
   static int likeliest(const Operand& o) {
     const auto p = o.probabilities();
