@@ -154,7 +154,7 @@ TEST_CASE("search: operands begin with more bits where these cost less") {
   const auto net = test::make_supernet();
   search::Architecture architecture(*net, kCandidates);
   const auto work = search::layer_work(*net, architecture, {16, 16, 3});
-  const std::vector<search::Constraint> constraints{{search::mean_weight_bits_table(kCandidates, work), 2.2},
+  const std::vector<search::Constraint> constraints{{search::mean_weight_bits_table(kCandidates, work), 2.8},
                                                     {search::mean_input_bits_table(kCandidates, work), 4.4}};
   architecture.begin(constraints, search::Configuration(work.size(), 0));
   const auto expected_bits = [&](std::size_t operand) {
@@ -168,7 +168,11 @@ TEST_CASE("search: operands begin with more bits where these cost less") {
   CHECK(work[last].weights == 16 * work[first].weights);
   CHECK(expected_bits(2 * first) > expected_bits(2 * last) + 0.5);
   CHECK(expected_bits(2 * first + 1) + 0.5 < expected_bits(2 * last + 1));
-  for (const auto& c : constraints) CHECK(architecture.expected(c.table) <= c.budget);
+  // Each of two constraints is spent, though the one on inputs is the tighter.
+  for (const auto& c : constraints) {
+    CHECK(architecture.expected(c.table) <= c.budget);
+    CHECK(architecture.expected(c.table) > 0.99 * c.budget);
+  }
 }
 
 TEST_CASE("search: one that goes on from a copied state ends with the same bits, with any number of threads") {

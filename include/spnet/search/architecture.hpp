@@ -138,15 +138,15 @@ class Architecture {
   /// Before anything is decided: `possible`, as places of pairs, keeps the constraints that there will be, and operands
   /// whose widths count in them begin with p(b) ~ exp(−κ·(log₂ b − log₂ m)²), κ = 1.5, around a width of their own,
   /// m = β − ½·log₂ c with c what a bit costs: where the error of each operand, 4^−b, harms as much as another's, bits
-  /// are best shared out so (reverse water-filling). β is the one for which the expected costs just keep the
-  /// constraints, or the least tried where none does [ours]. From all widths alike, a search at few bits would spend
-  /// its time on getting there, and decide by what a width costs rather than by what it is worth.
+  /// are best shared out so (reverse water-filling). β, of weights and of inputs, is the largest for which the expected
+  /// costs keep the constraints, or the least tried where none does [ours]. From all widths alike, a search at few bits
+  /// would spend its time on getting there, and decide by what a width costs rather than by what it is worth.
   void begin(const std::vector<Constraint>& constraints, const Configuration& possible) {
     check<ValueError>(possible.size() == layers_.size(), "search: a configuration of ", possible.size(),
                       " layers given, the network has ", layers_.size());
     std::copy(possible.begin(), possible.end(), plan_.data());
-    std::vector<std::optional<double>>
-        offsets;  // of m, from that of the dearest operand; none where widths do not count
+    // Of m, from that of the dearest operand; none where widths do not count.
+    std::vector<std::optional<double>> offsets;
     double dearest = 0, furthest = 0;
     for (std::size_t i = 0; i < operands_.size(); ++i)
       dearest = std::max(dearest, bit_cost(i, constraints).value_or(0));
@@ -156,13 +156,19 @@ class Architecture {
       if (offset) offset = dearest > 0 ? -0.5 * std::log2(std::max(*offset / dearest, 0x1p-128)) : 0;
       furthest = std::max(furthest, offset.value_or(0));
     }
-    constexpr double least = 0x1p-4;  // where nearly all is at the smallest width
-    for (double beta = 2 * kFloatBits; beta > least - furthest; beta -= 0.01) {
-      begin_around(offsets, beta, least);
-      if (std::all_of(constraints.begin(), constraints.end(),
-                      [&](const Constraint& c) { return expected(c.table) <= c.budget; }))
-        break;
-    }
+    constexpr double least = 0x1p-4, step = 0.01;  // at `least` nearly all is at the smallest width
+    const auto holds = [&](double of_weights, double of_inputs) {
+      begin_around(offsets, of_weights, of_inputs, least);
+      return std::all_of(constraints.begin(), constraints.end(),
+                         [&](const Constraint& c) { return expected(c.table) <= c.budget; });
+    };
+    double both = 2 * kFloatBits;
+    while (!holds(both, both) && both > least - furthest) both -= step;
+    // What the one kind of operand may not spend is left to the other, where constraints are apart.
+    double weights = both, inputs = both;
+    while (weights < 2 * kFloatBits && holds(weights + step, inputs)) weights += step;
+    while (inputs < 2 * kFloatBits && holds(weights, inputs + step)) inputs += step;
+    holds(weights, inputs);
     apply_choice();
   }
   /// The most likely configuration, as places of pairs, with what is decided, within constraints: see plan_within.
@@ -206,10 +212,12 @@ class Architecture {
   }
 
  private:
-  void begin_around(const std::vector<std::optional<double>>& offsets, double beta, double least) {
+  void begin_around(const std::vector<std::optional<double>>& offsets, double of_weights, double of_inputs,
+                    double least) {
     constexpr double kappa = 1.5;
     for (std::size_t i = 0; i < operands_.size(); ++i) {
       if (!offsets[i]) continue;
+      const double beta = i % 2 == 0 ? of_weights : of_inputs;
       const double m = std::log2(std::clamp(beta + *offsets[i], least, 2.0 * kFloatBits));
       for (std::size_t k = 0; k < operands_[i].widths.size(); ++k) {
         const double distance = std::log2(operands_[i].widths[k]) - m;
