@@ -53,6 +53,7 @@ class PruneLog {
  public:
   /// Throws FileError, naming the line, where the file is there and is no log.
   explicit PruneLog(std::filesystem::path path);
+  const std::filesystem::path& path() const { return path_; }
   const std::vector<nlohmann::json>& lines() const { return lines_; }
   /// Throws FileError where it cannot be written.
   void add(nlohmann::json line);

@@ -1,7 +1,6 @@
 #include "prune_session.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <limits>
@@ -13,10 +12,9 @@
 #include "budget_text.hpp"
 #include "data_source.hpp"
 #include "networks.hpp"
-#include "progress.hpp"
 #include "prune_judge.hpp"
+#include "prune_search.hpp"
 #include "run_folder.hpp"
-#include "signals.hpp"
 #include "spnet/files/atomic_file.hpp"
 #include "spnet/io/module_file.hpp"
 #include "spnet/prune/ratio_search.hpp"
@@ -64,7 +62,6 @@ class PruneSession {
   // Where a size is asked for; less rounding.
   bool meets_size() const { return budget_.kind == "size-mib" && size_mib() <= budget_.amount * (1 + 1e-9); }
 
-  prune::CriterionOptions criterion() const;
   std::vector<std::string> prunable() const;
   std::optional<bool> pass(int number);
   bool step(int number, const std::vector<std::string>& names, int pass_number);
@@ -123,7 +120,7 @@ void PruneSession::open() {
 void PruneSession::require_reachable() {
   const std::vector<Precision> switches = run_.switches;
   prune::ChannelMasks masks(prune::channel_graph(*model_, image(), switches));
-  const prune::RatioMasks network(*model_, masks, switches, criterion(), config_.multiple);
+  const prune::RatioMasks network(*model_, masks, switches, criterion_options(config_), config_.multiple);
   prune::detail::require_groups(network);
   const double before = size_mib(), least = before * network.least_bits(config_.most);
   check<ValueError>(least < before, "prune: --most ", config_.most, " given, which removes no filter of any layer");
@@ -193,18 +190,9 @@ io::TensorFile PruneSession::network_file() const {
   return file;
 }
 
-prune::CriterionOptions PruneSession::criterion() const {
-  return {.measure = config_.measure == "distance" ? prune::Measure::kDistance : prune::Measure::kAngle,
-          .kernels = config_.kernels == "own" ? prune::Kernels::kOwn : prune::Kernels::kNext,
-          .order = config_.order == "smallest" ? prune::Order::kSmallest
-                   : config_.order == "random" ? prune::Order::kRandom
-                                               : prune::Order::kLargest,
-          .seed = config_.seed};
-}
-
 std::vector<std::string> PruneSession::prunable() const {
   prune::ChannelMasks masks(prune::channel_graph(*model_, image(), run_.switches));
-  const prune::RatioMasks network(*model_, masks, run_.switches, criterion(), config_.multiple);
+  const prune::RatioMasks network(*model_, masks, run_.switches, criterion_options(config_), config_.multiple);
   std::vector<std::string> out;
   for (std::size_t i = 0; i < network.size(); ++i) out.push_back(network.group(i).name);
   return out;
@@ -248,54 +236,16 @@ void PruneSession::print_pareto() const {
 std::optional<std::vector<double>> PruneSession::ratios(prune::RatioMasks& network,
                                                         const std::vector<std::size_t>& searched, int number,
                                                         int pass_number) {
-  const bool greedy = config_.search == "greedy";
   double budget = std::numeric_limits<double>::infinity();
-  if (!greedy) {
+  if (config_.search != "greedy") {
     budget = 1 - config_.step;
     if (budget_.kind == "size-mib") budget = std::max(budget, budget_.amount / size_mib());
     // Where few channels are left, one pass may not get so far.
     budget = std::max(budget, network.remaining(std::vector<double>(network.size(), config_.most)).bits);
   }
   if (config_.search == "uniform") return prune::uniform_ratios(network, budget, config_.most);
-  prune::RatioSearchOptions options{
-      .most = config_.most,
-      .alpha = config_.alpha * std::pow(2.0, pass_number - 1),
-      .random_points = config_.random_points >= 0 ? config_.random_points
-                       : greedy                   ? 5
-                                                  : 10,
-      .guided_points = config_.guided_points >= 0 ? config_.guided_points
-                       : greedy                   ? 5
-                                                  : 50,
-      .acquisition = config_.acquisition == "ucb" ? prune::upper_confidence_bound() : prune::expected_improvement,
-      .seed = config_.seed + static_cast<std::uint64_t>(number),
-      .budget = budget};
-  for (const auto& line : log_.lines())
-    if (line.contains("trial") && line["step"] == number) {
-      options.known.push_back({line["trial"].at("ratios").get<std::vector<double>>(),
-                               line["trial"].at("loss").get<double>(), line["trial"].at("objective").get<double>()});
-      check<FileError>(options.known.back().ratios.size() == network.size(), state_.string(), ": a trial of step ",
-                       number, " in log.jsonl has ", options.known.back().ratios.size(), " ratios, the network has ",
-                       network.size());
-    }
-  bool stopped = false;
-  const auto total = static_cast<std::int64_t>(3 + options.random_points + options.guided_points);
-  std::int64_t done = std::ssize(options.known);
-  double least = std::numeric_limits<double>::infinity();
-  for (const prune::RatioTrial& trial : options.known) least = std::min(least, trial.loss);
-  Progress progress(message("step ", number), total, "trials", done);
-  options.progress = [&](const prune::RatioTrial& trial) {
-    log_.add({{"step", number},
-              {"trial", {{"ratios", trial.ratios}, {"loss", trial.loss}, {"objective", trial.objective}}}});
-    least = std::min(least, trial.loss);
-    progress.update(++done, message("loss ", trial.loss, ", least ", least));
-    return !(stopped = stop_requested());
-  };
-  const prune::RatioTrial found = prune::search_ratios(
-      network, std::vector<double>(network.size(), 0), searched, [this] { return judge().trial_loss(*model_); },
-      options);
-  progress.finish();
-  if (stopped) return std::nullopt;
-  return found.ratios;
+  return search_step(network, searched, config_, {number, pass_number, budget}, log_,
+                     [this] { return judge().trial_loss(*model_); });
 }
 
 // Retrains the network, in a run of its own.
@@ -321,7 +271,7 @@ bool PruneSession::step(int number, const std::vector<std::string>& names, int p
     return true;
   }
   prune::ChannelMasks masks(prune::channel_graph(*model_, image(), run_.switches));
-  prune::RatioMasks network(*model_, masks, run_.switches, criterion(), config_.multiple);
+  prune::RatioMasks network(*model_, masks, run_.switches, criterion_options(config_), config_.multiple);
   std::vector<std::size_t> searched;
   for (std::size_t i = 0; i < network.size(); ++i)
     if (std::find(names.begin(), names.end(), network.group(i).name) != names.end()) searched.push_back(i);
