@@ -101,33 +101,19 @@ class Engine {
   /// images [N,H,W,C], prepared as the network's Preparation says → logits [N,classes]. Throws ShapeError on other
   /// images, NumericError where values that are to become codes are not finite.
   Tensor<float> run(const Tensor<float>& images) {
-    const Shape& image = model_->graph().input;
-    check<ShapeError>(
-        images.rank() == image.rank() + 1 && detail::without_batch(images.shape()) == image && images.dim(0) > 0,
-        "engine: images ", images.shape(), " given, expected ", detail::with_batch(image, -1));
-    const ThreadCountGuard threads(options_.threads);
-    // Where the cache had to give something up, plans that are not in use let go of it.
-    if (!current_ || current_->images != images.dim(0) || evictions_ != model_->evictions()) prepare(images.dim(0));
-    const Plan& plan = current_->plan;
-    const Memory memory(block_, plan.memory.offsets);
-    images.copy_to(memory.at<float>(plan.input));
-    for (const auto& step : plan.steps)
-      if (!step->run(memory, product_of(*step))) throw_not_finite(*step);
-    const Shape shape = detail::with_batch(model_->shapes().back(), images.dim(0));
-    return memory.tensor(plan.output, shape).clone();
+    return run_steps(images, [](const auto& step) { return step(); });
   }
 
-  /// Milliseconds that each step of plan() takes for one image, for reports.
+  /// Milliseconds that each step of plan() takes for one image, for reports. Throws as `run`.
   std::vector<double> step_times(const Tensor<float>& image) {
     run(image);
-    const ThreadCountGuard threads(options_.threads);
-    const Memory memory(block_, current_->plan.memory.offsets);
     std::vector<double> out;
-    for (const auto& step : current_->plan.steps) {
+    run_steps(image, [&](const auto& step) {
       const auto begin = std::chrono::steady_clock::now();
-      step->run(memory, product_of(*step));
+      const bool finite = step();
       out.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
-    }
+      return finite;
+    });
     return out;
   }
 
@@ -168,6 +154,24 @@ class Engine {
     std::uint64_t used;  // when, in switches
     std::unique_ptr<Session> session;
   };
+  // `call(step)` calls each step, whose result it returns: whether all that became codes was finite.
+  template <class Call>
+  Tensor<float> run_steps(const Tensor<float>& images, const Call& call) {
+    const Shape& image = model_->graph().input;
+    check<ShapeError>(
+        images.rank() == image.rank() + 1 && detail::without_batch(images.shape()) == image && images.dim(0) > 0,
+        "engine: images ", images.shape(), " given, expected ", detail::with_batch(image, -1));
+    const ThreadCountGuard threads(options_.threads);
+    // Where the cache had to give something up, plans that are not in use let go of it.
+    if (!current_ || current_->images != images.dim(0) || evictions_ != model_->evictions()) prepare(images.dim(0));
+    const Plan& plan = current_->plan;
+    const Memory memory(block_, plan.memory.offsets);
+    images.copy_to(memory.at<float>(plan.input));
+    for (const auto& step : plan.steps)
+      if (!call([&] { return step->run(memory, product_of(*step)); })) throw_not_finite(*step);
+    const Shape shape = detail::with_batch(model_->shapes().back(), images.dim(0));
+    return memory.tensor(plan.output, shape).clone();
+  }
   // Of the present session.
   const Product* product_of(const Step& step) const {
     return step.product < 0 ? nullptr : current_->products[static_cast<std::size_t>(step.product)].get();
