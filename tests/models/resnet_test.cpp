@@ -30,7 +30,7 @@ Tensor<float> images(std::int64_t side, std::int64_t count = 2) {
 
 }  // namespace
 
-TEST_CASE("models: parameter counts are those of the published networks") {
+TEST_CASE("models: parameter counts are those of the published networks" * doctest::test_suite("size")) {
   CHECK(float_parameters(*models::make_model("resnet18", {.classes = 1000, .stem = "imagenet"})) == 11689512);
   CHECK(float_parameters(*models::make_model("resnet34", {.classes = 1000, .stem = "imagenet"})) == 21797672);
   CHECK(float_parameters(*models::make_model("resnet50", {.classes = 1000, .stem = "imagenet"})) == 25557032);

@@ -6,7 +6,7 @@
 
 using namespace spnet;
 
-TEST_CASE("nn: the size rule gives the published sizes of ResNet-18") {
+TEST_CASE("nn: the size rule gives the published sizes of ResNet-18" * doctest::test_suite("size")) {
   const auto net = models::make_model(
       "resnet18", {.classes = 1000, .stem = "imagenet", .quantization = {.switches = parse_switches("w1a1,w2a2,w32a32")}});
   const auto mib = [&](Precision p) { return static_cast<double>(nn::model_size_bytes(*net, p)) / (1 << 20); };

@@ -36,7 +36,7 @@ Sizes sizes_of(nn::Classifier& net, Precision p) {
 
 }  // namespace
 
-TEST_SUITE_BEGIN("size");  // which no instruction set changes
+TEST_SUITE_BEGIN("size");
 
 TEST_CASE("pack: ResNet-18 with 1-bit weights takes at most 3.45 MiB, its first and last layer in float") {
   const double mib = file_bytes(*resnet18("dorefa", {{1, 1}}), {{1, 1}}) / (1 << 20);
