@@ -30,7 +30,7 @@ struct SearchConfig {
   std::string cell = "gumbel-hard";
   double temperature = 1, last_temperature = 1;
   double penalty = 1;
-  double rate = 0.02;  ///< of the architecture parameters
+  double rate = 0.05;  ///< of the architecture parameters
   double warmup_epochs = 1, decide_epochs = 1;
   LatencyTable latency;      ///< where a constraint needs it
   std::string latency_file;  ///< where it was read from; empty: it was measured when the search began

@@ -57,7 +57,7 @@ struct SspsOptions {
   double temperature = 1;        ///< of the cell at the beginning, > 0; it falls in a straight line to
   double last_temperature = 1;   ///< this at the end
   double penalty = 1;            ///< λ, ≥ 0
-  double learning_rate = 0.02;   ///< of the architecture parameters, with Adam; > 0
+  double learning_rate = 0.05;   ///< of the architecture parameters, with Adam; > 0
   std::uint64_t steps = 0;          ///< of the whole search, > 0
   std::uint64_t warmup_steps = 0;   ///< architecture parameters are left alone so long
   std::uint64_t decide_every = 1;   ///< steps between decisions, the first that long after the warm-up; > 0
