@@ -124,9 +124,9 @@ FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Mod
   // A table of latencies is only nearly additive: where what was found is slower than it says, the budget is tightened.
   constexpr int kRounds = 4;
   double fastest = std::numeric_limits<double>::infinity();
-  int rounds = 0;
   std::size_t slow = 0;  // the budget
-  for (int round = 0; round < kRounds; ++round) {
+  int rounds = 0;
+  for (; rounds < kRounds; ++rounds) {
     Progress progress("searching", static_cast<std::int64_t>(request.evaluations), "configurations");
     search::MixedSearchOptions options{.evaluations = request.evaluations, .seed = request.seed};
     options.progress = [&](int done, int expected) {
@@ -137,7 +137,7 @@ FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Mod
     try {
       mixed.emplace(graph.layers.size(), graph.precisions.size(), loss, constraints, names, options);
     } catch (const ValueError&) {
-      if (round == 0) throw;
+      if (rounds == 0) throw;
       break;  // of budgets that were tightened
     }
     const auto result = mixed->run();
@@ -146,7 +146,6 @@ FoundConfiguration search_configuration(const std::shared_ptr<const runtime::Mod
     out.loss = result.loss;
     out.measured = static_cast<int>(known.size());
     out.costs.clear();
-    ++rounds;
     bool is_slow = false;
     for (std::size_t k = 0; k < budgets.size(); ++k) {
       double cost = budgets[k].constraint.table.of(result.configuration);
