@@ -53,8 +53,8 @@ inline Variable<float> gumbel_hard_cell(const Variable<float>& logits, double te
 /// "softmax": softmax(α/τ), every width in every step (as EdMIPS);
 /// "gumbel": softmax((α + G)/τ) with Gumbel noise G;
 /// "gumbel-hard": one width in the forward pass, argmax(α + G); the gradient is that of "gumbel" (straight-through).
-/// Which of them SSPS (arXiv 2103.02904) has is not known [open]. In mixtures widths add up to operands that are richer
-/// than any of them; "gumbel-hard" trains what will be there when all is decided (compared in bench/results.md). Users
+/// Which of them SSPS (arXiv 2103.02904) has is not known [open]. "gumbel-hard" costs least and trains what will be
+/// there when all is decided, but stays near where it begins; mixtures go further (compared in bench/results.md). Users
 /// may add their own. Costs and certainties are those of softmax(α), whatever τ is.
 inline std::map<std::string, Cell>& cells() {
   static std::map<std::string, Cell> known = {{"softmax", detail::softmax_cell},
