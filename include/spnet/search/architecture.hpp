@@ -145,13 +145,13 @@ class Architecture {
     check<ValueError>(possible.size() == layers_.size(), "search: a configuration of ", possible.size(),
                       " layers given, the network has ", layers_.size());
     std::copy(possible.begin(), possible.end(), plan_.data());
-    // Of m, from that of the dearest operand; none where widths do not count.
-    std::vector<std::optional<double>> offsets;
+    std::vector<std::optional<double>> offsets;  // of m, from that of the dearest operand; none: widths do not count
     double dearest = 0, furthest = 0;
-    for (std::size_t i = 0; i < operands_.size(); ++i)
-      dearest = std::max(dearest, bit_cost(i, constraints).value_or(0));
     for (std::size_t i = 0; i < operands_.size(); ++i) {
-      auto& offset = offsets.emplace_back(bit_cost(i, constraints));
+      offsets.push_back(bit_cost(i, constraints));
+      dearest = std::max(dearest, offsets.back().value_or(0));
+    }
+    for (auto& offset : offsets) {
       // What costs nothing, or less, with more bits has as many as there are.
       if (offset) offset = dearest > 0 ? -0.5 * std::log2(std::max(*offset / dearest, 0x1p-128)) : 0;
       furthest = std::max(furthest, offset.value_or(0));
