@@ -10,33 +10,21 @@
 # program), ARGS (more options for every run), JOINT_ARGS (for the switchable network alone)
 set -euo pipefail
 
-if [ $# -lt 2 ]; then
-  sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2
-  exit 2
-fi
+. "$(dirname -- "${BASH_SOURCE[0]}")/runs.sh"
+[ $# -ge 2 ] || usage
 data=$1 out=$2 epochs=${3:-6} seed=${4:-1}
 read -r -a bits <<< "${BITS:-1 2 4 8 32}"
 read -r -a twin_rates <<< "${TWIN_LRS:-0.1 0.05}"
 read -r -a more <<< "${ARGS:-}"
 read -r -a joint <<< "${JOINT_ARGS:-}"
-spnet=${SPNET:-$(dirname -- "${BASH_SOURCE[0]}")/../build/tools/spnet}
 mkdir -p -- "$out"
 
-# train NAME SWITCHES RATE OPTION…: from the start, or from the last checkpoint; nothing where it is finished.
+# train NAME SWITCHES RATE OPTION…
 train() {
   local run=$out/$1 switches=$2 rate=$3
   shift 3
-  if [ ! -e "$run.done" ]; then
-    if [ -e "$run/config.json" ]; then
-      "$spnet" train --resume "$run" --save-every 100
-    else
-      "$spnet" train --model resnet20 --data "$data" --switches "$switches" --lr "$rate" --epochs "$epochs" \
-        --seed "$seed" --save-every 100 "${more[@]}" "$@" --out "$run"
-    fi
-    # A run that was stopped with Ctrl-C ends well, too, but not at its last epoch.
-    [ "$(wc -l < "$run/metrics.jsonl")" -eq "$epochs" ] || exit 1
-    touch "$run.done"
-  fi
+  run_once train "$run" "$epochs" --model resnet20 --data "$data" --switches "$switches" --lr "$rate" --epochs "$epochs" \
+    --seed "$seed" "${more[@]}" "$@" --out "$run"
 }
 # top1 NAME SWITCH: in percent, after the last epoch.
 top1() { tail -n 1 "$out/$1/metrics.jsonl" | python3 -c 'import json,sys; print("%.2f" % json.load(sys.stdin)["test"][sys.argv[1]]["top1"])' "$2"; }
