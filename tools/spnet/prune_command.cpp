@@ -10,6 +10,7 @@
 #include "line_chart.hpp"
 #include "networks.hpp"
 #include "prune_session.hpp"
+#include "prune_start.hpp"
 #include "run_folder.hpp"
 #include "signals.hpp"
 #include "spnet/core/parallel.hpp"

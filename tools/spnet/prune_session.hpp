@@ -21,9 +21,6 @@ bool prune_run(const std::string& out, const PruneConfig& config, const SessionO
 /// Goes on with it.
 bool resume_prune(const std::string& out, const SessionOptions& options);
 
-/// Of the network at its highest switch, by the size rule of nn::model_size_bits.
-double size_mib(const RunConfig& config, const nn::Module& model);
-
 /// The passes of a run that was pruned, the run itself first.
 std::vector<PrunedPoint> pruned_points(const std::string& out);
 
