@@ -7,7 +7,8 @@
 #   RUN  a trained run that left the held-out images of `spnet prune` alone (train --train-images)
 #   OUT  folder for the runs
 # environment: SHARES of the size that are left ("0.75"), SEEDS ("1 2 3"), SPNET (the program), ARGS (more options of
-# every pruning), CONTROL (the options that RUN was trained with: then it is trained further, too)
+# every run), FOUND (of those with a searched pruning), CONTROL (the options that RUN was trained with: then it is
+# trained further, too)
 set -euo pipefail
 
 . "$(dirname -- "${BASH_SOURCE[0]}")/runs.sh"
@@ -16,26 +17,29 @@ run=$1 out=$2 epochs=${3:-6} lr=${4:-0.02}
 read -r -a shares <<< "${SHARES:-0.75}"
 read -r -a seeds <<< "${SEEDS:-1 2 3}"
 read -r -a more <<< "${ARGS:-}"
+read -r -a searched <<< "${FOUND:-}"
 read -r -a control <<< "${CONTROL:-}"
 mkdir -p -- "$out"
 # By the size rule; of several switches, the highest counts.
 bytes=$("$spnet" info "$run" | awk '/^w[0-9]+a[0-9]+ / { n = $2 } END { print n }')
 
-# prune NAME SHARE SEARCH SEED
+# prune NAME SHARE SEED OPTION…
 prune() {
-  run_once prune "$out/$1" "$epochs" --run "$run" --search "$3" --step 0.95 --retrain 0 --final "$epochs" --lr "$lr" \
-    --seed "$4" --out "$out/$1" "${more[@]}" \
-    --budget "size-mib:$(python3 -c 'import sys; print(int(sys.argv[1]) * float(sys.argv[2]) / 2**20)' "$bytes" "$2")"
+  local name=$1 share=$2 seed=$3
+  shift 3
+  run_once prune "$out/$name" "$epochs" --run "$run" --step 0.95 --retrain 0 --final "$epochs" --lr "$lr" --seed "$seed" \
+    --out "$out/$name" "$@" "${more[@]}" \
+    --budget "size-mib:$(python3 -c 'import sys; print(int(sys.argv[1]) * float(sys.argv[2]) / 2**20)' "$bytes" "$share")"
 }
 
 for seed in "${seeds[@]}"; do
   if [ ${#control[@]} -gt 0 ]; then
     run_once train "$out/whole-$seed" "$epochs" "${control[@]}" --init "$run" --epochs "$epochs" --lr "$lr" --warmup 0 \
-      --seed "$seed" --out "$out/whole-$seed"
+      --seed "$seed" --out "$out/whole-$seed" "${more[@]}"
   fi
   for share in "${shares[@]}"; do
-    prune "found-$share-$seed" "$share" joint "$seed"
-    prune "uniform-$share-$seed" "$share" uniform "$seed"
+    prune "found-$share-$seed" "$share" "$seed" --search joint "${searched[@]}"
+    prune "uniform-$share-$seed" "$share" "$seed" --search uniform
   done
 done
 
