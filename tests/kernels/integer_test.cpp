@@ -196,3 +196,28 @@ TEST_CASE("kernels: tiles are shaped where they have another shape, whoever gave
   CHECK(shapings(fewer) == 1);
   Tiles::release();
 }
+
+TEST_CASE("kernels: elements of any number of channels, and nothing beside them") {
+  Random random(11);
+  for (const kernels::KernelTable* table : kernels::available())
+    for (const IntegerKernels* k : {&table->codes.small, &table->codes.exact})
+      for (const std::int64_t channels : {1, 3, 4, 14, 16, 17, 29, 31, 32, 55})
+        for (const std::int64_t pixels : {1, 2, 7, 23}) {
+          if (k->element_codes != 1) continue;
+          CAPTURE(k->name);
+          CAPTURE(channels);
+          CAPTURE(pixels);
+          const std::int64_t code_step = channels * between(random, 1, 2) + between(random, 0, 1);
+          const std::int64_t element_step = (channels + 3) / 4 * 4 + 4 * (between(random, 0, 9) / 9) * 5;
+          // Up to their last code, for sanitizers to see what is read behind it.
+          std::vector<std::uint8_t> codes(static_cast<std::size_t>((pixels - 1) * code_step + channels));
+          for (auto& c : codes) c = static_cast<std::uint8_t>(random.below(256));
+          std::vector<std::int32_t> expected;
+          for (std::int64_t p = 0; p < pixels; ++p)
+            for (std::int64_t c = 0; c < element_step; ++c)
+              expected.push_back(c < channels ? codes[static_cast<std::size_t>(p * code_step + c)] : 0);
+          std::vector<std::byte> found(static_cast<std::size_t>(pixels * element_step * k->element_bytes));
+          k->elements({codes.data(), code_step, pixels, channels, element_step, found.data(), 0});
+          CHECK(found == elements(expected, k->element_bytes));
+        }
+}

@@ -100,7 +100,7 @@ SPNET_INLINE void moments(const MomentsArgs<float>& a) {
   std::int64_t c = 0;
   for (; c + 4 * L::kCount <= a.channels; c += 4 * L::kCount) moments_columns<L, 4>(a, c, 4 * L::kCount, AllLanes{});
   for (; c + L::kCount <= a.channels; c += L::kCount) moments_columns<L, 1>(a, c, L::kCount, AllLanes{});
-  if (c < a.channels) moments_columns<L, 1>(a, c, a.channels - c, FirstLanes{static_cast<std::size_t>(a.channels - c)});
+  if (c < a.channels) moments_columns<L, 1>(a, c, a.channels - c, first_lanes<L>(a.channels - c));
 }
 
 // level = round(clamp(v, low, high)), half to even: see store_codes.
@@ -187,8 +187,7 @@ SPNET_INLINE void masked_sums(const NormalizeSumsArgs<float, X>& args) {
     sums_columns<L, kMask, kOfScale, 4>(a, c, 4 * L::kCount, AllLanes{});
   for (; c + L::kCount <= a.channels; c += L::kCount)
     sums_columns<L, kMask, kOfScale, 1>(a, c, L::kCount, AllLanes{});
-  if (c < a.channels)
-    sums_columns<L, kMask, kOfScale, 1>(a, c, a.channels - c, FirstLanes{static_cast<std::size_t>(a.channels - c)});
+  if (c < a.channels) sums_columns<L, kMask, kOfScale, 1>(a, c, a.channels - c, first_lanes<L>(a.channels - c));
 }
 template <class L, class X>
 SPNET_INLINE void normalize_sums(const NormalizeSumsArgs<float, X>& a) {
@@ -203,10 +202,10 @@ template <class L, class Pass>
 SPNET_INLINE void sweep_rows(Pass& pass, std::int64_t rows, std::int64_t channels, std::int64_t x_step,
                              std::int64_t y_step) {
   const std::int64_t whole = channels - channels % L::kCount;
-  const FirstLanes rest{static_cast<std::size_t>(channels - whole)};
+  const auto rest = first_lanes<L>(channels - whole);
   for (std::int64_t r = 0, x = 0, y = 0; r < rows; ++r, x += x_step, y += y_step) {
     for (std::int64_t c = 0; c < whole; c += L::kCount) pass.step(c, x + c, y + c, AllLanes{});
-    if (rest.count) pass.step(whole, x + whole, y + whole, rest);
+    if (whole < channels) pass.step(whole, x + whole, y + whole, rest);
   }
 }
 template <class L, class Pass, class X>

@@ -41,8 +41,9 @@ struct IntegerProductArgs {
   std::int64_t pixel_terms_line = 0;
 };
 
-/// The elements of `pixels` runs of codes, `code_step` codes apart: of each run `channels` elements, and zeros up to
-/// `element_step` elements. Elements of bits take bit `bit` of every code, in an order of their own.
+/// The elements of `pixels` runs of codes, `code_step` codes apart: as many as the `channels` codes of a run fill, the
+/// last with zeros, and zeros up to `element_step` elements. Elements of bits take bit `bit` of every code, in an order
+/// of their own that `channels` decides. What lies between the runs may be read.
 struct ElementArgs {
   const std::uint8_t* codes;
   std::int64_t code_step;

@@ -145,11 +145,20 @@ SPNET_INLINE void integer_tiles(const IntegerProductArgs& a) {
 
 // Where runs follow each other without a gap, on both sides, they are one.
 SPNET_INLINE ElementArgs joined(ElementArgs a, std::int64_t element_codes) {
-  if (a.code_step == a.channels * element_codes && a.element_step == a.channels) {
+  if (a.code_step == a.channels && a.element_step * element_codes == a.channels) {
     a.channels *= a.pixels;
+    a.element_step *= a.pixels;
     a.pixels = 1;
   }
   return a;
+}
+
+// Of whole blocks: loops of constant length, for the compiler to see vectors.
+template <class Element>
+SPNET_INLINE void copy_blocks(Element* to, const std::uint8_t* from, std::int64_t count) {
+  for (std::int64_t c = 0; c < count; c += kBlock) {
+    SPNET_UNROLL for (int i = 0; i < kBlock; ++i) to[c + i] = from[c + i];
+  }
 }
 
 // Codes to bytes or to int16.
@@ -158,11 +167,28 @@ SPNET_INLINE void code_elements(const ElementArgs& given) {
   const ElementArgs a = joined(given, 1);
   const std::uint8_t* from = a.codes;
   auto* to = reinterpret_cast<Element*>(a.elements);
-  for (std::int64_t p = 0; p < a.pixels; ++p, from += a.code_step, to += a.element_step) {
-    std::int64_t c = 0;
-    for (; c + kBlock <= a.channels; c += kBlock) {  // of constant length, for the compiler to see vectors
-      SPNET_UNROLL for (int i = 0; i < kBlock; ++i) to[c + i] = from[c + i];
+  const std::int64_t whole = a.channels - a.channels % kBlock, rest = a.channels - whole;
+  typedef std::uint8_t Codes __attribute__((vector_size(kBlock)));
+  typedef Element Elements __attribute__((vector_size(kBlock * sizeof(Element))));
+  Codes kept;
+  SPNET_UNROLL for (int i = 0; i < kBlock; ++i) kept[i] = i < rest ? 255 : 0;
+  // The block of the last channels reaches into the runs behind: what it writes there, they write again.
+  std::int64_t p = 0;
+  if (whole < a.element_step && a.element_step <= whole + kBlock) {
+    const std::int64_t codes = (kBlock - rest + a.code_step - 1) / a.code_step;
+    const std::int64_t elements = (kBlock - 1 + whole) / a.element_step;
+    const std::int64_t reaching = a.pixels - (codes > elements ? codes : elements);
+    for (; p < reaching; ++p, from += a.code_step, to += a.element_step) {
+      copy_blocks(to, from, whole);
+      Codes last;
+      AllLanes{}.load(last, from + whole);
+      last &= kept;
+      AllLanes{}.store(to + whole, __builtin_convertvector(last, Elements));
     }
+  }
+  for (; p < a.pixels; ++p, from += a.code_step, to += a.element_step) {
+    copy_blocks(to, from, whole);
+    std::int64_t c = whole;
     for (; c < a.channels; ++c) to[c] = from[c];
     for (; c < a.element_step; ++c) to[c] = 0;
   }
@@ -176,14 +202,20 @@ SPNET_INLINE void bit_elements(const ElementArgs& given) {
   for (std::int64_t p = 0; p < a.pixels; ++p, from += a.code_step, to += a.element_step) {
     std::int64_t c = 0;
     if constexpr (requires(typename I::Vector v) { I::pack_bits(to, v, a.bit); }) {
-      for (; c + I::kLanes / 2 <= a.channels; c += I::kLanes / 2) {
+      for (; c + 4 * I::kLanes <= a.channels; c += 4 * I::kLanes) {
         typename I::Vector codes;
-        AllLanes{}.load(codes, from + 8 * c);
-        I::pack_bits(to + c, codes, a.bit);
+        AllLanes{}.load(codes, from + c);
+        I::pack_bits(to + c / 8, codes, a.bit);
       }
     }
-    for (; c < a.channels; ++c) to[c] = std::byte{pack_bits(from + 8 * c, a.bit)};
-    for (; c < a.element_step; ++c) to[c] = std::byte{0};
+    for (; c + 8 <= a.channels; c += 8) to[c / 8] = std::byte{pack_bits(from + c, a.bit)};
+    if (c < a.channels) {
+      std::uint64_t last;
+      FirstLanes{static_cast<std::size_t>(a.channels - c)}.load(last, from + c);
+      to[c / 8] = std::byte{pack_bits(reinterpret_cast<const std::uint8_t*>(&last), a.bit)};
+      c += 8;
+    }
+    for (c /= 8; c < a.element_step; ++c) to[c] = std::byte{0};
   }
 }
 

@@ -29,20 +29,40 @@ struct FirstLanes {
   template <class V, class E>
   SPNET_INLINE void load(V& v, const E* from) const {
     v = V{};
-    std::memcpy(&v, from, count * sizeof(E));
+    copy<sizeof v / 2>(&v, from, count * sizeof(E));
   }
   template <class E, class V>
   SPNET_INLINE void store(E* to, const V& v) const {
-    std::memcpy(to, &v, count * sizeof(E));
+    copy<sizeof v / 2>(to, &v, count * sizeof(E));
+  }
+
+ private:
+  // By powers of two from kMost down: memcpy with a length that the compiler does not know is a call.
+  template <std::size_t kMost>
+  SPNET_INLINE static void copy(void* to, const void* from, std::size_t bytes) {
+    if (bytes & kMost) {
+      std::memcpy(to, from, kMost);
+      to = static_cast<std::byte*>(to) + kMost;
+      from = static_cast<const std::byte*>(from) + kMost;
+    }
+    if constexpr (kMost > 1) copy<kMost / 2>(to, from, bytes);
   }
 };
+// The first lanes of L's vectors, by instructions of its own where it has such.
+template <class L>
+SPNET_INLINE auto first_lanes(std::int64_t count) {
+  if constexpr (requires { L::first(count); })
+    return L::first(count);
+  else
+    return FirstLanes{static_cast<std::size_t>(count)};
+}
 
 // Calls pass.step(i, move) for every vector of `count` elements.
 template <class L, class Pass>
 SPNET_INLINE void sweep(Pass& pass, std::int64_t count) {
   std::int64_t i = 0;
   for (; i + L::kCount <= count; i += L::kCount) pass.step(i, AllLanes{});
-  if (i < count) pass.step(i, FirstLanes{static_cast<std::size_t>(count - i)});
+  if (i < count) pass.step(i, first_lanes<L>(count - i));
 }
 
 // x - x is zero for finite x and NaN for the rest, in whose bits something is set.

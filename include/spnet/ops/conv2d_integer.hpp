@@ -124,7 +124,7 @@ class IntegerCorrelation {
                   [&](const DirectTasks::Task& task, const Input& in, std::byte* memory) {
                     const auto [first, last] = outputs_of(task);
                     auto* const sums = reinterpret_cast<std::int32_t*>(memory);
-                    multiply(in, task, {sums, image, row, step, task.first * row + first});
+                    multiply(in, task, {sums, image, row, step, task.first * row + first, true});
                     for (std::int64_t i = 0; i < task.images; ++i)
                       consume(SumsBlock{sums + i * image, step, task.image + i, task.first * phase().cols,
                                         (task.last - task.first) * phase().cols, channel + first, last - first});
@@ -141,11 +141,13 @@ class IntegerCorrelation {
     const std::int32_t* windows;
   };
 
-  // Where sums go: from `skipped` sums on.
+  // Where sums go: from `skipped` sums on. Where the pixels have room for whole vectors, those are written: the sums of
+  // outputs that do not exist, too.
   struct Output {
     std::int32_t* y;
     std::int64_t image, row, step;
     std::int64_t skipped = 0;
+    bool has_room = false;
   };
 
   std::pair<std::int64_t, std::int64_t> outputs_of(const DirectTasks::Task& task) const {
@@ -209,11 +211,12 @@ class IntegerCorrelation {
   // Channels and weights counted in elements; pixels as far apart as in the copy, if there is one.
   static Correlation in_elements(Correlation c, const IntegerKernels& k) {
     if (is_in_place(k, c.channels)) return c;
-    c.channels /= k.element_codes;
-    c.w_output /= k.element_codes;
+    const std::int64_t codes = c.channels;
+    c.channels = ceil_div(codes, k.element_codes);
+    c.w_output = c.w_output / codes * c.channels;
     c.in_step = ceil_div(c.channels, 4) * 4;
     for (Phase& phase : c.phases)
-      for (Tap& tap : phase.taps) tap.weight /= k.element_codes;
+      for (Tap& tap : phase.taps) tap.weight = tap.weight / codes * c.channels;
     return c;
   }
   const Phase& phase() const { return c_.phases[0]; }
@@ -231,7 +234,7 @@ class IntegerCorrelation {
     for (std::int64_t i = 0; i < task.images; ++i)
       for (std::int64_t plane = 0; plane < form_.x_planes; ++plane)
         form_.k.elements({codes + (i * c_.in_rows + first) * c_.in_cols * codes_.in_step, codes_.in_step,
-                          rows * c_.in_cols, c_.channels, c_.in_step,
+                          rows * c_.in_cols, codes_.channels, c_.in_step,
                           to + plane * plane_bytes() + i * rows * row_bytes(), static_cast<int>(plane)});
     return {to, first * c_.in_cols * c_.in_step, rows * c_.in_cols * c_.in_step, nullptr};
   }
@@ -248,7 +251,7 @@ class IntegerCorrelation {
       };
       const auto copy = [&](std::int64_t at, std::int64_t row, std::int64_t col, std::int64_t count) {
         form_.k.elements({codes + ((n * c_.in_rows + row) * c_.in_cols + col) * codes_.in_step, codes_.in_step, count,
-                          c_.channels, pixel, to + n * image + at * pixel, 0});
+                          codes_.channels, pixel, to + n * image + at * pixel, 0});
       };
       frame_->for_each_row(c_, task.first, task.last, pad, copy);
     }
@@ -271,7 +274,7 @@ class IntegerCorrelation {
   // A panel's codes stay in the cache on their way. With the taps' sums of codes, where asked for.
   void pack(const CodesReader& w, std::int32_t* sums) {
     const std::int64_t row = codes_.w_output, codes = ceil_div(std::min(panels_.panel, c_.outputs) * row + 8, 64) * 64;
-    const std::int64_t bits = form_.is_of_bits() ? codes / form_.k.element_codes : 0;
+    const std::int64_t bits = form_.is_of_bits() ? std::min(panels_.panel, c_.outputs) * c_.w_output : 0;
     parallel_for_scratch<std::uint8_t>(panels_.count(), codes + bits, [&](std::int64_t p, std::uint8_t* scratch) {
       const std::int64_t first = p * panels_.panel, valid = panels_.valid(p);
       const std::uint8_t* const from = w(first * row, valid * row, scratch);
@@ -281,7 +284,7 @@ class IntegerCorrelation {
       if (!form_.is_of_bits()) return pack_panel(from, p, 0, form_.step, form_.shift);
       for (std::int64_t plane = 0; plane < form_.w_planes; ++plane) {
         const std::int64_t runs = valid * c_.w_output / c_.channels;
-        form_.k.elements({from, c_.channels * form_.k.element_codes, runs, c_.channels, c_.channels,
+        form_.k.elements({from, codes_.channels, runs, codes_.channels, c_.channels,
                           reinterpret_cast<std::byte*>(scratch + codes), static_cast<int>(plane)});
         pack_panel(scratch + codes, p, plane, 1, 0);
       }
@@ -360,7 +363,7 @@ class IntegerCorrelation {
                            .segment_count = std::ssize(part),
                            .w = static_cast<const std::byte*>(packed_.data()) + p * panels_.panel * packed_rows(),
                            .width = panels_.width(p),
-                           .outputs = panels_.valid(p),
+                           .outputs = out.has_room ? panels_.width(p) : panels_.valid(p),
                            .y = y + n * lines.outer.y + p * panels_.panel,
                            .y_step = lines.pixels.y,
                            .accumulate = r > 0,
@@ -396,7 +399,7 @@ class IntegerCorrelation {
                              .segment_count = std::ssize(part),
                              .w = w,
                              .width = panels_.width(p),
-                             .outputs = panels_.valid(p),
+                             .outputs = out.has_room ? panels_.width(p) : panels_.valid(p),
                              .y = out.y + (line.y + p * panels_.panel - out.skipped),
                              .y_step = line.y_step,
                              .accumulate = r > 0,

@@ -70,14 +70,12 @@ struct WeightForm {
                            CodesProduct product = CodesProduct::kFastest) {
     const bool counts = product == CodesProduct::kFastest
                             ? counts_pay(x, w, c)
-                            : product == CodesProduct::kBits && has_planes(x, w, c.channels);
+                            : product == CodesProduct::kBits && has_planes(x, w);
     return counts ? of_planes(x, w) : of_bytes(x, w);
   }
-  /// True where bits can be counted: the weights' step is even, they fill their elements, and the lanes hold the sums
-  /// of a unit.
-  static bool has_planes(const AffineCodes& x, const AffineCodes& w, std::int64_t channels) {
-    const IntegerKernels& bits = kernels::active().codes.bits;
-    return bits.product && w.step % 2 == 0 && channels % bits.element_codes == 0 && of_planes(x, w).most_units > 0;
+  /// True where bits can be counted: the weights' step is even, and the lanes hold the sums of a unit.
+  static bool has_planes(const AffineCodes& x, const AffineCodes& w) {
+    return kernels::active().codes.bits.product && w.step % 2 == 0 && of_planes(x, w).most_units > 0;
   }
   /// Where has_planes, and the lanes hold the sums of a unit.
   static WeightForm of_planes(const AffineCodes& x, const AffineCodes& w) {
@@ -114,13 +112,13 @@ struct WeightForm {
  private:
   static bool counts_pay(const AffineCodes& x, const AffineCodes& w, const Correlation& c) {
     const kernels::CodeKernels& codes = kernels::active().codes;
-    // With fewer channels most of each unit of bits would be empty.
-    constexpr std::int64_t kLeastChannels = 32;
+    // With fewer channels too much of each unit of 32 bits would be empty.
+    constexpr std::int64_t kLeastChannels = 24;
     const std::int64_t pairs = planes(x) * planes(w), taps = std::ssize(c.phases[0].taps);
-    if (!has_planes(x, w, c.channels) || c.channels < kLeastChannels || pairs > codes.plane_pairs) return false;
+    if (!has_planes(x, w) || c.channels < kLeastChannels || pairs > codes.plane_pairs) return false;
     if (c.batch * c.phases[0].rows * c.phases[0].cols >= codes.many_pixels) return false;
     // Short sums take less time than what comes before and after them, as does packing codes that are hardly read.
-    return pairs == 1 || (taps * c.channels >= pairs * kLeastChannels &&
+    return pairs == 1 || (taps * c.channels >= 32 * pairs &&
                           taps * c.outputs >= planes(x) * codes.plane_reads * c.stride_h * c.stride_w);
   }
   static std::int64_t planes(const AffineCodes& m) {

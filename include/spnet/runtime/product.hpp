@@ -80,13 +80,13 @@ inline bool gives_sums(const Graph& graph, const Node& node, Precision widths) {
   return !ops::integer_form_obstacle(*codes, weight->codes.at(widths.weight_bits).map, ops::as_images(weight->shape));
 }
 
-/// True where there is a choice among products of codes.
+/// True where there is a choice among products of codes; of few channels, most of each unit of bits would be empty.
 inline bool has_choice(const Graph& graph, const Node& node, Precision widths) {
   if (!gives_sums(graph, node, widths)) return false;
   const Weight& weight = *weight_of(graph, node.op);
   const auto& x = std::get<AffineCodes>(rule_at(node.op, widths.activation_bits)->map);
   const auto& w = std::get<AffineCodes>(weight.codes.at(widths.weight_bits).map);
-  return ops::detail::WeightForm::has_planes(x, w, weight.shape.back());
+  return weight.shape.back() >= 8 && ops::detail::WeightForm::has_planes(x, w);
 }
 
 /// True where codes by floats are multiplied as floats, which are the codes' integers: as the differentiable operators

@@ -195,25 +195,25 @@ SPNET_AVX2 inline void byte_elements(const ElementArgs& a) { body::code_elements
 SPNET_AVX2 inline void word_elements(const ElementArgs& a) { body::code_elements<std::int16_t>(a); }
 // Of 32 codes element i has those of i, i + 8, i + 16 and i + 24; of fewer, at the end of a run, four neighbours.
 SPNET_AVX2 inline void bit_elements(const ElementArgs& given) {
-  const ElementArgs a = given.channels % 8 == 0 ? body::joined(given, Differences::kCodes) : given;
+  const ElementArgs a = given.channels % 32 == 0 ? body::joined(given, Differences::kCodes) : given;
   const __m256i ones = _mm256_set1_epi8(1), places = _mm256_setr_epi64x(0, 1, 2, 3);
   const __m128i bit = _mm_cvtsi32_si128(a.bit);
   const std::uint8_t* from = a.codes;
   std::byte* to = a.elements;
   for (std::int64_t p = 0; p < a.pixels; ++p, from += a.code_step, to += a.element_step) {
     std::int64_t c = 0;
-    for (; c + 8 <= a.channels; c += 8) {
-      const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + 4 * c));
+    for (; c + 32 <= a.channels; c += 32) {
+      const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + c));
       const __m256i bits = _mm256_sllv_epi64(_mm256_and_si256(_mm256_srl_epi64(codes, bit), ones), places);
       const __m128i pairs = _mm_or_si128(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
-      _mm_storel_epi64(reinterpret_cast<__m128i*>(to + c), _mm_or_si128(pairs, _mm_srli_si128(pairs, 8)));
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(to + c / 4), _mm_or_si128(pairs, _mm_srli_si128(pairs, 8)));
     }
-    for (; c < a.channels; ++c) {
+    for (; c < a.channels; c += 4) {
       unsigned bits = 0;
-      for (int i = 0; i < 4; ++i) bits |= (from[4 * c + i] >> a.bit & 1u) << i;
-      to[c] = static_cast<std::byte>(bits);
+      for (int i = 0; i < 4 && c + i < a.channels; ++i) bits |= (from[c + i] >> a.bit & 1u) << i;
+      to[c / 4] = static_cast<std::byte>(bits);
     }
-    for (; c < a.element_step; ++c) to[c] = std::byte{0};
+    for (c = (c + 3) / 4; c < a.element_step; ++c) to[c] = std::byte{0};
   }
 }
 SPNET_AVX2 inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, Words>, 4>(a); }

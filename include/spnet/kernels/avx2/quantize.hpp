@@ -20,6 +20,30 @@ struct Lanes {
     const Whole all = reinterpret_cast<Whole>(v);
     bytes = __builtin_shufflevector(all, all, 0, 4, 8, 12, 16, 20, 24, 28);
   }
+
+#if !defined(__clang__)  // which knows these operands in functions with a target attribute alone
+  // Words come by a masked load: a vector made of parts waits for them to reach memory. Masked stores are slow on some.
+  class First : public body::FirstLanes {
+   public:
+    SPNET_INLINE explicit First(std::int64_t count) : FirstLanes{static_cast<std::size_t>(count)} {
+      std::memcpy(&mask_, kMasks + kCount - count, sizeof mask_);
+    }
+    using FirstLanes::load;
+    SPNET_INLINE void load(Float& v, const float* from) const { load_words(v, from); }
+    SPNET_INLINE void load(Int& v, const std::int32_t* from) const { load_words(v, from); }
+
+   private:
+    typedef std::int32_t Words __attribute__((vector_size(32), aligned(4), may_alias));
+    static constexpr std::int32_t kMasks[2 * kCount] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    template <class V, class E>
+    SPNET_INLINE void load_words(V& v, const E* from) const {
+      asm("vmaskmovps %1, %2, %0" : "=x"(v) : "m"(*reinterpret_cast<const Words*>(from)), "x"(mask_));
+    }
+
+    Int mask_;
+  };
+  SPNET_INLINE static First first(std::int64_t count) { return First(count); }
+#endif
 };
 
 SPNET_AVX2 inline bool uniform_codes(const UniformCodesArgs& a) { return body::uniform_codes<Lanes>(a); }
