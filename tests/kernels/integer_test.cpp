@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -203,7 +204,6 @@ TEST_CASE("kernels: elements of any number of channels, and nothing beside them"
     for (const IntegerKernels* k : {&table->codes.small, &table->codes.exact})
       for (const std::int64_t channels : {1, 3, 4, 14, 16, 17, 29, 31, 32, 55})
         for (const std::int64_t pixels : {1, 2, 7, 23}) {
-          if (k->element_codes != 1) continue;
           CAPTURE(k->name);
           CAPTURE(channels);
           CAPTURE(pixels);
@@ -220,4 +220,34 @@ TEST_CASE("kernels: elements of any number of channels, and nothing beside them"
           k->elements({codes.data(), code_step, pixels, channels, element_step, found.data(), 0});
           CHECK(found == elements(expected, k->element_bytes));
         }
+}
+
+TEST_CASE("kernels: elements of bits hold each code's bit once, and every run's in the same order") {
+  Random random(12);
+  for (const kernels::KernelTable* table : kernels::available())
+    for (const std::int64_t channels : {1, 7, 8, 14, 29, 32, 55, 64, 72, 131})
+      for (const std::int64_t pixels : {1, 2, 23}) {
+        const IntegerKernels& k = table->codes.bits;
+        if (!k.elements) continue;
+        CAPTURE(k.name);
+        CAPTURE(channels);
+        CAPTURE(pixels);
+        const std::int64_t filled = (channels + k.element_codes - 1) / k.element_codes;
+        const std::int64_t code_step = channels + between(random, 0, 1), element_step = filled + between(random, 0, 5);
+        std::vector<std::uint8_t> codes(static_cast<std::size_t>((pixels - 1) * code_step + channels));
+        for (auto& c : codes) c = static_cast<std::uint8_t>(random.below(256));
+        std::vector<std::byte> all(static_cast<std::size_t>(pixels * element_step)),
+            one(static_cast<std::size_t>(filled));
+        k.elements({codes.data(), code_step, pixels, channels, element_step, all.data(), 5});
+        for (std::int64_t p = 0; p < pixels; ++p) {
+          const std::uint8_t* const run = codes.data() + p * code_step;
+          k.elements({run, channels, 1, channels, filled, one.data(), 5});
+          const auto at = all.begin() + p * element_step;
+          CHECK(std::equal(one.begin(), one.end(), at));
+          CHECK(std::all_of(at + filled, at + element_step, [](std::byte b) { return b == std::byte{0}; }));
+          int bits = 0;
+          for (const std::byte b : one) bits += std::popcount(std::to_integer<unsigned>(b));
+          CHECK(bits == std::count_if(run, run + channels, [](std::uint8_t c) { return (c >> 5 & 1) != 0; }));
+        }
+      }
 }

@@ -161,6 +161,17 @@ SPNET_INLINE void copy_blocks(Element* to, const std::uint8_t* from, std::int64_
   }
 }
 
+// The runs whose last block, `block` codes from code `whole` on to as many as `elements` elements from element `begin`
+// on, may reach into the runs behind: what it writes there, they write again. None where a block is not all that is
+// left.
+SPNET_INLINE std::int64_t reaching_runs(const ElementArgs& a, std::int64_t whole, std::int64_t block,
+                                        std::int64_t begin, std::int64_t elements) {
+  if (begin >= a.element_step || a.element_step > begin + elements) return 0;
+  const std::int64_t behind_codes = (block - (a.channels - whole) + a.code_step - 1) / a.code_step;
+  const std::int64_t behind_elements = (elements - 1 + begin) / a.element_step;
+  return a.pixels - (behind_codes > behind_elements ? behind_codes : behind_elements);
+}
+
 // Codes to bytes or to int16.
 template <class Element>
 SPNET_INLINE void code_elements(const ElementArgs& given) {
@@ -172,19 +183,14 @@ SPNET_INLINE void code_elements(const ElementArgs& given) {
   typedef Element Elements __attribute__((vector_size(kBlock * sizeof(Element))));
   Codes kept;
   SPNET_UNROLL for (int i = 0; i < kBlock; ++i) kept[i] = i < rest ? 255 : 0;
-  // The block of the last channels reaches into the runs behind: what it writes there, they write again.
   std::int64_t p = 0;
-  if (whole < a.element_step && a.element_step <= whole + kBlock) {
-    const std::int64_t codes = (kBlock - rest + a.code_step - 1) / a.code_step;
-    const std::int64_t elements = (kBlock - 1 + whole) / a.element_step;
-    const std::int64_t reaching = a.pixels - (codes > elements ? codes : elements);
-    for (; p < reaching; ++p, from += a.code_step, to += a.element_step) {
-      copy_blocks(to, from, whole);
-      Codes last;
-      AllLanes{}.load(last, from + whole);
-      last &= kept;
-      AllLanes{}.store(to + whole, __builtin_convertvector(last, Elements));
-    }
+  for (const std::int64_t end = reaching_runs(a, whole, kBlock, whole, kBlock); p < end;
+       ++p, from += a.code_step, to += a.element_step) {
+    copy_blocks(to, from, whole);
+    Codes last;
+    AllLanes{}.load(last, from + whole);
+    last &= kept;
+    AllLanes{}.store(to + whole, __builtin_convertvector(last, Elements));
   }
   for (; p < a.pixels; ++p, from += a.code_step, to += a.element_step) {
     copy_blocks(to, from, whole);
@@ -199,15 +205,35 @@ SPNET_INLINE void bit_elements(const ElementArgs& given) {
   const ElementArgs a = joined(given, 8);
   const std::uint8_t* from = a.codes;
   std::byte* to = a.elements;
-  for (std::int64_t p = 0; p < a.pixels; ++p, from += a.code_step, to += a.element_step) {
+  constexpr std::int64_t kCodes = 4 * I::kLanes;
+  constexpr bool kPacks = requires(typename I::Vector v) { I::pack_bits(to, v, a.bit); };
+  const auto pack_vectors = [&]() __attribute__((always_inline)) {
     std::int64_t c = 0;
-    if constexpr (requires(typename I::Vector v) { I::pack_bits(to, v, a.bit); }) {
-      for (; c + 4 * I::kLanes <= a.channels; c += 4 * I::kLanes) {
+    if constexpr (kPacks) {
+      for (; c + kCodes <= a.channels; c += kCodes) {
         typename I::Vector codes;
         AllLanes{}.load(codes, from + c);
         I::pack_bits(to + c / 8, codes, a.bit);
       }
     }
+    return c;
+  };
+  std::int64_t p = 0;
+  if constexpr (kPacks && kCodes == 64) {
+    const std::int64_t whole = a.channels - a.channels % kCodes;
+    const std::uint64_t kept = (std::uint64_t{1} << a.channels % kCodes) - 1;
+    for (const std::int64_t end = reaching_runs(a, whole, kCodes, whole / 8, 8); p < end;
+         ++p, from += a.code_step, to += a.element_step) {
+      pack_vectors();
+      typename I::Vector codes;
+      std::uint64_t bits;
+      AllLanes{}.load(codes, from + whole);
+      I::pack_bits(reinterpret_cast<std::byte*>(&bits), codes, a.bit);
+      AllLanes{}.store(to + whole / 8, bits & kept);
+    }
+  }
+  for (; p < a.pixels; ++p, from += a.code_step, to += a.element_step) {
+    std::int64_t c = pack_vectors();
     for (; c + 8 <= a.channels; c += 8) to[c / 8] = std::byte{pack_bits(from + c, a.bit)};
     if (c < a.channels) {
       std::uint64_t last;

@@ -68,9 +68,8 @@ struct WeightForm {
   /// The product of that kind; of whole codes where bits cannot be counted.
   static WeightForm choose(const AffineCodes& x, const AffineCodes& w, const Correlation& c,
                            CodesProduct product = CodesProduct::kFastest) {
-    const bool counts = product == CodesProduct::kFastest
-                            ? counts_pay(x, w, c)
-                            : product == CodesProduct::kBits && has_planes(x, w);
+    const bool counts =
+        product == CodesProduct::kFastest ? counts_pay(x, w, c) : product == CodesProduct::kBits && has_planes(x, w);
     return counts ? of_planes(x, w) : of_bytes(x, w);
   }
   /// True where bits can be counted: the weights' step is even, and the lanes hold the sums of a unit.
