@@ -208,12 +208,17 @@ SPNET_AVX2 inline void bit_elements(const ElementArgs& given) {
       const __m128i pairs = _mm_or_si128(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
       _mm_storel_epi64(reinterpret_cast<__m128i*>(to + c / 4), _mm_or_si128(pairs, _mm_srli_si128(pairs, 8)));
     }
-    for (; c < a.channels; c += 4) {
-      unsigned bits = 0;
-      for (int i = 0; i < 4 && c + i < a.channels; ++i) bits |= (from[c + i] >> a.bit & 1u) << i;
-      to[c / 4] = static_cast<std::byte>(bits);
+    for (; c < a.channels; c += 8) {
+      std::uint64_t codes;
+      if (c + 8 <= a.channels)
+        std::memcpy(&codes, from + c, sizeof codes);
+      else
+        body::FirstLanes{static_cast<std::size_t>(a.channels - c)}.load(codes, from + c);
+      const std::uint8_t bits = pack_bits(reinterpret_cast<const std::uint8_t*>(&codes), a.bit);
+      to[c / 4] = std::byte(bits & 15);
+      if (c + 4 < a.channels) to[c / 4 + 1] = std::byte(bits >> 4);
     }
-    for (c = (c + 3) / 4; c < a.element_step; ++c) to[c] = std::byte{0};
+    for (c = (a.channels + 3) / 4; c < a.element_step; ++c) to[c] = std::byte{0};
   }
 }
 SPNET_AVX2 inline void code_depthwise(const CodeDepthwiseArgs& a) { body::depthwise<body::DepthwiseCodes<Lanes, Words>, 4>(a); }
