@@ -200,6 +200,14 @@ SPNET_INLINE void code_elements(const ElementArgs& given) {
   }
 }
 
+// pack_bits of the first eight of `count` codes, or of fewer and zeros.
+SPNET_INLINE std::uint8_t pack_first_bits(const std::uint8_t* codes, std::int64_t count, int bit) {
+  if (count >= 8) return pack_bits(codes, bit);
+  std::uint64_t last;
+  FirstLanes{static_cast<std::size_t>(count)}.load(last, codes);
+  return pack_bits(reinterpret_cast<const std::uint8_t*>(&last), bit);
+}
+
 template <class I>
 SPNET_INLINE void bit_elements(const ElementArgs& given) {
   const ElementArgs a = joined(given, 8);
@@ -234,13 +242,7 @@ SPNET_INLINE void bit_elements(const ElementArgs& given) {
   }
   for (; p < a.pixels; ++p, from += a.code_step, to += a.element_step) {
     std::int64_t c = pack_vectors();
-    for (; c + 8 <= a.channels; c += 8) to[c / 8] = std::byte{pack_bits(from + c, a.bit)};
-    if (c < a.channels) {
-      std::uint64_t last;
-      FirstLanes{static_cast<std::size_t>(a.channels - c)}.load(last, from + c);
-      to[c / 8] = std::byte{pack_bits(reinterpret_cast<const std::uint8_t*>(&last), a.bit)};
-      c += 8;
-    }
+    for (; c < a.channels; c += 8) to[c / 8] = std::byte{pack_first_bits(from + c, a.channels - c, a.bit)};
     for (c /= 8; c < a.element_step; ++c) to[c] = std::byte{0};
   }
 }

@@ -209,12 +209,7 @@ SPNET_AVX2 inline void bit_elements(const ElementArgs& given) {
       _mm_storel_epi64(reinterpret_cast<__m128i*>(to + c / 4), _mm_or_si128(pairs, _mm_srli_si128(pairs, 8)));
     }
     for (; c < a.channels; c += 8) {
-      std::uint64_t codes;
-      if (c + 8 <= a.channels)
-        std::memcpy(&codes, from + c, sizeof codes);
-      else
-        body::FirstLanes{static_cast<std::size_t>(a.channels - c)}.load(codes, from + c);
-      const std::uint8_t bits = pack_bits(reinterpret_cast<const std::uint8_t*>(&codes), a.bit);
+      const std::uint8_t bits = body::pack_first_bits(from + c, a.channels - c, a.bit);
       to[c / 4] = std::byte(bits & 15);
       if (c + 4 < a.channels) to[c / 4 + 1] = std::byte(bits >> 4);
     }
