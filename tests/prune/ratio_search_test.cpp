@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -168,6 +169,19 @@ TEST_CASE("prune: a search that is told its trials again goes on as it would hav
     CHECK(rest[i].ratios == whole[i].ratios);
     CHECK(rest[i].objective == whole[i].objective);
   }
+}
+
+TEST_CASE("prune: a search stops at a loss of nothing, with the best so far") {
+  SearchedNetwork f;
+  int asked = 0, told = 0;
+  RatioSearchOptions options;
+  options.progress = [&](const RatioTrial&) { return ++told > 0; };
+  const auto loss = [&] { return ++asked < 3 ? std::optional<double>(asked) : std::nullopt; };
+  const RatioTrial found =
+      prune::search_ratios(f.network, std::vector<double>(f.network.size(), 0), {1}, loss, options);
+  CHECK(asked == 3);
+  CHECK(told == 2);
+  CHECK(found.loss == 1);
 }
 
 TEST_CASE("prune: uniform ratios keep a budget, and no more than that") {

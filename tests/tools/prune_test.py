@@ -45,7 +45,8 @@ class Prune(ProgramCase):
         self.assertEqual(process.wait(), 0 if how == signal.SIGTERM else -signal.SIGKILL)
 
     def test_joint(self):
-        told = self.ok(*self.prune("small")).stdout
+        small = ["--trial-steps", "2"]
+        told = self.ok(*self.prune("small", *small)).stdout
         size = self.size_of(self.folder / "small")  # to more digits than the table has
         self.assertLessEqual(size, 0.7501 * self.size)
         self.assertGreater(size, 0.65 * self.size)
@@ -60,11 +61,11 @@ class Prune(ProgramCase):
         of_file = self.ok("eval", packed, "--data", DATA, "--json").stdout
         self.assertEqual(re.findall(r'"top1":[\d.]+', of_run), re.findall(r'"top1":[\d.]+', of_file))
         self.ok("train", "--resume", self.folder / "small")
-        self.fails(1, "a run already", *self.prune("small"))
+        self.fails(1, "a run already", *self.prune("small", *small))
 
         # Stopped or killed in a search, in retraining and at the end, it ends with the same bytes, whatever has become of
         # the run that it began with.
-        part = [*self.prune("part/"), "--save-every", "1"]
+        part = [*self.prune("part/", *small), "--save-every", "1"]
         state = self.folder / "part.prune"
         for reached, how in [(trials_in(state, 2), signal.SIGTERM), (checkpoint_in(state / "retrain-1"), signal.SIGKILL),
                              ((state / "network-1.safetensors").exists, signal.SIGKILL),
@@ -182,7 +183,7 @@ class Prune(ProgramCase):
         mixer = self.folder / "mixer"
         self.ok("train", "--model", "resnet20", "--width", "0.25", "--data", DATA, "--batch", "16", "--method", "bit-mixer",
                 "--bits", "2,4", "--stages", "1,1,1", "--train-images", "64", "--out", mixer)
-        self.assertIn("final", self.ok(*self.prune("small", "--run", mixer, "--budget", "size-mib:0.009")).stdout)
+        self.assertIn("final", self.ok(*self.prune("small", "--run", mixer, "--budget", "size-mib:0.009", "--trial-steps", "1")).stdout)
 
     def test_precisions_of_layers(self):
         # What a search of widths found keeps them.
@@ -229,6 +230,7 @@ class Prune(ProgramCase):
         self.fails(1, "began with weights that were", *self.prune("never", "--run", began, "--budget", "drop:1"))
         self.ok(*TRAIN[:-1], "9", "--train-images", "64", "--init", self.run_folder, "--out", self.folder / "again")
         self.fails(1, "as it is", *self.prune("never", "--run", self.folder / "again", "--budget", "size-mib:1000"))
+        self.fails(2, "--trial-steps", *self.prune("never", "--trial-steps", "-1"))
         self.fails(2, "--random-points", *self.prune("never", "--random-points", "-5"))
         self.fails(2, "expected a number above 0", *self.prune("never", "--budget", "size-mib:w2a2"))
         floats = self.folder / "floats"

@@ -61,6 +61,17 @@ TEST_CASE("train: recalibration replaces the statistics in use by those of the i
     if (i == 1)
       CHECK(expected(0) == doctest::Approx(sum / (2.0 * static_cast<double>(y.size() / y.dim(3)))).epsilon(1e-3));
   }
+
+  // Norms and weights come back as they were.
+  const train::KeptState before(*net);
+  std::map<std::string, Tensor<float>> values;
+  for (const auto& b : net->buffers()) values[b.name] = b.tensor.clone();
+  for (const auto& b : net->buffers()) Tensor<float>(b.tensor).fill(7);
+  for (const auto& p : net->parameters()) Variable<float>(p.variable).value().fill(7);
+  before.restore();
+  for (const auto& b : net->buffers()) CHECK(testing::bit_equal(b.tensor, values.at(b.name)));
+  for (const auto& p : net->parameters()) CHECK(testing::bit_equal(p.variable.value(), parameters.at(p.name)));
+
   data::Loader none(set, {.batch_size = 16, .shuffle = false});
   CHECK_THROWS_AS(train::recalibrate_norms(*net, none, 0), ValueError);
 }

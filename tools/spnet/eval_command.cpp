@@ -86,7 +86,7 @@ void print_summary(const EvalArguments& arguments, const std::vector<train::Eval
 std::vector<train::Evaluation> evaluate_recalibrated(const EvalArguments& arguments, Subject& subject,
                                                      const std::vector<runtime::NamedConfiguration>& configurations) {
   LoadedRun& run = *subject.run;
-  const train::KeptBuffers before(*run.model);
+  const train::KeptState before(*run.model);
   data::Loader tests(subject.splits.test, loader_options(run.config, /*training=*/false));
   std::vector<train::Evaluation> results;
   Progress progress("evaluating", std::ssize(configurations), "configurations");

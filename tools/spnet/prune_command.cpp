@@ -133,6 +133,9 @@ void add_prune_command(CLI::App& app, std::function<int()>& chosen) {
           "--recalibrate", c.recalibrate,
           "training images that the norms' statistics are taken from anew before a trial is judged, and "
           "after a removal; 0, as published, for greedy, else 1024"),
+      command->add_option("--trial-steps", c.trial_steps,
+                          "steps of retraining before a trial is judged, which it forgets again: what is lost before "
+                          "retraining says little where retraining makes it up"),
       command->add_option(
           "--holdout", c.holdout,
           "images of the training set that ratios are judged by, and that are not retrained on; the run should not "

@@ -48,6 +48,7 @@ void check_prune_config(const PruneConfig& c) {
   require(c.final >= 1 && c.final <= 1000000, "final", c.final, "1 to 1000000");
   require(c.retrain_ratio >= 0 && c.retrain_ratio <= 1, "retrain-ratio", c.retrain_ratio, "0 to 1");
   require(c.recalibrate >= -1 && c.recalibrate <= 1000000000, "recalibrate", c.recalibrate, "0 to 1e9");
+  require(c.trial_steps >= 0 && c.trial_steps <= 1000000000, "trial-steps", c.trial_steps, "0 to 1e9");
   require(c.multiple >= 1 && c.multiple <= 1000000, "multiple", c.multiple, "1 to 1000000");
   require(c.holdout > 0, "holdout", c.holdout, "> 0");
   require(c.lr >= 0 && c.lr <= 1000, "lr", c.lr, "0 to 1000");
@@ -72,6 +73,7 @@ nlohmann::json to_json(const PruneConfig& config) {
   for_each_prune_entry(config, [&](const char* name, const auto& value) { json[name] = value; });
   json["recalibrate"] = config.recalibrate;
   json["multiple"] = config.multiple;
+  json["trial_steps"] = config.trial_steps;
   return json;
 }
 
@@ -82,6 +84,7 @@ PruneConfig prune_config_from_json(const std::string& text, const std::string& s
     for_each_prune_entry(config, [&](const char* name, auto& value) { json.at(name).get_to(value); });
     config.recalibrate = json.value("recalibrate", std::int64_t{0});  // of before there was a choice
     config.multiple = json.value("multiple", std::int64_t{1});
+    config.trial_steps = json.value("trial_steps", std::int64_t{0});
     check_prune_config(config);
   } catch (const nlohmann::json::exception& error) {
     throw FileError(message(source, ": not the configuration of a pruning (", error.what(), ")"));

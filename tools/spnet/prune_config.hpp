@@ -24,6 +24,7 @@ struct PruneConfig {
   std::int64_t retrain = 5, final = 10;        ///< epochs
   double retrain_ratio = 0.05;                 ///< least ratio after which a layer is retrained
   std::int64_t recalibrate = -1;  ///< images that norms are set by in a trial; negative: 0 where greedy, else 1024
+  std::int64_t trial_steps = 0;   ///< of retraining before a trial is judged
   std::int64_t multiple = 1;      ///< of which what is kept of a layer's filters is
   std::int64_t holdout = 5000;                 ///< images of the training set that ratios are judged by
   double lr = 0;                               ///< of retraining; 0: a tenth of the run's

@@ -1,28 +1,26 @@
 // What a network that is pruned is judged by.
 #pragma once
 
-#include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "run_config.hpp"
-#include "spnet/data/open_options.hpp"
-#include "spnet/nn/module.hpp"
+#include "prune_start.hpp"
 
 namespace spnet::program {
 
-/// Judges networks of one run, whole or masked, by images that are not trained on. It lives no longer than the run's
-/// configuration and data.
+/// Judges networks of one run, whole or masked, by images that are not trained on.
 class PruneJudge {
  public:
-  /// `recalibrate` is the number of training images that norms are set by, 0 to leave them.
-  PruneJudge(const RunConfig& run, const data::DataSplits& splits, data::DatasetPtr held_out, std::int64_t recalibrate)
-      : run_(run), splits_(splits), held_out_(std::move(held_out)), recalibrate_(recalibrate) {}
+  /// `start` must live as long; the model in it is not looked at.
+  explicit PruneJudge(const PruneStart& start) : start_(start), run_(start.run) {}
 
-  /// The mean loss over the held-out images and the switches, with norms that fit the network as it is: without, a loss
-  /// tells little but how far their statistics are off, which retraining mends at once. They come back as they were.
-  double trial_loss(nn::Classifier& model) const;
+  /// The mean loss over the held-out images and the switches, after the steps of retraining that a trial is given,
+  /// which are the same ones for all, and with norms that fit the network as it is: without, a loss tells little but
+  /// how far their statistics are off, which retraining mends at once. The network comes back as it was. Nothing where
+  /// it was stopped.
+  std::optional<double> trial_loss(nn::Classifier& model) const;
   /// Takes the statistics of the norms of all switches anew from images that are trained on.
   void recalibrate(nn::Classifier& model) const;
   /// Of each switch, in percent.
@@ -30,12 +28,11 @@ class PruneJudge {
 
  private:
   std::vector<Precision> precisions() const;
+  bool retrain(nn::Classifier& model) const;
   double loss(nn::Classifier& model) const;
 
+  const PruneStart& start_;
   const RunConfig& run_;
-  const data::DataSplits& splits_;
-  data::DatasetPtr held_out_;
-  std::int64_t recalibrate_;
 };
 
 }  // namespace spnet::program

@@ -20,7 +20,7 @@ prune::CriterionOptions criterion_options(const PruneConfig& config) {
 
 std::optional<std::vector<double>> search_step(prune::RatioMasks& network, const std::vector<std::size_t>& searched,
                                                const PruneConfig& config, const PruneStep& step, PruneLog& log,
-                                               const std::function<double()>& loss) {
+                                               const std::function<std::optional<double>()>& loss) {
   const bool greedy = config.search == "greedy";
   prune::RatioSearchOptions options{
       .most = config.most,
@@ -55,8 +55,13 @@ std::optional<std::vector<double>> search_step(prune::RatioMasks& network, const
     progress.update(++done, message("loss ", trial.loss, ", least ", least));
     return !(stopped = stop_requested());
   };
+  const auto judged = [&] {
+    const std::optional<double> lost = loss();
+    stopped = !lost;
+    return lost;
+  };
   const prune::RatioTrial found =
-      prune::search_ratios(network, std::vector<double>(network.size(), 0), searched, loss, options);
+      prune::search_ratios(network, std::vector<double>(network.size(), 0), searched, judged, options);
   progress.finish();
   if (stopped) return std::nullopt;
   return found.ratios;

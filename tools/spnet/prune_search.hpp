@@ -19,10 +19,10 @@ struct PruneStep {
 };
 
 /// The ratios of all groups of `network`, of which those in `searched` are found by trials that `loss` judges; nothing
-/// where it was stopped. Trials are noted in `log`, and those that are there are not done again. Throws FileError where
-/// the log's trials are not of this network.
+/// where it was stopped, which a loss of nothing does, too. Trials are noted in `log`, and those that are there are not
+/// done again. Throws FileError where the log's trials are not of this network.
 std::optional<std::vector<double>> search_step(prune::RatioMasks& network, const std::vector<std::size_t>& searched,
                                                const PruneConfig& config, const PruneStep& step, PruneLog& log,
-                                               const std::function<double()>& loss);
+                                               const std::function<std::optional<double>()>& loss);
 
 }  // namespace spnet::program

@@ -51,7 +51,6 @@ class PruneSession {
   bool run();
 
  private:
-  RunConfig training_config(std::int64_t epochs) const;
   fs::path network_path(int step) const { return program::network_path(state_, step); }
   std::unique_ptr<nn::Classifier> load_network_file(const fs::path& path) const;
   io::TensorFile network_file() const;
@@ -66,7 +65,7 @@ class PruneSession {
   std::optional<std::vector<double>> ratios(prune::RatioMasks& network, const std::vector<std::size_t>& searched,
                                             int number, int pass_number);
   bool retrain(int number);
-  PruneJudge judge() const { return {start_.run, start_.splits, start_.held_out, start_.config.recalibrate}; }
+  PruneJudge judge() const { return PruneJudge(start_); }
   const PrunedPoint& measure(int pass_number);
   void print_pareto() const;
   bool finish();
@@ -86,19 +85,6 @@ void PruneSession::begin() const {
   io::TensorFile file = network_file();
   file.set_metadata("config", to_json(start_.run).dump());
   file.save(network_path(0));
-}
-
-RunConfig PruneSession::training_config(std::int64_t epochs) const {
-  RunConfig out = start_.run;
-  out.pruned = true;
-  out.epochs = epochs;
-  if (!out.stages.empty()) out.stages = {0, 0, epochs};
-  out.lr = start_.config.lr;
-  out.seed = start_.config.seed;
-  out.warmup_epochs = 0;
-  out.schedule = "cosine";
-  out.init = start_.config.run;
-  return out;
 }
 
 std::unique_ptr<nn::Classifier> PruneSession::load_network_file(const fs::path& path) const {
@@ -174,7 +160,7 @@ bool PruneSession::retrain(int number) {
     finished = resume_run(folder, options_, /*skip_bad=*/false, /*is_search=*/false);
   } else {
     fs::remove_all(folder);
-    finished = begin_run(folder, training_config(start_.config.retrain), options_, network_file());
+    finished = begin_run(folder, retraining_config(start_, start_.config.retrain), options_, network_file());
   }
   if (!finished) return false;
   model_ = load_run(folder, /*best=*/false).model;
@@ -265,7 +251,7 @@ bool PruneSession::run() {
 
 // Trains the last network that keeps the budget, as the run `out`.
 bool PruneSession::finish() {
-  const RunConfig config = training_config(start_.config.final);
+  const RunConfig config = retraining_config(start_, start_.config.final);
   const RunFolder folder(out_);
   const bool has_checkpoint = !folder.checkpoints().list().empty();
   if (has_checkpoint || fs::exists(folder.path() / "config.json")) {

@@ -95,6 +95,19 @@ PruneStart open_prune_start(PruneConfig config, const std::filesystem::path& kep
   return start;
 }
 
+RunConfig retraining_config(const PruneStart& start, std::int64_t epochs) {
+  RunConfig out = start.run;
+  out.pruned = true;
+  out.epochs = epochs;
+  if (!out.stages.empty()) out.stages = {0, 0, epochs};
+  out.lr = start.config.lr;
+  out.seed = start.config.seed;
+  out.warmup_epochs = 0;
+  out.schedule = "cosine";
+  out.init = start.config.run;
+  return out;
+}
+
 PrunableChannels::PrunableChannels(nn::Classifier& model, const RunConfig& run, const PruneConfig& config)
     : masks(prune::channel_graph(model, {run.image_size, run.image_size, 3}, run.switches)),
       ratios(model, masks, run.switches, criterion_options(config), config.multiple) {}

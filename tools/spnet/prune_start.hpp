@@ -1,6 +1,7 @@
 // What a pruning begins with.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -28,6 +29,9 @@ struct PruneStart {
 /// Opens the run that is pruned, or what was kept of it in the file `kept` when the pruning began. Throws FileError
 /// where it cannot be read, ValueError where it, or the budget, is none that can be.
 PruneStart open_prune_start(PruneConfig config, const std::filesystem::path& kept);
+
+/// How what was pruned is trained further: as the run was, its last stage alone, at the pruning's rate along a cosine.
+RunConfig retraining_config(const PruneStart& start, std::int64_t epochs);
 
 /// The channels of a network that can be removed, and masks on them.
 struct PrunableChannels {

@@ -250,12 +250,13 @@ inline std::vector<double> uniform_ratios(const RatioMasks& network, double budg
 
 /// Maximises −(L + α·P + α/4·S) over the ratios of the groups `searched`, those of the others staying at `ratios`, with
 /// one validation pass, `loss()`, a trial (arXiv 2002.00523): one group is the paper's greedy step, several at once are
-/// a joint search. First come ratios of 0, half of the largest and the largest, then random ones, then guided ones.
-/// [ours] With a budget every trial removes more, or less, of all searched groups until it just keeps it, and −log L is
-/// maximised: sizes are the same, and losses spread over decades. First come the same ratio everywhere; the groups
-/// alone that one layer makes; those of the second half. A loss that is not finite counts as a thousand. The network is
-/// left with the mask that was tried last. Throws ValueError where there is no group, on ratios, groups or numbers of
-/// points that there cannot be, and where the budget cannot be kept, naming what can.
+/// a joint search. A `loss()` of type std::optional that gives nothing stops, as `progress` does. First come ratios of
+/// 0, half of the largest and the largest, then random ones, then guided ones. [ours] With a budget every trial removes
+/// more, or less, of all searched groups until it just keeps it, and −log L is maximised: sizes are the same, and
+/// losses spread over decades. First come the same ratio everywhere; the groups alone that one layer makes; those of
+/// the second half. A loss that is not finite counts as a thousand. The network is left with the mask that was tried
+/// last. Throws ValueError where there is no group, on ratios, groups or numbers of points that there cannot be, and
+/// where the budget cannot be kept, naming what can.
 template <class ValidationLoss>
 RatioTrial search_ratios(RatioMasks& network, const std::vector<double>& ratios,
                          const std::vector<std::size_t>& searched, const ValidationLoss& loss,
@@ -313,7 +314,9 @@ RatioTrial search_ratios(RatioMasks& network, const std::vector<double>& ratios,
     if (!point) break;
     RatioTrial trial{with(*point), 0, 0};
     network.mask(trial.ratios);
-    trial.loss = loss();
+    const std::optional<double> lost = loss();
+    if (!lost) break;
+    trial.loss = *lost;
     if (!std::isfinite(trial.loss)) trial.loss = 1e3;
     const Remaining left = network.remaining(trial.ratios);
     trial.objective = limited ? -std::log(std::max(trial.loss, 1e-12))

@@ -12,22 +12,25 @@ namespace spnet {
 inline namespace v0 {
 namespace train {
 
-/// The buffers of a network as they were.
-class KeptBuffers {
+/// The parameters and buffers of a network as they were.
+class KeptState {
  public:
   /// `model` must live as long.
-  explicit KeptBuffers(nn::Module& model) {
+  explicit KeptState(nn::Module& model) {
     model.for_each([this](nn::Module& module) {
-      for (const auto& buffer : module.own_buffers()) kept_.emplace_back(buffer.tensor, buffer.tensor->clone());
+      for (const auto& p : module.own_parameters()) parameters_.emplace_back(p.variable, p.variable.value().clone());
+      for (const auto& b : module.own_buffers()) buffers_.emplace_back(b.tensor, b.tensor->clone());
     });
   }
   /// Puts them back, of whatever shape they have become.
   void restore() const {
-    for (const auto& [tensor, value] : kept_) *tensor = value.clone();
+    for (const auto& [variable, value] : parameters_) Variable<float>(variable).value() = value.clone();
+    for (const auto& [tensor, value] : buffers_) *tensor = value.clone();
   }
 
  private:
-  std::vector<std::pair<Tensor<float>*, Tensor<float>>> kept_;
+  std::vector<std::pair<Variable<float>, Tensor<float>>> parameters_;
+  std::vector<std::pair<Tensor<float>*, Tensor<float>>> buffers_;
 };
 
 /// Replaces the running statistics of the batch norms that are in use at the network's present precisions by the mean
