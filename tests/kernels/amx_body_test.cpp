@@ -12,7 +12,7 @@
 
 using namespace spnet;
 
-TEST_CASE("kernels: products of bf16 agree with plain loops on emulated tiles") {
+TEST_CASE("kernels: products of bf16 agree with plain loops on emulated tiles" * doctest::test_suite("portable")) {
   Random random(3);
   // Integers, so that sums are exact in every order.
   const auto integers = [&](std::int64_t count) {

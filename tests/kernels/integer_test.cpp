@@ -149,7 +149,7 @@ TEST_CASE("kernels: products of codes are exact on every instruction set") {
   }
 }
 
-TEST_CASE("kernels: products of codes are exact on emulated tiles") {
+TEST_CASE("kernels: products of codes are exact on emulated tiles" * doctest::test_suite("portable")) {
   const std::int64_t before = emulated::Tiles::shapings;
   check_products(emulated::kCodes, 255, 400);
   const std::int64_t on_tiles = emulated::Tiles::shapings - before;

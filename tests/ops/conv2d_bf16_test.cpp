@@ -89,6 +89,8 @@ constexpr Float32Precision kFast[] = {Float32Precision::kHigh, Float32Precision:
 
 }  // namespace
 
+TEST_SUITE_BEGIN("portable");
+
 TEST_CASE("ops: convolutions of bf16 parts agree with float64 loops") {
   for (const Bf16Case& t : bf16_cases()) {
     INFO(bf16_case_name(t));
@@ -355,3 +357,5 @@ TEST_CASE("ops: bf16 parts are used where they are asked for and the machine has
           isa + " depthwise");
   }
 }
+
+TEST_SUITE_END();

@@ -44,7 +44,7 @@ Quantized some_codes(const Shape& shape, AffineCodes map, std::uint64_t seed) {
 
 }  // namespace
 
-TEST_CASE("ops: convolution of codes has the same sums on emulated tiles") {
+TEST_CASE("ops: convolution of codes has the same sums on emulated tiles" * doctest::test_suite("portable")) {
   struct Problem {
     Shape x, w;
     ops::Conv2dOptions options;
