@@ -62,8 +62,8 @@ compile() {
   took "compile $1" "$begin"
 }
 
-# A room in one translation unit compiles in a third of the time; for work on single files, leave it out.
-unity=(-Dunity=on -Dunity_size=16)
+# A room, or the program, in one translation unit compiles in a third of the time; for work on single files, leave it out.
+unity=(-Dunity=on -Dunity_size=64)
 tools/configure.sh build "-Dwerror=$werror" -Dtests=enabled -Dexamples=enabled -Dbench=enabled -Dprogram=enabled "${unity[@]}"
 compile build
 run_tests build testlog
@@ -82,7 +82,7 @@ if [ "$emulate" = true ]; then
 fi
 
 if [ "$sanitize" = true ]; then
-  export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
+  export ASAN_OPTIONS=handle_sigill=1:detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
   export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
   # Sanitizers bring warnings of the compiler's own making. Five checks take more than half of the time to compile: null
   # pointers, sums of pointers and sizes of objects are found by addresses as well; alignment and dynamic types are looked
