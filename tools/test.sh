@@ -82,6 +82,7 @@ if [ "$emulate" = true ]; then
 fi
 
 if [ "$sanitize" = true ]; then
+  # Kernels trap where the rest reports what is undefined.
   export ASAN_OPTIONS=handle_sigill=1:detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
   export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
   # Sanitizers bring warnings of the compiler's own making. Five checks take more than half of the time to compile: null
