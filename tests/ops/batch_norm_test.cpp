@@ -89,8 +89,7 @@ TEST_CASE("ops: folding needs no batch and is exact in double") {
   CHECK(ops::normalize(Tensor<double>::zeros({0, 2}), affine).shape() == Shape{0, 2});
 }
 
-TEST_CASE("ops: a normalisation's gradient is rounded to bf16 where it is asked for as such" *
-          doctest::test_suite("portable")) {
+TEST_CASE("ops: a normalisation's gradient is rounded to bf16 where it is asked for as such") {
   using kernels::GradientMask;
   std::vector<const kernels::KernelTable*> tables{&portable::table()};
   tables.insert(tables.end(), kernels::available().begin(), kernels::available().end());

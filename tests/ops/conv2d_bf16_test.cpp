@@ -304,6 +304,8 @@ TEST_CASE("ops: one image alone has the same bits as among others, at any precis
   }
 }
 
+TEST_SUITE_END();
+
 TEST_CASE("ops: precisions of products go by PyTorch's names, and a guard gives back what was set before") {
   CHECK(ops::parse_float32_precision("highest") == Float32Precision::kHighest);
   CHECK(ops::parse_float32_precision("high") == Float32Precision::kHigh);
@@ -357,5 +359,3 @@ TEST_CASE("ops: bf16 parts are used where they are asked for and the machine has
           isa + " depthwise");
   }
 }
-
-TEST_SUITE_END();
